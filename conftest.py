@@ -1,0 +1,28 @@
+"""Runs every Python example that stands in a page or a README, each page in a folder of its own."""
+
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An example may write files: it does so in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def as_a_program(namespace: dict[str, object]) -> None:
+    """An example is a module to who reads its annotations, such as Litestar."""
+    namespace["__name__"] = "__main__"
+
+
+pytest_collect_file = Sybil(
+    setup=as_a_program,
+    parsers=[PythonCodeBlockParser()],
+    patterns=["*.md"],
+    excludes=["CHANGELOG.md", "CONTRIBUTING.md", "**/changes/*.md"],
+    fixtures=["elsewhere"],
+).pytest()
