@@ -1,0 +1,95 @@
+"""
+Durable background tasks for async Python: records, their life, the service and the worker.
+"""
+
+from lq_core.config import QueueConfig
+from lq_core.context import NonRetryable, RetryLater, TaskContext, current_context
+from lq_core.errors import (
+    ConfigurationError,
+    DuplicateKeyError,
+    DuplicateTaskError,
+    IllegalMoveError,
+    InvalidArgumentError,
+    OwnershipLostError,
+    PayloadTooLargeError,
+    QueueError,
+    RecordNotFoundError,
+    SchemaError,
+    StorageError,
+    TaskDefinitionError,
+    TaskFailedError,
+    UnknownBackendError,
+    UnknownTaskError,
+    WaitTimeoutError,
+)
+from lq_core.execution import (
+    BaseExecutionBackend,
+    execution_backend,
+    get_execution_backend,
+    get_execution_backend_class,
+)
+from lq_core.queue import (
+    BaseQueueBackend,
+    RecordFilter,
+    Statistics,
+    WorkerInfo,
+    get_queue_backend,
+    get_queue_backend_class,
+    queue_backend,
+)
+from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.result import TaskResult
+from lq_core.service import QueueService
+from lq_core.task import AsyncTask, PlainTask, Task, TaskCall, find_task, known_tasks, task
+from lq_core.worker import Worker
+
+__all__ = [
+    "AsyncTask",
+    "Backoff",
+    "BaseExecutionBackend",
+    "BaseQueueBackend",
+    "ConfigurationError",
+    "DuplicateKeyError",
+    "DuplicateTaskError",
+    "HistoryEntry",
+    "IllegalMoveError",
+    "InvalidArgumentError",
+    "NonRetryable",
+    "OwnershipLostError",
+    "PayloadTooLargeError",
+    "PlainTask",
+    "Progress",
+    "QueueConfig",
+    "QueueError",
+    "QueueService",
+    "QueuedTaskRecord",
+    "RecordFilter",
+    "RecordNotFoundError",
+    "RetryLater",
+    "SchemaError",
+    "Statistics",
+    "StorageError",
+    "Task",
+    "TaskCall",
+    "TaskContext",
+    "TaskDefinitionError",
+    "TaskFailedError",
+    "TaskFailure",
+    "TaskResult",
+    "TaskStatus",
+    "UnknownBackendError",
+    "UnknownTaskError",
+    "WaitTimeoutError",
+    "Worker",
+    "WorkerInfo",
+    "current_context",
+    "execution_backend",
+    "find_task",
+    "get_execution_backend",
+    "get_execution_backend_class",
+    "get_queue_backend",
+    "get_queue_backend_class",
+    "known_tasks",
+    "queue_backend",
+    "task",
+]

@@ -1,0 +1,199 @@
+"""
+One attempt, from the claimed record to the step it ends with: resolve, decode, run in time, encode.
+
+Every execution backend shares this pipeline. It never raises for what a task does: one poison record fails alone.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, cast
+
+import msgspec
+
+from lq_core import lifecycle
+from lq_core.backoff import backoff_delay
+from lq_core.codec import size_of
+from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context
+from lq_core.errors import PayloadTooLargeError, UnknownTaskError
+from lq_core.record import Progress, QueuedTaskRecord, TaskFailure
+from lq_core.task import AnyTask, AsyncTask, find_task
+from lq_core.thread import run_in_thread
+
+log = logging.getLogger("lq")
+
+TRACEBACK_LIMIT: Final = 8_000
+"""How many characters of a traceback a record keeps."""
+
+
+class StopReason(StrEnum):
+    """Why a running task is asked to stop."""
+
+    CANCELLED = "cancelled"
+    """Somebody cancelled the record."""
+
+    LOST = "lost"
+    """The record belongs to somebody else by now."""
+
+    STOPPING = "stopping"
+    """The worker is shutting down, and the time of grace is over."""
+
+
+class Attempt:
+    """
+    A handle on one running attempt: what it runs, and the way to stop it.
+
+    It belongs to the asyncio task that makes it and calls :meth:`perform`.
+    """
+
+    def __init__(
+        self,
+        record: QueuedTaskRecord,
+        *,
+        report: Callable[[Progress], Awaitable[None]],
+        complete: Callable[[object, object], Awaitable[None]] | None = None,
+    ) -> None:
+        self.record = record
+        self.completed: QueuedTaskRecord | None = None
+        """What the task has recorded in a transaction of its own, which may have been committed or not."""
+        self.stop_reason: StopReason | None = None
+        body = asyncio.current_task()
+        assert body is not None
+        self._body = body
+        self._cancels_before = body.cancelling()
+        self._runs = False
+        self._stops_body = False
+        # Nothing here refers back to the attempt: one that is over is gone at once, without the garbage collector.
+        self.context = TaskContext(record, report=report, loop=body.get_loop(), complete=complete)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the asyncio task that performs it has been cancelled by somebody else."""
+        return self._body.cancelling() > self._cancels_before
+
+    def stop(self, reason: StopReason) -> None:
+        """Cancel the task's function, if it is running; the first reason counts."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self.context.stop()
+            if self._runs:
+                self._body.cancel()
+                self._stops_body = True
+
+    async def perform(self, *, now: Callable[[], datetime], max_result_bytes: int) -> QueuedTaskRecord:
+        """
+        Run the attempt and return the record's next step, not yet stored.
+
+        When the caller is cancelled, the record is interrupted: that nobody waits is no reason to end it.
+        """
+        try:
+            task = find_task(self.record.task_name)
+        except UnknownTaskError as error:
+            return self._failed(error, now=now, retry=False)
+        try:
+            call = task.run(self.context, self.record.arguments)
+        except msgspec.DecodeError as error:
+            problem = TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}")
+            return self._failed(problem, now=now, retry=False)
+        except Exception as error:  # noqa: BLE001 -- the user's own types may raise anything while they are decoded
+            return self._failed(error, now=now, retry=False)
+        return await self._run(task, call, now=now, max_result_bytes=max_result_bytes)
+
+    async def _run(
+        self, task: AnyTask, call: Callable[[], object], *, now: Callable[[], datetime], max_result_bytes: int
+    ) -> QueuedTaskRecord:
+        if self.stop_reason is not None:
+            return self._stopped(now=now)
+        limit = None if self.record.timeout is None else asyncio.timeout(self.record.timeout)
+        self._runs = True
+        enter_context(self.context)
+        try:
+            running = call() if isinstance(task, AsyncTask) else run_in_thread(call, name=task.name)
+            if limit is None:
+                value = await cast("Awaitable[object]", running)
+            else:
+                async with limit:
+                    value = await cast("Awaitable[object]", running)
+        except asyncio.CancelledError:
+            return self._stopped(now=now)
+        except RetryLater as later:
+            return lifecycle.snooze(self.record, delay=later.delay, message=later.message, at=now())
+        except NonRetryable as error:
+            return self._failed(error, now=now, retry=False)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # This process, or its event loop, is being ended; another worker will rescue the record.
+        except BaseException as error:  # noqa: BLE001 -- a task may raise anything, and fails alone
+            return self._raised(error, limit=limit, now=now)
+        finally:
+            self._runs = False
+            if self._stops_body:
+                # Whatever the function made of it: the cancellation was meant for the function, and ends here.
+                self._body.uncancel()
+        return self._completed(task, value, now=now, max_result_bytes=max_result_bytes)
+
+    def _completed(
+        self, task: AnyTask, value: object, *, now: Callable[[], datetime], max_result_bytes: int
+    ) -> QueuedTaskRecord:
+        try:
+            result = task.codec.encode_result(value)
+        except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything
+            problem = TypeError(f"The result of {task.name} cannot be stored as JSON: {error}")
+            return self._failed(problem, now=now, retry=False)
+        size = size_of(result)
+        if size > max_result_bytes:
+            problem = PayloadTooLargeError(f"The result of {task.name}", size, max_result_bytes)
+            return self._failed(problem, now=now, retry=False)
+        return lifecycle.complete(self.record, result=result, at=now())
+
+    def _raised(
+        self, error: BaseException, *, limit: asyncio.Timeout | None, now: Callable[[], datetime]
+    ) -> QueuedTaskRecord:
+        if isinstance(error, TimeoutError) and limit is not None and limit.expired():
+            self.context.stop()
+            late = TimeoutError(f"The task ran longer than its timeout of {self.record.timeout:g} s.")
+            return self._failed(late, now=now, retry=True, trace=traceback.format_exc())
+        # A function that was asked to stop may say so with an exception of its own: that is no failure.
+        return self._failed(error, now=now, retry=True) if self.stop_reason is None else self._stopped(now=now)
+
+    def _stopped(self, *, now: Callable[[], datetime]) -> QueuedTaskRecord:
+        if self.stop_reason is None:
+            if not self.is_abandoned:
+                return self._failed(RuntimeError("The task cancelled itself."), now=now, retry=True)
+            return lifecycle.interrupt(self.record, at=now(), message="its caller was cancelled")
+        if self.stop_reason is StopReason.CANCELLED:
+            return lifecycle.cancel(self.record, at=now())
+        return lifecycle.interrupt(self.record, at=now(), message=f"stopped: {self.stop_reason}")
+
+    def _failed(
+        self, error: BaseException, *, now: Callable[[], datetime], retry: bool, trace: str | None = None
+    ) -> QueuedTaskRecord:
+        failure = failure_of(error, trace=trace)
+        delay = backoff_delay(self.record.backoff, self.record.retry_count + 1) if retry else None
+        return lifecycle.retry_or_fail(self.record, failure=failure, delay=delay, at=now())
+
+
+def failure_of(error: BaseException, *, trace: str | None = None) -> TaskFailure:
+    """Keep of an exception what a record can hold: its type, message, and traceback, shortened in the middle."""
+    if trace is None:
+        # The first frame is our own call of the function.
+        frames = error.__traceback__.tb_next if error.__traceback__ else None
+        trace = "".join(traceback.format_exception(type(error), error, frames)) if frames else ""
+    if len(trace) > TRACEBACK_LIMIT:
+        half = TRACEBACK_LIMIT // 2
+        trace = f"{trace[:half]}\n[... {len(trace) - TRACEBACK_LIMIT} characters left out ...]\n{trace[-half:]}"
+    return TaskFailure(type=type(error).__name__, message=_storable(_message(error)), traceback=_storable(trace))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:TRACEBACK_LIMIT]
+    except Exception:  # noqa: BLE001 -- the user's exception cannot even be printed
+        return "(this exception cannot be printed)"
+
+
+def _storable(text: str) -> str:
+    """Spell out what UTF-8 has no bytes for: Python has it in odd file names, and no database takes it."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,114 @@
+"""What commands print: tables for people, aligned columns for pipes, JSON for programs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+Cell = str | int | float | datetime | UUID | Sequence[str] | None
+
+COLOURS: Mapping[str, str] = {
+    TaskStatus.DISPATCHED: "cyan",
+    TaskStatus.RUNNING: "cyan",
+    TaskStatus.COMPLETED: "green",
+    TaskStatus.FAILED: "red",
+    TaskStatus.CANCELLED: "yellow",
+    TaskStatus.EXPIRED: "yellow",
+    "paused": "yellow",
+}
+
+WHOLE = {"id", "status", "state"}
+"""The columns that are copied or read at a glance, and never broken into two lines."""
+
+WIDE: Final = 24
+"""How many characters of a column are kept in one line before the note gives way to it."""
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> None:
+    """Print rows under heads, or *empty* on stderr when there are none."""
+    cells = [[to_text(cell) for cell in row] for row in rows]
+    if not cells:
+        click.echo(empty, err=True)
+        return
+    console = Console()
+    if not console.is_terminal:
+        _print_columns([list(heads), *cells])
+        return
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for number, head in enumerate(heads):
+        column = [row[number] for row in cells]
+        table.add_column(
+            head,
+            justify="right" if all(map(str.isdecimal, column)) else "left",
+            no_wrap=head in WHOLE,
+            min_width=0 if head == "note" else min(WIDE, max(map(len, column))),
+            overflow="fold",
+        )
+    for row in cells:
+        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def print_facts(facts: Mapping[str, Cell]) -> None:
+    """Print one thing, a line a fact; what is absent is left out."""
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value not in {None, "", ()}:
+            text = to_text(value)
+            indented = text.replace("\n", "\n" + " " * (width + 2))
+            console.print(Text.assemble((name.ljust(width + 2), "bold"), (indented, COLOURS.get(text, ""))))
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, for programs."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def record_to_json(record: QueuedTaskRecord) -> Mapping[str, object]:
+    """Make of a record what is printed as JSON; its arguments and result are values there, not texts."""
+    fields: dict[str, object] = {name: getattr(record, name) for name in record.__struct_fields__}
+    fields["arguments"] = msgspec.Raw(record.arguments.encode())
+    fields["result"] = msgspec.Raw(record.result.encode()) if record.result is not None else None
+    return fields
+
+
+def to_text(cell: Cell) -> str:
+    """Write a value for a person; moments in UTC, to the second."""
+    match cell:
+        case None:
+            return "-"
+        case datetime():
+            return f"{cell:%Y-%m-%d %H:%M:%S}"
+        case str():
+            return cell
+        case Sequence():
+            return ", ".join(cell)
+        case float():
+            return f"{cell:g}"
+        case _:
+            return str(cell)
+
+
+def to_duration(seconds: float) -> str:
+    """Write how long something has taken, in the unit that a person would use."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _print_columns(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[number]) for line in lines) for number in range(len(lines[0]))]
+    for line in lines:
+        padded = (cell.replace("\n", " ").ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())

@@ -1,0 +1,93 @@
+"""One run of one command: the configuration read, the service opened, and errors told in one line."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import click
+
+from lq_core.config import QueueConfig
+from lq_core.errors import ConfigurationError, QueueError, StorageError
+from lq_core.queue import BaseQueueBackend
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.queue.sqlite import SQLiteQueueBackend
+from lq_core.service import QueueService
+
+Look = Callable[[QueueService], Awaitable[None]]
+"""What a command does with the open service."""
+
+
+class Session:
+    """What every command stands on: *read* says where the configuration comes from."""
+
+    def __init__(self, read: Callable[[], QueueConfig]) -> None:
+        self._read = read
+
+    def config(self) -> QueueConfig:
+        """Read the configuration; a QueueError ends the command."""
+        with told():
+            return self._read()
+
+    def look(self, action: Look) -> None:
+        """Do something with the records that are there already; the tasks are not imported for it."""
+        config = replace(self.config(), task_modules=())
+        with told(), _quiet():
+            service = QueueService(config)
+            _check_that_others_can_see(service.queue_backend)
+            asyncio.run(_opened(service, action))
+
+    def import_tasks(self) -> None:
+        """Import what the configuration says defines tasks."""
+        config = replace(self.config(), queue_backend="memory")
+        with told(), _quiet():
+            asyncio.run(_opened(QueueService(config), _nothing))
+
+    def work(self, config: QueueConfig, action: Look) -> None:
+        """Do something with the tasks at hand, and with records wherever they are."""
+        with told():
+            asyncio.run(_opened(QueueService(config), action))
+
+
+@contextmanager
+def told() -> Generator[None, None, None]:
+    """Make an error of lq one line on stderr and exit code 1."""
+    try:
+        yield
+    except QueueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Leave out the events of everyday: an application may have set up logging for its servers."""
+    log = logging.getLogger("lq")
+    level = log.level
+    log.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+async def _opened(service: QueueService, action: Look) -> None:
+    async with service:
+        await action(service)
+
+
+async def _nothing(_: QueueService) -> None:
+    """Opening the service has done it."""
+
+
+def _check_that_others_can_see(backend: BaseQueueBackend) -> None:
+    if isinstance(backend, InMemoryQueueBackend):
+        raise ConfigurationError(
+            "The records of this queue are in the memory of the process that made them; no other can see them. "
+            'Choose another place to look at them from outside: QueueConfig(queue_backend="sqlite").'
+        )
+    if isinstance(backend, SQLiteQueueBackend) and not backend.path.exists():
+        raise StorageError(
+            f"There is no queue at {backend.address} yet. Start in the folder of the application, "
+            "name its configuration (module:config), or set LQ_SQLITE_PATH."
+        )

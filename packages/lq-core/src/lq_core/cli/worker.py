@@ -1,0 +1,118 @@
+"""``lq worker``: says what it runs, runs it, and stops when it is asked to."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import click
+
+from lq_core.cli.display import print_facts
+from lq_core.cli.examples import ExampleCommand
+from lq_core.cli.log_lines import LEVELS, show_events
+from lq_core.cli.names import split_names
+from lq_core.cli.session import Session
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.service import QueueService
+from lq_core.task import known_tasks
+from lq_core.worker import Worker
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NAMED = 8
+"""How many tasks are named; of more, the rest is counted."""
+
+
+def worker_command(session: Session) -> click.Command:
+    """Make the command ``worker``."""
+
+    @click.command("worker", cls=ExampleCommand, examples=("", "--queues mail,reports --concurrency 50"))
+    @click.option("--queues", multiple=True, metavar="QUEUE", help="Serve only these; several with commas.")
+    @click.option("--concurrency", type=click.IntRange(1), help="How many records to run here at once.")
+    @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+    def command(*, queues: Sequence[str], concurrency: int | None, log_level: str) -> None:
+        """
+        Run the records of a queue until Ctrl-C or SIGTERM.
+
+        The first signal drains: nothing new is started, and what runs may finish within the time of grace.
+        The second gives back at once what still runs; no retry is spent on it.
+        """
+        config = session.config()
+        if queues:
+            config = replace(config, queues=split_names(queues))
+        if concurrency is not None:
+            config = replace(config, concurrency=concurrency)
+        show_events(log_level)
+        session.work(config, _run)
+        click.echo("Stopped.")
+
+    return command
+
+
+async def _run(service: QueueService) -> None:
+    worker = Worker(service)
+    asked: list[int] = []
+
+    def ask(number: int) -> None:
+        asked.append(number)
+        if len(asked) == 1:
+            worker.stop()
+            click.echo(f"Stopping: {_still(service)}.")
+        else:
+            worker.give_back()
+            click.echo("Giving back what still runs.")
+
+    with _signals(ask):
+        await _introduce(service)
+        await worker.run()
+
+
+async def _introduce(service: QueueService) -> None:
+    config, tasks = service.config, list(known_tasks())
+    backends = await service.executions.usable(service)
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    paused = sorted(name for name, state in (await service.queues()).items() if state.paused)
+    print_facts(
+        {
+            "records": service.queue_backend.address,
+            "queues": ("all" if config.queues is None else ", ".join(config.queues))
+            + (f" (paused: {', '.join(paused)})" if paused else ""),
+            "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once",
+            "tasks": f"{len(tasks)}: {', '.join(tasks[:NAMED])}{more}" if tasks else "none",
+            "stop with": f"Ctrl-C; running tasks get {config.shutdown_grace:g} s, a second Ctrl-C gives them back",
+        }
+    )
+    if not tasks:
+        click.echo(
+            "Warning: no task is known here, and every record will fail. "
+            "Name the modules that define tasks: QueueConfig(task_modules=...).",
+            err=True,
+        )
+    if isinstance(service.queue_backend, InMemoryQueueBackend):
+        click.echo("Warning: the records are in the memory of this process; no other can add to them.", err=True)
+    sys.stdout.flush()
+
+
+def _still(service: QueueService) -> str:
+    running = len(service.runner.attempts)
+    if not running:
+        return "nothing runs"
+    return f"{running} still {'runs' if running == 1 else 'run'}; again to give back at once"
+
+
+@contextmanager
+def _signals(ask: Callable[[int], None]) -> Generator[None, None, None]:
+    """Hand SIGINT and SIGTERM to *ask*, in the event loop; as it was before when this is left."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(ask, number)
+
+    before: Mapping[signal.Signals, object] = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""
+Arguments and results as JSON and back, typed by the task's own annotations.
+
+A call is encoded and decoded again at enqueue, so that what cannot arrive is refused where it was written.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from lq_core.errors import InvalidArgumentError, TaskDefinitionError
+
+Result = TypeVar("Result")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec and the encoders of users' types raise for a value that they cannot write."""
+
+_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class CallCodec(Generic[Result]):
+    """
+    Binds, encodes and decodes the arguments of one function, and its results.
+
+    Parameters that lq supplies itself (*supplied*) are no part of a call. Raises TaskDefinitionError when the
+    annotations cannot be read or have no JSON form.
+    """
+
+    def __init__(self, function: Callable[..., object], *, task_name: str, supplied: frozenset[str]) -> None:
+        self.task_name = task_name
+        whole = inspect.signature(function)
+        self.signature = whole.replace(
+            parameters=[parameter for name, parameter in whole.parameters.items() if name not in supplied]
+        )
+        hints = _hints(function, task_name)
+        parameters = self.signature.parameters
+        self._positional = tuple(name for name, p in parameters.items() if p.kind in _BY_POSITION)
+        self._nameable = frozenset(name for name, p in parameters.items() if p.kind in _BY_NAME)
+        self._required = frozenset(
+            name for name, p in parameters.items() if p.default is p.empty and p.kind in (*_BY_POSITION, *_BY_NAME)
+        )
+        self._variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
+        self._by_position_only = any(p.kind is p.POSITIONAL_ONLY for p in parameters.values())
+        fields = [_field(parameter, hints.get(name, Any)) for name, parameter in parameters.items()]
+        try:
+            arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
+            self._decoder = msgspec.json.Decoder(arguments)
+            self._result_decoder = msgspec.json.Decoder(hints.get("return", Any))
+        except TypeError as error:
+            raise TaskDefinitionError(
+                f"The annotations of task {task_name!r} have no JSON form: {error} "
+                "Pass an id or plain data instead of this type."
+            ) from error
+
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+        """Bind a call to the signature and encode it. Raises InvalidArgumentError, which names the parameter."""
+        bound = self._bind(args, kwargs)
+        try:
+            encoded = _ENCODER.encode(bound)
+        except _REFUSALS:
+            raise self._refused(self._unencodable(bound)) from None
+        try:
+            self._decoder.decode(encoded)
+        except msgspec.ValidationError as error:
+            raise self._refused(str(error)) from None
+        return encoded.decode()
+
+    def decode(self, arguments: str) -> tuple[list[object], dict[str, object]]:
+        """Decode an encoded call to the annotated types. Raises msgspec.ValidationError or msgspec.DecodeError."""
+        decoded = self._decoder.decode(arguments)
+        values = {name: value for name in decoded.__struct_fields__ if (value := getattr(decoded, name)) is not UNSET}
+        if not (self._variadic or self._by_position_only):
+            return [], values
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
+        in_a_row = True
+        for name, parameter in self.signature.parameters.items():
+            if name not in values:
+                in_a_row = False  # A default is taken here, so that what follows goes by name.
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                args.extend(values[name])
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kwargs.update(values[name])
+            elif parameter.kind in _BY_POSITION and in_a_row:
+                args.append(values[name])
+            else:
+                kwargs[name] = values[name]
+        return args, kwargs
+
+    def encode_result(self, value: object) -> str:
+        """Encode what the function returned. Raises TypeError, ValueError, OverflowError or RecursionError."""
+        return _ENCODER.encode(value).decode()
+
+    def decode_result(self, result: str) -> Result:
+        """Decode an encoded result to the annotated return type. Raises msgspec.ValidationError if it does not fit."""
+        return self._result_decoder.decode(result)
+
+    def _bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        if not self._variadic and len(args) <= len(self._positional):
+            bound = dict(zip(self._positional, args, strict=False))
+            if not kwargs or (kwargs.keys() <= self._nameable and not kwargs.keys() & bound.keys()):
+                bound.update(kwargs)
+                if self._required <= bound.keys():
+                    return bound
+        try:
+            return self.signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise self._refused(str(error)) from None
+
+    def _unencodable(self, bound: Mapping[str, object]) -> str:
+        for name, value in bound.items():
+            try:
+                _ENCODER.encode(value)
+            except _REFUSALS as error:
+                return f"the argument {name!r} cannot be encoded as JSON: {error}"
+        return "the arguments cannot be encoded as JSON"
+
+    def _refused(self, problem: str) -> InvalidArgumentError:
+        return InvalidArgumentError(self.task_name, problem, str(self.signature))
+
+
+def size_of(encoded: str) -> int:
+    """Count the bytes of encoded arguments or of an encoded result."""
+    return len(encoded) if encoded.isascii() else len(encoded.encode())
+
+
+def _field(parameter: inspect.Parameter, annotation: object) -> tuple[str, Any] | tuple[str, Any, Any]:
+    name, kind = parameter.name, parameter.kind
+    annotation = Any if annotation is parameter.empty else annotation
+    if kind is parameter.VAR_POSITIONAL:
+        return name, list[annotation] | UnsetType, UNSET
+    if kind is parameter.VAR_KEYWORD:
+        return name, dict[str, annotation] | UnsetType, UNSET
+    if parameter.default is parameter.empty:
+        return name, annotation
+    return name, annotation if annotation is Any else annotation | UnsetType, UNSET
+
+
+def _hints(function: Callable[..., object], task_name: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TaskDefinitionError(
+            f"The annotations of task {task_name!r} cannot be read: {error}. "
+            "Import the types it names at run time, not under TYPE_CHECKING."
+        ) from error

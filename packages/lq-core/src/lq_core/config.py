@@ -1,0 +1,139 @@
+"""What an application says about its queue: one value, checked when it is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from lq_core.errors import ConfigurationError
+from lq_core.record import TERMINAL, TaskStatus
+
+
+@runtime_checkable
+class QueueBackendSettings(Protocol):
+    """The typed configuration of one queue backend; it names the backend it configures."""
+
+    @property
+    def queue_backend(self) -> str:
+        """The short name or import path of the queue backend class."""
+        ...
+
+
+@runtime_checkable
+class ExecutionBackendSettings(Protocol):
+    """The typed configuration of one execution backend; it names the backend it configures."""
+
+    @property
+    def execution_backend(self) -> str:
+        """The short name or import path of the execution backend class."""
+        ...
+
+
+QueueBackendConfig: TypeAlias = str | QueueBackendSettings
+"""A short name (``"sqlite"``), an import path, or a typed configuration."""
+
+ExecutionBackendConfig: TypeAlias = str | ExecutionBackendSettings
+"""A short name (``"local"``), an import path, or a typed configuration."""
+
+
+def _default_retention() -> Mapping[TaskStatus, float]:
+    day = 86_400.0
+    return {
+        TaskStatus.COMPLETED: day,
+        TaskStatus.CANCELLED: day,
+        TaskStatus.EXPIRED: day,
+        TaskStatus.FAILED: 14 * day,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueConfig:
+    """
+    Where records are stored, where they run, and how patient everybody is.
+
+    ``QueueConfig()`` keeps records in the SQLite file ``lq.db`` of the working directory (``LQ_SQLITE_PATH``
+    for another) and runs them in local workers. Durations are in seconds.
+
+    Raises ConfigurationError when a value cannot work; the message names it.
+    """
+
+    queue_backend: QueueBackendConfig = "sqlite"
+    execution_backend: ExecutionBackendConfig = "local"
+    """Where a record runs whose task names no execution backend."""
+
+    execution_backends: tuple[ExecutionBackendConfig, ...] = ()
+    """Typed configurations of the other execution backends that tasks may name."""
+
+    task_modules: tuple[str, ...] = ()
+    """Modules that define tasks, imported when the service opens."""
+
+    queues: tuple[str, ...] | None = None
+    """The queues that a worker serves; None for every queue there is."""
+
+    concurrency: int = 20
+    """How many local records one worker runs at once."""
+
+    poll_interval: float = 1.0
+    """The longest time between two looks for work when no wake-up arrives."""
+
+    heartbeat_interval: float = 5.0
+    heartbeat_timeout: float = 30.0
+    """A worker that has not been heard of for this long is dead, and its records are rescued."""
+
+    shutdown_grace: float = 20.0
+    """How long a stopping worker lets running tasks finish before it gives their records back."""
+
+    max_payload_bytes: int = 1_000_000
+    """The limit for one call's encoded arguments, and for one encoded result."""
+
+    retention: Mapping[TaskStatus, float] = field(default_factory=_default_retention)
+    """How long ended records are kept, by status; a status that is missing is kept for ever."""
+
+    def __post_init__(self) -> None:
+        _backend("queue_backend", self.queue_backend, QueueBackendSettings)
+        _backend("execution_backend", self.execution_backend, ExecutionBackendSettings)
+        _whole("concurrency", self.concurrency)
+        _whole("max_payload_bytes", self.max_payload_bytes)
+        for name in ("poll_interval", "heartbeat_interval", "heartbeat_timeout", "shutdown_grace"):
+            _number(name, getattr(self, name))
+        _positive("concurrency", self.concurrency)
+        _positive("poll_interval", self.poll_interval)
+        _positive("heartbeat_interval", self.heartbeat_interval)
+        _positive("max_payload_bytes", self.max_payload_bytes)
+        if self.shutdown_grace < 0:
+            raise ConfigurationError(f"shutdown_grace is {self.shutdown_grace!r}; it must not be negative.")
+        if self.heartbeat_timeout < 2 * self.heartbeat_interval:
+            raise ConfigurationError(
+                f"heartbeat_timeout is {self.heartbeat_timeout:g} s, heartbeat_interval {self.heartbeat_interval:g} s; "
+                "a worker must be able to miss one beat: make the timeout at least twice the interval."
+            )
+        for name, modules in (("task_modules", self.task_modules), ("queues", self.queues)):
+            if isinstance(modules, str):
+                raise ConfigurationError(
+                    f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
+                )
+        for status, seconds in self.retention.items():
+            if status not in TERMINAL or seconds < 0:
+                ended = ", ".join(sorted(TERMINAL))
+                raise ConfigurationError(
+                    f"retention says {status!r}: {seconds!r}; it takes seconds, not negative, for: {ended}."
+                )
+
+
+def _backend(name: str, value: object, settings: type) -> None:
+    if not isinstance(value, (str, settings)):
+        raise ConfigurationError(f"{name} is {value!r}; it must be a name, an import path, or a typed configuration.")
+
+
+def _whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number.")
+
+
+def _number(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)):
+        raise ConfigurationError(f"{name} is {value!r}; it must be a number of seconds.")
+
+
+def _positive(name: str, value: float) -> None:
+    if value <= 0:
+        raise ConfigurationError(f"{name} is {value!r}; it must be greater than 0.")

@@ -1,0 +1,111 @@
+"""What a running task may know of itself, and say about itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from math import isfinite
+from typing import Final
+
+from lq_core.clock import LONGEST_WAIT
+from lq_core.errors import ConfigurationError
+from lq_core.record import Progress, QueuedTaskRecord
+
+_CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
+
+
+class RetryLater(Exception):  # noqa: N818 -- an instruction of the task, not a fault
+    """Raise it in a task to be run again after *delay* seconds, without spending the retry budget."""
+
+    def __init__(self, delay: float, message: str | None = None) -> None:
+        super().__init__(delay, message)
+        if not 0 <= delay <= LONGEST_WAIT:
+            raise ValueError(f"RetryLater takes seconds, from 0 to {LONGEST_WAIT:g}; this is {delay!r}.")
+        self.delay = float(delay)
+        self.message = None if message is None else str(message)
+
+
+class NonRetryable(Exception):  # noqa: N818 -- an instruction of the task, named like the user reads it
+    """Raise it in a task to fail at once, whatever is left of the retry budget."""
+
+
+class TaskContext:
+    """
+    One attempt, seen from inside: its record, whether it should stop, and a way to report progress.
+
+    A task asks for it as its first parameter, or calls :func:`current_context`.
+    """
+
+    def __init__(
+        self,
+        record: QueuedTaskRecord,
+        *,
+        report: Callable[[Progress], Awaitable[None]],
+        loop: asyncio.AbstractEventLoop,
+        complete: Callable[[object, object], Awaitable[None]] | None = None,
+    ) -> None:
+        self.record = record
+        self._stopping = False
+        self._report = report
+        self._loop = loop
+        self._complete = complete
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self.record.attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task should stop: it was cancelled, timed out, or does not own its record any more."""
+        return self._stopping
+
+    async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell how far the task has come, readable from any process while it runs."""
+        await self._report(_progress(done, total, message))
+
+    def progress_from_thread(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell how far the task has come, from a plain function, which runs in a thread."""
+        reported = self._report(_progress(done, total, message))
+        asyncio.run_coroutine_threadsafe(_awaited(reported), self._loop).result()
+
+    async def complete_in(self, connection: object, result: object = None) -> None:
+        """
+        Record the end of the task in the application's own open transaction: effect and outcome commit together.
+
+        Let it be the last step of the transaction, and return after the commit; if it is rolled back, the task has not
+        completed. Raises OwnershipLostError when the record belongs to somebody else by now: let the transaction roll
+        back; ConfigurationError when the queue backend does not keep its records in the application's database.
+        """
+        if self._complete is None:
+            raise ConfigurationError("This context belongs to no worker: there is no record to complete.")
+        await self._complete(connection, result)
+
+    def stop(self) -> None:
+        """Let :attr:`cancelled` be true from now on; lq calls it."""
+        self._stopping = True
+
+    def __repr__(self) -> str:
+        return f"<TaskContext {self.record.task_name} {self.record.id} attempt {self.attempt}>"
+
+
+def current_context() -> TaskContext:
+    """Return the context of the task that is running here. Raises LookupError outside of a task."""
+    return _CURRENT.get()
+
+
+def enter_context(context: TaskContext) -> None:
+    """Make a context the current one of this asyncio task; lq calls it."""
+    _CURRENT.set(context)
+
+
+async def _awaited(reported: Awaitable[None]) -> None:
+    await reported
+
+
+def _progress(done: float, total: float | None, message: str | None) -> Progress:
+    """Take only what can be read again: a record with a progress that is no number would be lost to everybody."""
+    numbers = [float(done)] if total is None else [float(done), float(total)]
+    if not all(map(isfinite, numbers)):
+        raise ValueError(f"The progress {done!r} of {total!r} is no finite number.")
+    text = None if message is None else str(message).encode(errors="backslashreplace").decode()
+    return Progress(done=numbers[0], total=None if total is None else numbers[1], message=text)

@@ -1,0 +1,120 @@
+"""How the calls of a task are queued and run: options, checked when they are given."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Final, TypedDict
+
+import msgspec
+
+from lq_core.clock import LONGEST_WAIT
+from lq_core.errors import ConfigurationError
+from lq_core.record import DEFAULT_QUEUE, Backoff
+
+KEY_LIMIT: Final = 255
+"""The longest unique key, in characters."""
+
+LARGEST_NUMBER: Final = 2**31 - 1
+"""What every database has room for."""
+
+
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a task's calls are queued and run. Durations are in seconds."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    """Larger numbers are claimed first."""
+
+    delay: float = 0.0
+    """Do not start before this many seconds after the enqueue."""
+
+    scheduled_at: datetime | None = None
+    """Do not start before this moment; it must be aware."""
+
+    expires_in: float | None = None
+    """Expire when not started within this many seconds after the enqueue."""
+
+    expires_at: datetime | None = None
+    """Expire when not started before this moment; it must be aware."""
+
+    key: str | None = None
+    """While an unfinished record holds this key, an enqueue returns that record instead of creating another."""
+
+    retries: int = 0
+    """How many failures are followed by another attempt."""
+
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    """Seconds that one attempt may take; None for no limit."""
+
+    execution_backend: str | None = None
+    """Where the calls run; None for ``QueueConfig.execution_backend``."""
+
+    execution_profile: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        self._check_times()
+        if self.key is not None and not 0 < len(self.key) <= KEY_LIMIT:
+            raise ConfigurationError(f"The key {self.key!r} has {len(self.key)} characters; it takes 1 to {KEY_LIMIT}.")
+        if not self.queue:
+            raise ConfigurationError("queue is empty; give it a name.")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("delay", "retries"):
+            if (value := getattr(self, name)) < 0:
+                raise ConfigurationError(f"{name} is {value!r}; it must not be negative.")
+        for name in ("timeout", "expires_in"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ConfigurationError(f"{name} is {value!r}; it must be greater than 0, or None.")
+        for name in ("delay", "timeout", "expires_in"):
+            # Written so that it also refuses what is not a number.
+            if (value := getattr(self, name)) is not None and not value <= LONGEST_WAIT:
+                raise ConfigurationError(f"{name} is {value!r}; it must be at most {LONGEST_WAIT:g} seconds.")
+        for name in ("priority", "retries"):
+            if abs(value := getattr(self, name)) > LARGEST_NUMBER:
+                raise ConfigurationError(f"{name} is {value!r}; it must be at most {LARGEST_NUMBER}.")
+
+    def _check_times(self) -> None:
+        for name in ("scheduled_at", "expires_at"):
+            if (value := getattr(self, name)) is not None and value.tzinfo is None:
+                raise ConfigurationError(
+                    f"{name} is {value!r}, without a time zone; use datetime.now(UTC) or the like."
+                )
+        for first, second in (("delay", "scheduled_at"), ("expires_in", "expires_at")):
+            if getattr(self, first) and getattr(self, second):
+                raise ConfigurationError(f"{first} and {second} contradict each other; give one of them.")
+
+
+class OptionArguments(TypedDict, total=False):
+    """The options of ``@task(...)`` and ``task.using(...)`` as keywords; TaskOptions says what they mean."""
+
+    queue: str
+    priority: int
+    delay: float
+    scheduled_at: datetime | None
+    expires_in: float | None
+    expires_at: datetime | None
+    key: str | None
+    retries: int
+    backoff: Backoff | None
+    timeout: float | None
+    execution_backend: str | None
+    execution_profile: str | None
+    metadata: dict[str, str]
+
+
+def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskOptions:
+    """Make options with changes. Raises ConfigurationError, which names the option and the value."""
+    unknown = [name for name in changes if name not in TaskOptions.__struct_fields__]
+    if unknown:
+        close = get_close_matches(unknown[0], TaskOptions.__struct_fields__, n=1)
+        advice = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(TaskOptions.__struct_fields__)}."
+        raise ConfigurationError(f"There is no task option {unknown[0]!r}. {advice}")
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(options), **changes}, TaskOptions)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ConfigurationError):
+            raise error.__cause__ from None
+        raise ConfigurationError(f"A task option does not fit: {error}.") from None

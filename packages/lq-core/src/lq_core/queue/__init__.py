@@ -1,0 +1,29 @@
+"""Where records are stored: the contract, what passes through it, and how a backend is found by name."""
+
+from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.messages import (
+    Claim,
+    Claimed,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    Swap,
+    WorkerInfo,
+)
+from lq_core.queue.registry import get_queue_backend, get_queue_backend_class, queue_backend
+
+__all__ = [
+    "BaseQueueBackend",
+    "Claim",
+    "Claimed",
+    "Insertion",
+    "QueueState",
+    "RecordFilter",
+    "Statistics",
+    "Swap",
+    "WorkerInfo",
+    "get_queue_backend",
+    "get_queue_backend_class",
+    "queue_backend",
+]

@@ -1,0 +1,258 @@
+"""
+What lq asks of a place that keeps records: about a dozen verbs, batch-first.
+
+A queue backend never decides what happens to a record. It only makes sure that two owners cannot
+both decide: every change matches ``(id, epoch)``.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from lq_core import lifecycle
+from lq_core.clock import utc_now
+from lq_core.config import QueueConfig
+from lq_core.errors import ConfigurationError, OwnershipLostError
+from lq_core.queue.batching import ClaimMerger, GroupCommit
+from lq_core.queue.messages import (
+    Claim,
+    Claimed,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    Swap,
+    WorkerInfo,
+)
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+_APART = (
+    "{} keeps records apart from the application's database, so they cannot share its transactions. "
+    "Use a queue backend that can, such as lq-postgres."
+)
+
+
+class BaseQueueBackend(ABC):
+    """
+    Keeps records and settles who may change one.
+
+    The abstract verbs take batches; callers use :meth:`insert`, :meth:`swap` and :meth:`claim`, which
+    coalesce whatever is waiting while the last batch is under way. A new backend is done when it passes
+    :class:`lq_core.testing.QueueBackendContract`. An object belongs to the event loop that opened it.
+
+    The verbs raise StorageError when the database cannot be used.
+    """
+
+    def __init__(self, config: QueueConfig | None = None, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.config = config or QueueConfig()
+        self.now = clock
+        """Tells the time by which this backend judges what is due, aware and in UTC."""
+        self._inserts = GroupCommit(self.insert_many)
+        self._claims = ClaimMerger(self.settle_and_claim)
+        self._changes = 0
+        self._sleepers: set[asyncio.Future[None]] = set()
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date; safe to do from several processes at once."""
+
+    async def close(self) -> None:
+        """Let go of every connection and thread; closing twice does no harm."""
+
+    @property
+    def address(self) -> str:
+        """Where the records are, for logs and messages, without secrets."""
+        return type(self).__name__
+
+    # ------------------------------------------------------------ what a backend owes
+
+    @abstractmethod
+    async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """
+        Store new records, all or none, and answer for each in order.
+
+        A record whose key is held by another, also by an earlier one of the same batch, is not stored: its
+        answer is the holder, with ``created=False``.
+        """
+
+    @abstractmethod
+    async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        """
+        Swap records, then claim due ones, in one transaction where the database can.
+
+        A swap is kept if the stored epoch is the expected one. It writes everything that a step of the lifecycle may
+        change but ``cancel_requested``, which only a swap to an ended status clears. What was asked (task, arguments,
+        queue, priority, key, retries, ...) never changes; a key is let go of, never taken back. A record that is
+        swapped back to pending while a cancel is requested is not claimable.
+
+        The claim takes due, unexpired records of unpaused queues in the order of priority (high first),
+        ``scheduled_at``, ``id``, and does to each what ``lifecycle.claim`` (or ``lifecycle.dispatch``) does. Overdue
+        records are never claimed. A claim by a worker that is not registered takes nothing and answers
+        ``alive=False``.
+        """
+
+    @abstractmethod
+    async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read the records of these ids that exist, in any order."""
+
+    @abstractmethod
+    async def find(
+        self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        """
+        Read one page of the records that match.
+
+        Newest first, from the one before *before* on; or, when *after* is given, oldest first from the one after it
+        (``UUID(int=0)`` for the first page).
+        """
+
+    @abstractmethod
+    async def statistics(self) -> Statistics:
+        """Count the records by queue and status, and tell how long the oldest due record has waited."""
+
+    @abstractmethod
+    async def register(self, worker: WorkerInfo) -> None:
+        """Make a worker known and alive."""
+
+    @abstractmethod
+    async def beat(self, worker_id: str) -> bool:
+        """Say that a worker is alive; False if it has been declared dead (or was never registered)."""
+
+    @abstractmethod
+    async def retire(self, worker_id: str) -> None:
+        """Forget a worker; what it still runs becomes orphaned at once."""
+
+    @abstractmethod
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Read the workers that are registered, with the moment each was last heard of."""
+
+    @abstractmethod
+    async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
+        """
+        Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone.
+
+        By the database's clock where there is one.
+        """
+
+    @abstractmethod
+    async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Read pending records whose ``expires_at`` has passed."""
+
+    @abstractmethod
+    async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
+        """
+        Mark a dispatched or running record as asked to stop, without a new epoch.
+
+        False when the epoch is over, or when the record is neither.
+        """
+
+    @abstractmethod
+    async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
+        """Read every record that has not ended and has been asked to stop."""
+
+    @abstractmethod
+    async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
+        """Delete at most *limit* records of this ended status that ended before a moment, and say how many."""
+
+    @abstractmethod
+    async def next_due(self, claim: Claim) -> datetime | None:
+        """
+        Tell when the next record that this claim could take becomes due; None when none is waiting.
+
+        A moment that has passed means that one is due already. Overdue records and paused queues do not count.
+        """
+
+    @abstractmethod
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume claims from a queue, for all workers."""
+
+    @abstractmethod
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the state of the queues that somebody has set one for."""
+
+    # ------------------------------------------------------------ what is written once with them
+
+    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records together with whatever else is waiting to be stored, and wake the workers."""
+        insertions = await self._inserts.submit(records)
+        self.wake()
+        return insertions
+
+    async def swap(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Swap records together with whatever else is waiting; an answer of False means that the epoch is over."""
+        kept = await self._claims.swap(swaps)
+        for swap in swaps:
+            if swap.record.status is TaskStatus.PENDING:
+                self.wake()
+                break
+        return kept
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Claim due records, and settle whatever is waiting in the same round trip."""
+        return await self._claims.claim(claim)
+
+    async def claim_one(self, record_id: UUID, epoch: int, *, worker_id: str) -> QueuedTaskRecord:
+        """
+        Start one record by id and epoch, whatever its queue.
+
+        Raises OwnershipLostError when the record is gone, has moved on, or is not waiting.
+        """
+        for record in await self.get_many([record_id]):
+            if record.epoch == epoch and TaskStatus.RUNNING in lifecycle.MOVES[record.status]:
+                started = lifecycle.claim(record, worker_id=worker_id, at=self.now())
+                if (await self.swap([Swap(record=started, epoch=epoch)]))[0]:
+                    return started
+        raise OwnershipLostError(record_id, epoch)
+
+    async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
+        """Read one record; None if there is none."""
+        records = await self.get_many([record_id])
+        return records[0] if records else None
+
+    # ------------------------------------------------------------ for a store that shares the application's database
+
+    async def insert_within(
+        self,
+        connection: object,  # noqa: ARG002 -- a backend that can will use it
+        records: Sequence[QueuedTaskRecord],  # noqa: ARG002 -- as above, for backends that can
+    ) -> Sequence[Insertion]:
+        """
+        Store new records in the open transaction of *connection*, which belongs to the application.
+
+        Raises ConfigurationError when the records are not kept in the application's database.
+        """
+        raise ConfigurationError(_APART.format(type(self).__name__))
+
+    async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above, for those that can
+        """Swap one record in the open transaction of *connection*; raises as :meth:`insert_within` does."""
+        raise ConfigurationError(_APART.format(type(self).__name__))
+
+    # ------------------------------------------------------------ wake-ups: hints, never the truth
+
+    @property
+    def changes(self) -> int:
+        """A number that rises whenever there may be new work; read it before looking, pass it to wait_for_work."""
+        return self._changes
+
+    def wake(self) -> None:
+        """Say that there may be new work; call it in the event loop."""
+        self._changes += 1
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+        self._sleepers.clear()
+
+    async def wait_for_work(self, changes: int, *, timeout: float) -> None:
+        """Return when there may be work that was not there at *changes*, or after *timeout* seconds."""
+        if changes != self._changes:
+            return
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.add(sleeper)
+        try:
+            async with asyncio.timeout(timeout):
+                await sleeper
+        except TimeoutError:
+            pass
+        finally:
+            self._sleepers.discard(sleeper)

@@ -1,0 +1,115 @@
+"""
+Group commit: callers bring one item each, and whatever waits goes to the database in one statement.
+
+The next batch leaves when the last one is back; nobody waits for a batch to fill.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar, cast
+
+from lq_core.errors import StorageError
+from lq_core.queue.messages import Claim, Claimed, Swap
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+BATCH_LIMIT = 1000
+"""How many items go into one batch, so that a large backlog of callers cannot hold the database for long."""
+
+
+class GroupCommit(Generic[Item, Answer]):
+    """
+    Merges the items of concurrent callers into batches for *flush*.
+
+    A batch that fails with anything but a StorageError is tried again item by item, so that
+    one item that the database refuses fails alone.
+    """
+
+    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
+        self._flush = flush
+        self._waiting: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def submit(self, items: Sequence[Item]) -> Sequence[Answer]:
+        """Hand in items and wait for their answers, in order; cancelling the wait does not take the items back."""
+        if not items:
+            return []
+        answer: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, answer))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_all())
+        return await answer
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._flush_some(self._take())
+        finally:
+            self._flusher = None
+
+    def _take(self) -> list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]:
+        size = count = 0
+        for items, _ in self._waiting:
+            if count and size + len(items) > BATCH_LIMIT:
+                break
+            size += len(items)
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    async def _flush_some(self, taken: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]) -> None:
+        try:
+            answers = await self._flush([item for items, _ in taken for item in items])
+        except asyncio.CancelledError:
+            for _, answer in taken:
+                answer.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the callers get it, and the next batch goes on
+            if len(taken) == 1 or isinstance(error, StorageError):
+                for _, answer in taken:
+                    if not answer.done():
+                        answer.set_exception(error)
+                return
+            for one in taken:
+                await self._flush_some([one])
+            return
+        start = 0
+        for items, answer in taken:
+            end = start + len(items)
+            if not answer.done():
+                answer.set_result(answers[start:end])
+            start = end
+
+
+class ClaimMerger:
+    """
+    Merges swaps and claims into "finish these, then claim": one round trip for both.
+
+    Swaps of any number of callers go into one batch; each batch carries at most one claim.
+    """
+
+    def __init__(
+        self,
+        settle_and_claim: Callable[[Sequence[Swap], Claim | None], Awaitable[tuple[Sequence[bool], Claimed]]],
+    ) -> None:
+        self._settle_and_claim = settle_and_claim
+        self._commit = GroupCommit[Swap | Claim, bool | Claimed](self._flush)
+
+    def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
+        """Settle these swaps with the next batch."""
+        return cast("Awaitable[Sequence[bool]]", self._commit.submit(swaps))
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Claim with the next batch, after its swaps."""
+        (answer,) = await self._commit.submit([claim])
+        assert isinstance(answer, Claimed)
+        return answer
+
+    async def _flush(self, items: Sequence[Swap | Claim]) -> Sequence[bool | Claimed]:
+        swaps = [item for item in items if isinstance(item, Swap)]
+        claims = [item for item in items if isinstance(item, Claim)]
+        kept, claimed = await self._settle_and_claim(swaps, claims[0] if claims else None)
+        answers = [claimed, *[(await self._settle_and_claim([], claim))[1] for claim in claims[1:]]]
+        kept_in_order, claimed_in_order = iter(kept), iter(answers)
+        return [next(claimed_in_order) if isinstance(item, Claim) else next(kept_in_order) for item in items]

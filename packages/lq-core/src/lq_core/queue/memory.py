@@ -1,0 +1,293 @@
+"""
+Records kept in this process, for tests and for work that may be lost: gone when the process ends.
+
+Every verb finishes without waiting for anything, so that each is one transaction by itself.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from lq_core import lifecycle
+from lq_core.clock import utc_now
+from lq_core.config import QueueConfig
+from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.lanes import Lanes, Waiting
+from lq_core.queue.messages import (
+    Claim,
+    Claimed,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    Swap,
+    WorkerInfo,
+)
+from lq_core.record import OWNED, TERMINAL, QueuedTaskRecord, TaskStatus
+
+
+class InMemoryQueueBackend(BaseQueueBackend):
+    """
+    Keeps records in memory: the quickest backend, and the only one that forgets.
+
+    One object serves one process; a second object knows nothing of the first one's records.
+    """
+
+    def __init__(self, config: QueueConfig | None = None, *, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(config, clock=clock)
+        self._records: dict[int, QueuedTaskRecord] = {}
+        self._numbers: list[int] = []
+        """Every id as a number, in order; ids of deleted records stay until half of them are gone."""
+        self._keys: dict[str, int] = {}
+        self._lanes = Lanes(self._is_claimable)
+        self._expiring: list[tuple[datetime, int, int]] = []
+        self._ended: dict[TaskStatus, list[tuple[datetime, int, int]]] = {status: [] for status in TERMINAL}
+        self._running: set[int] = set()
+        self._stopping: set[int] = set()
+        self._counts: Counter[tuple[str, TaskStatus]] = Counter()
+        self._workers: dict[str, WorkerInfo] = {}
+        self._queues: dict[str, QueueState] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
+
+    async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records; a record whose key is held is answered with the holder."""
+        at = self.now()
+        for record in records:
+            if record.id.int in self._records:
+                raise ValueError(f"The record {record.id} is stored already; every record needs an id of its own.")
+        insertions: list[Insertion] = []
+        for record in records:
+            holder = None if record.key is None else self._keys.get(record.key)
+            if holder is None or not lifecycle.holds_key(record):
+                self._add(_copy(record), at)
+                insertions.append(Insertion(record, created=True))
+            else:
+                insertions.append(Insertion(_copy(self._records[holder]), created=False))
+        return insertions
+
+    async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        """Swap records, then claim due ones."""
+        at = self.now()
+        kept = [self._swap(swap, at) for swap in swaps]
+        if claim is None:
+            return kept, Claimed()
+        if claim.worker_id not in self._workers:
+            return kept, Claimed(alive=False)
+        lanes = self._lanes.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
+        taken = tuple(self._start(entry, claim, at) for entry in self._lanes.take(lanes, claim.limit))
+        return kept, Claimed(records=taken)
+
+    async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read the records of these ids that exist."""
+        return self._read(dict.fromkeys(record_id.int for record_id in ids))
+
+    async def find(
+        self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        """Read one page of the records that match."""
+        start = 0 if after is None else bisect_right(self._numbers, after.int)
+        stop = len(self._numbers) if before is None else bisect_left(self._numbers, before.int)
+        order = range(start, stop) if after is not None else range(stop - 1, start - 1, -1)
+        page: list[QueuedTaskRecord] = []
+        for index in order:
+            if len(page) == limit:
+                break
+            record = self._records.get(self._numbers[index])
+            if record is not None and _matches(record, condition):
+                page.append(_copy(record))
+        return page
+
+    async def statistics(self) -> Statistics:
+        """Count the records, and tell how long the oldest due one has waited."""
+        counts: dict[str, dict[TaskStatus, int]] = {}
+        for (queue, status), count in self._counts.items():
+            if count:
+                counts.setdefault(queue, {})[status] = count
+        return Statistics(counts=counts, oldest_due=self._lanes.oldest_due(self.now()))
+
+    async def register(self, worker: WorkerInfo) -> None:
+        """Make a worker known and alive."""
+        self._workers[worker.id] = replace(worker, seen_at=self.now())
+
+    async def beat(self, worker_id: str) -> bool:
+        """Say that a worker is alive; False if it is not registered."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            self._workers[worker_id] = replace(worker, seen_at=self.now())
+        return worker is not None
+
+    async def retire(self, worker_id: str) -> None:
+        """Forget a worker."""
+        self._workers.pop(worker_id, None)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Read the registered workers."""
+        return list(self._workers.values())
+
+    async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
+        lapsed = self.now() - timedelta(seconds=timeout)
+        self._workers = {name: worker for name, worker in self._workers.items() if worker.seen_at > lapsed}
+        lost = (number for number in sorted(self._running) if self._records[number].worker_id not in self._workers)
+        return [_copy(self._records[number]) for number, _ in zip(lost, range(limit), strict=False)]
+
+    async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Read pending records whose ``expires_at`` has passed."""
+        at = self.now()
+        passed: list[tuple[datetime, int, int]] = []
+        while self._expiring and self._expiring[0][0] <= at and len(passed) < limit:
+            entry = heappop(self._expiring)
+            record = self._records.get(entry[1])
+            if record is not None and record.epoch == entry[2] and lifecycle.is_overdue(record, at=at):
+                passed.append(entry)
+        for entry in passed:
+            heappush(self._expiring, entry)
+        return self._read(number for _, number, _ in passed)
+
+    async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
+        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
+        record = self._records.get(record_id.int)
+        if record is None or record.epoch != epoch or record.status not in OWNED:
+            return False
+        self._records[record_id.int] = lifecycle.request_cancel(record)
+        self._stopping.add(record_id.int)
+        return True
+
+    async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
+        """Read every record that has not ended and has been asked to stop."""
+        return self._read(sorted(self._stopping))
+
+    async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
+        """Delete at most *limit* records of this status that ended before a moment."""
+        ended = self._ended[status]
+        deleted = 0
+        while ended and ended[0][0] < before and deleted < limit:
+            _, number, epoch = heappop(ended)
+            record = self._records.get(number)
+            if record is not None and record.epoch == epoch:
+                self._delete(record)
+                deleted += 1
+        if len(self._numbers) > 2 * len(self._records):
+            self._numbers = [number for number in self._numbers if number in self._records]
+        return deleted
+
+    async def next_due(self, claim: Claim) -> datetime | None:
+        """Tell when the next record that this claim could take becomes due."""
+        lanes = self._lanes.pick(claim.execution_backends, open_to=self._open_to(claim), at=self.now())
+        return min((due for lane in lanes if (due := lane.next_due()) is not None), default=None)
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume claims from a queue."""
+        self._queues[queue] = QueueState(paused=paused)
+        self.wake()
+
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the state of the queues that somebody has set one for."""
+        return dict(self._queues)
+
+    def _read(self, numbers: Iterable[int]) -> list[QueuedTaskRecord]:
+        return [_copy(self._records[number]) for number in numbers if number in self._records]
+
+    def _add(self, record: QueuedTaskRecord, at: datetime) -> None:
+        number = record.id.int
+        self._records[number] = record
+        if not self._numbers or number > self._numbers[-1]:
+            self._numbers.append(number)
+        else:
+            insort(self._numbers, number)
+        if record.key is not None and lifecycle.holds_key(record):
+            self._keys[record.key] = number
+        self._file(record, at)
+
+    def _swap(self, swap: Swap, at: datetime) -> bool:
+        number = swap.record.id.int
+        old = self._records.get(number)
+        if old is None or old.epoch != swap.epoch:
+            return False
+        asked = old.cancel_requested and not swap.record.has_ended
+        new = swap.record if swap.record.cancel_requested == asked else replace(swap.record, cancel_requested=asked)
+        self._unfile(old)
+        self._records[number] = new
+        if old.key is not None and lifecycle.holds_key(old) and not lifecycle.holds_key(new):
+            del self._keys[old.key]
+        self._file(new, at)
+        return True
+
+    def _start(self, entry: Waiting, claim: Claim, at: datetime) -> QueuedTaskRecord:
+        record = self._records[entry.number]
+        self._unfile(record)
+        if claim.to is TaskStatus.RUNNING:
+            record = lifecycle.claim(record, worker_id=claim.worker_id, at=at)
+        else:
+            record = lifecycle.dispatch(record, at=at)
+        self._records[entry.number] = record
+        self._file(record, at)
+        return _copy(record)
+
+    def _delete(self, record: QueuedTaskRecord) -> None:
+        self._unfile(record)
+        del self._records[record.id.int]
+        if record.key is not None and lifecycle.holds_key(record):
+            del self._keys[record.key]
+
+    def _file(self, record: QueuedTaskRecord, at: datetime) -> None:
+        number, status = record.id.int, record.status
+        self._counts[record.queue, status] += 1
+        if record.cancel_requested:
+            self._stopping.add(number)
+        if status is TaskStatus.PENDING:
+            if not record.cancel_requested:
+                self._lanes.add(record, at)
+            if record.expires_at is not None:
+                heappush(self._expiring, (record.expires_at, number, record.epoch))
+        elif status is TaskStatus.RUNNING:
+            self._running.add(number)
+        elif record.finished_at is not None and status in TERMINAL:
+            heappush(self._ended[status], (record.finished_at, number, record.epoch))
+
+    def _unfile(self, record: QueuedTaskRecord) -> None:
+        number, status = record.id.int, record.status
+        self._counts[record.queue, status] -= 1
+        if record.cancel_requested:
+            self._stopping.discard(number)
+        if status is TaskStatus.RUNNING:
+            self._running.discard(number)
+
+    def _is_claimable(self, entry: Waiting) -> bool:
+        record = self._records.get(entry.number)
+        return (
+            record is not None
+            and record.epoch == entry.epoch
+            and record.status is TaskStatus.PENDING
+            and not record.cancel_requested
+            and (record.expires_at is None or record.expires_at > self.now())
+        )
+
+    def _open_to(self, claim: Claim) -> Callable[[str], bool]:
+        wanted = None if claim.queues is None else frozenset(claim.queues)
+        closed = {queue for queue, state in self._queues.items() if state.paused}
+        return lambda queue: queue not in closed and (wanted is None or queue in wanted)
+
+
+def _copy(record: QueuedTaskRecord) -> QueuedTaskRecord:
+    return replace(record, metadata=dict(record.metadata)) if record.metadata else record
+
+
+def _matches(record: QueuedTaskRecord, condition: RecordFilter) -> bool:
+    return (
+        (condition.statuses is None or record.status in condition.statuses)
+        and (condition.queues is None or record.queue in condition.queues)
+        and (condition.task_names is None or record.task_name in condition.task_names)
+        and (condition.execution_backends is None or record.execution_backend in condition.execution_backends)
+        and (condition.key is None or record.key == condition.key)
+        and (condition.schedule is None or record.schedule == condition.schedule)
+        and (condition.created_after is None or record.created_at > condition.created_after)
+        and (condition.created_before is None or record.created_at < condition.created_before)
+    )

@@ -1,0 +1,96 @@
+"""What passes between the service and a queue backend: questions and answers, as values."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+
+class Insertion(Struct, gc=False, frozen=True):
+    """What became of one record that was to be stored."""
+
+    record: QueuedTaskRecord
+    """The stored record, or the one that holds the key."""
+
+    created: bool
+
+
+class Swap(Struct, gc=False, frozen=True, kw_only=True):
+    """Keep *record* if what is stored has its id and *epoch*."""
+
+    record: QueuedTaskRecord
+    epoch: int
+
+
+class Claim(Struct, gc=False, frozen=True, kw_only=True):
+    """What one worker would take."""
+
+    worker_id: str
+    limit: int
+    execution_backends: tuple[str, ...]
+    """Only records that are to run on one of these."""
+
+    queues: tuple[str, ...] | None = None
+    """Only records of these queues; None for all."""
+
+    to: TaskStatus = TaskStatus.RUNNING
+    """``running``, or ``dispatched`` to reserve them for an external execution."""
+
+
+class Claimed(Struct, gc=False, frozen=True, kw_only=True):
+    """What a claim took, in the order of priority, due time and id."""
+
+    records: tuple[QueuedTaskRecord, ...] = ()
+    alive: bool = True
+    """False when the worker is not registered, or has been declared dead: it has taken nothing."""
+
+
+class RecordFilter(Struct, frozen=True, kw_only=True):
+    """Which records are meant; None means any, an empty tuple none."""
+
+    statuses: tuple[TaskStatus, ...] | None = None
+    queues: tuple[str, ...] | None = None
+    task_names: tuple[str, ...] | None = None
+    execution_backends: tuple[str, ...] | None = None
+    key: str | None = None
+    schedule: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    """Both moments themselves are left out."""
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """The queue in numbers."""
+
+    counts: Mapping[str, Mapping[TaskStatus, int]]
+    """By queue, by status; what is 0 is left out."""
+
+    oldest_due: datetime | None = None
+    """
+    Since when the record that has waited longest could have been started; None when nothing waits.
+
+    Paused queues count; what is overdue or was asked to stop does not.
+    """
+
+    def total(self, status: TaskStatus) -> int:
+        """Count the records of a status over all queues."""
+        return sum(by_status.get(status, 0) for by_status in self.counts.values())
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True):
+    """One worker as the others see it."""
+
+    id: str
+    queues: tuple[str, ...] | None = None
+    execution_backends: tuple[str, ...] = ()
+    concurrency: int = 0
+    started_at: datetime
+    seen_at: datetime
+
+
+class QueueState(Struct, frozen=True, kw_only=True):
+    """What has been said about a queue at run time."""
+
+    paused: bool = False

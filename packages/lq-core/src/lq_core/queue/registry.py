@@ -1,0 +1,31 @@
+"""How a queue backend is found and made."""
+
+from collections.abc import Callable
+
+from lq_core.config import QueueBackendConfig, QueueConfig
+from lq_core.queue.base import BaseQueueBackend
+from lq_core.registry import BackendRegistry
+
+REGISTRY = BackendRegistry("queue", BaseQueueBackend)
+
+
+def get_queue_backend(backend: QueueBackendConfig = "sqlite", config: QueueConfig | None = None) -> BaseQueueBackend:
+    """
+    Make the queue backend that *backend* names; a typed configuration is handed to it as ``settings``.
+
+    Raises ValueError for an unknown short name, TypeError when a typed configuration selects a class that takes none.
+    """
+    if isinstance(backend, str):
+        return REGISTRY.load(backend)(config)
+    found = REGISTRY.load(backend.queue_backend)
+    return found(config, settings=backend)  # pyright: ignore[reportCallIssue] -- the class says what settings it takes
+
+
+def get_queue_backend_class(backend_path: str) -> type[BaseQueueBackend]:
+    """Find a queue backend class by short name or import path; ValueError when a short name is unknown."""
+    return REGISTRY.load(backend_path)
+
+
+def queue_backend(name: str) -> Callable[[type[BaseQueueBackend]], type[BaseQueueBackend]]:
+    """Register a queue backend class under a short name, as a decorator."""
+    return REGISTRY.register(name)

@@ -1,0 +1,229 @@
+"""The SQLite queue backend: every verb, and which thread answers it."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from lq_core.clock import utc_now
+from lq_core.config import QueueConfig
+from lq_core.errors import StorageError
+from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.messages import (
+    Claim,
+    Claimed,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    Swap,
+    WorkerInfo,
+)
+from lq_core.queue.sqlite import reading, writing
+from lq_core.queue.sqlite import statements as sql
+from lq_core.queue.sqlite.config import SQLiteConfig
+from lq_core.queue.sqlite.rows import to_microseconds, to_moment, to_worker
+from lq_core.queue.sqlite.schema import connect, patiently, prepare
+from lq_core.queue.sqlite.trouble import explain
+from lq_core.queue.sqlite.writer import Writer
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger("lq")
+
+
+class SQLiteQueueBackend(BaseQueueBackend):
+    """
+    Keeps records in one SQLite file, which the processes of one machine may share.
+
+    One thread writes and one reads, each on its own connection. Put the file on a local disk: the locks of
+    network file systems cannot be trusted.
+    """
+
+    def __init__(
+        self,
+        config: QueueConfig | None = None,
+        *,
+        settings: SQLiteConfig | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        super().__init__(config, clock=clock)
+        self.settings = settings or SQLiteConfig()
+        self.path = Path(self.settings.path).expanduser().absolute()
+        self._writer: Writer | None = None
+        self._reader: tuple[ThreadPoolExecutor, sqlite3.Connection] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path} {'open' if self._writer else 'closed'}>"
+
+    @property
+    def address(self) -> str:
+        """Where the file is."""
+        return f"sqlite:{self.path}"
+
+    async def open(self) -> None:
+        """
+        Open the file, and bring its schema up to date.
+
+        Raises StorageError when the file cannot be used, SchemaError when its schema does not fit.
+        """
+        if self._writer is not None:
+            return
+        try:
+            writing_connection, reading_connection = await asyncio.to_thread(self._connect)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        self._reader = ThreadPoolExecutor(1, "lq-sqlite-reader"), reading_connection
+        self._writer = Writer(writing_connection, self.path, on_change=self.wake)
+        log.info("sqlite.opened", extra={"path": str(self.path)})
+
+    async def close(self) -> None:
+        """Finish what has been handed in, and let go of the file."""
+        writer, reader, self._writer, self._reader = self._writer, self._reader, None, None
+        if writer is not None:
+            await writer.close()
+        if reader is not None:
+            thread, connection = reader
+            await asyncio.to_thread(thread.shutdown)
+            connection.close()
+
+    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records; an idle worker of this process gets ready to claim them meanwhile."""
+        self.wake()
+        return await super().insert(records)
+
+    async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records; a record whose key is held is answered with the holder."""
+        return await self._write(lambda connection: writing.insert(connection, records, at=self.now()))
+
+    async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        """Swap records, then claim due ones, in one transaction."""
+
+        def act(connection: sqlite3.Connection) -> tuple[Sequence[bool], Claimed]:
+            kept = writing.swap(connection, swaps, at=self.now())
+            return kept, Claimed() if claim is None else writing.claim(connection, claim, at=self.now())
+
+        def probe(connection: sqlite3.Connection) -> tuple[Sequence[bool], Claimed] | None:
+            if swaps or claim is None:
+                return None
+            nothing = writing.find_nothing_to_claim(connection, claim, at=self.now())
+            return None if nothing is None else ([], nothing)
+
+        return await self._write(act, probe=probe)
+
+    async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read the records of these ids that exist."""
+        return await self._read(lambda connection: reading.get_many(connection, ids))
+
+    async def find(
+        self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        """Read one page of the records that match."""
+        return await self._read(
+            lambda connection: reading.find(connection, condition, limit=limit, before=before, after=after)
+        )
+
+    async def statistics(self) -> Statistics:
+        """Count the records, and tell how long the oldest due one has waited."""
+        return await self._read(lambda connection: reading.statistics(connection, at=self.now()))
+
+    async def register(self, worker: WorkerInfo) -> None:
+        """Make a worker known and alive."""
+        await self._write(lambda connection: connection.execute(sql.REGISTER, to_worker(worker, at=self.now())))
+
+    async def beat(self, worker_id: str) -> bool:
+        """Say that a worker is alive; False if it is not registered."""
+        values = {"worker_id": worker_id, "at": to_microseconds(self.now())}
+        return await self._write(lambda connection: connection.execute(sql.BEAT, values).rowcount == 1)
+
+    async def retire(self, worker_id: str) -> None:
+        """Forget a worker."""
+        await self._write(lambda connection: connection.execute(sql.RETIRE, {"worker_id": worker_id}))
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Read the registered workers."""
+        return await self._read(reading.workers)
+
+    async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
+        lapsed = self.now() - timedelta(seconds=timeout)
+        return await self._write(
+            lambda connection: writing.bury_and_find_orphans(connection, lapsed=lapsed, limit=limit),
+            probe=lambda connection: writing.find_orphans_of_the_buried(connection, lapsed=lapsed, limit=limit),
+        )
+
+    async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Read pending records whose ``expires_at`` has passed."""
+        return await self._read(lambda connection: reading.overdue(connection, at=self.now(), limit=limit))
+
+    async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
+        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
+        values = {"id": record_id.bytes, "epoch": epoch}
+        return await self._write(lambda connection: connection.execute(sql.REQUEST_CANCEL, values).rowcount == 1)
+
+    async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
+        """Read every record that has not ended and has been asked to stop."""
+        return await self._read(reading.cancel_requests)
+
+    async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
+        """Delete at most *limit* records of this status that ended before a moment."""
+        return await self._write(
+            lambda connection: writing.delete_ended(connection, status=status, before=before, limit=limit),
+            probe=lambda connection: writing.find_nothing_to_delete(connection, status=status, before=before),
+        )
+
+    async def next_due(self, claim: Claim) -> datetime | None:
+        """Tell when the next record that this claim could take becomes due."""
+        due = await self._read(lambda connection: writing.next_due(connection, claim, at=self.now()))
+        return None if due is None else to_moment(due)
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume claims from a queue."""
+        await self._write(lambda connection: connection.execute(sql.SET_PAUSED, {"queue": queue, "paused": paused}))
+        self.wake()
+
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the state of the queues that somebody has set one for."""
+        return await self._read(reading.queues)
+
+    async def wait_for_work(self, changes: int, *, timeout: float) -> None:
+        """Return when this or another process may have brought work, or after *timeout* seconds."""
+        if self._writer is not None:
+            self._writer.watch()
+        await super().wait_for_work(changes, timeout=timeout)
+
+    def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        connection = connect(self.settings, self.path)
+        try:
+            prepare(connection, self.settings, self.path)
+            reader = connect(self.settings, self.path)
+            patiently(lambda: reader.execute(sql.READ_ONLY))
+        except BaseException:
+            connection.close()
+            raise
+        return connection, reader
+
+    async def _write(
+        self,
+        act: Callable[[sqlite3.Connection], Answer],
+        *,
+        probe: Callable[[sqlite3.Connection], Answer | None] | None = None,
+    ) -> Answer:
+        if self._writer is None:
+            raise StorageError(f"{self!r} is not open. Use it inside: async with QueueService(...)")
+        return await self._writer.submit(act, probe=probe)
+
+    async def _read(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        if self._reader is None:
+            raise StorageError(f"{self!r} is not open. Use it inside: async with QueueService(...)")
+        thread, connection = self._reader
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, patiently, lambda: action(connection))
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error

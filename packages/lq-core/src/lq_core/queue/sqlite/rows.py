@@ -1,0 +1,315 @@
+"""
+Records as rows, and back: moments are integers of microseconds, ids are 16 bytes, nested values are JSON.
+
+The order is that of the columns in the migrations and of the parameters in ``statements.py``. Truth is 0 or 1:
+``sqlite3`` looks for an adapter for every bool that it is given, which takes longer than the rest of the row.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from msgspec import json
+
+from lq_core import lifecycle
+from lq_core.queue.messages import Swap, WorkerInfo
+from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+
+Row: TypeAlias = tuple[Any, ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STATUSES = {status.value: status for status in TaskStatus}
+_encode = json.Encoder().encode
+_backoff = json.Decoder(Backoff).decode
+_metadata = json.Decoder(dict[str, str]).decode
+_progress = json.Decoder(Progress).decode
+_failure = json.Decoder(TaskFailure).decode
+_history = json.Decoder(tuple[HistoryEntry, ...]).decode
+_names = json.Decoder(tuple[str, ...]).decode
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Turn an aware moment into whole microseconds since 1970, exactly."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def to_moment(microseconds: int) -> datetime:
+    """Turn microseconds since 1970 into an aware moment in UTC, exactly."""
+    return _EPOCH + timedelta(0, 0, microseconds)
+
+
+def to_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
+    """Make the values of INSERT."""
+    return (
+        record.id.bytes,
+        record.task_name,
+        record.arguments,
+        record.queue,
+        record.priority,
+        record.execution_backend,
+        record.execution_profile,
+        record.key,
+        int(record.key_released),
+        record.retries,
+        _text(record.backoff),
+        record.timeout,
+        _stamp(record.expires_at),
+        record.schedule,
+        _text(record.metadata or None),
+        to_microseconds(record.created_at),
+        to_microseconds(record.scheduled_at),
+        record.status.value,
+        record.epoch,
+        record.attempt,
+        record.retry_count,
+        record.losses,
+        record.worker_id,
+        record.execution_ref,
+        record.log_url,
+        int(record.cancel_requested),
+        _stamp(record.started_at),
+        _stamp(record.finished_at),
+        _text(record.progress),
+        record.result,
+        _text(record.error),
+        _text(record.history or None),
+        record.key if lifecycle.holds_key(record) else None,
+        None if record.cancel_requested else _ready(record, at),
+    )
+
+
+def is_new(record: QueuedTaskRecord) -> bool:
+    """Whether nothing has happened to a record yet, so that INSERT_NEW stores it whole."""
+    return (
+        record.status is TaskStatus.PENDING
+        and not (record.epoch or record.attempt or record.retry_count or record.losses)
+        and not (record.key_released or record.cancel_requested or record.history)
+        and record.worker_id is None
+        and record.execution_ref is None
+        and record.log_url is None
+        and record.started_at is None
+        and record.finished_at is None
+        and record.progress is None
+        and record.result is None
+        and record.error is None
+    )
+
+
+def is_plain(record: QueuedTaskRecord) -> bool:
+    """Whether a new record has none of the rare options, so that INSERT_PLAIN stores it whole."""
+    return (
+        record.key is None
+        and not record.metadata
+        and record.expires_at is None
+        and record.backoff is None
+        and record.schedule is None
+        and record.execution_profile is None
+    )
+
+
+def to_plain_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
+    """Make the values of INSERT_PLAIN."""
+    return (
+        record.id.bytes,
+        record.task_name,
+        record.arguments,
+        record.queue,
+        record.priority,
+        record.execution_backend,
+        record.retries,
+        record.timeout,
+        to_microseconds(record.created_at),
+        to_microseconds(record.scheduled_at),
+        int(record.scheduled_at <= at),
+    )
+
+
+def to_new_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
+    """Make the values of INSERT_NEW."""
+    key, expires_at, backoff = record.key, record.expires_at, record.backoff
+    return (
+        record.id.bytes,
+        record.task_name,
+        record.arguments,
+        record.queue,
+        record.priority,
+        record.execution_backend,
+        record.execution_profile,
+        key,
+        record.retries,
+        backoff and _text(backoff),
+        record.timeout,
+        expires_at and to_microseconds(expires_at),
+        record.schedule,
+        _text(record.metadata) if record.metadata else None,
+        to_microseconds(record.created_at),
+        to_microseconds(record.scheduled_at),
+        key,
+        int(record.scheduled_at <= at),
+    )
+
+
+def to_end(swap: Swap) -> Row:
+    """Make the values of END."""
+    record = swap.record
+    return (
+        record.status.value,
+        record.epoch,
+        record.log_url,
+        _stamp(record.finished_at),
+        _text(record.progress),
+        record.result,
+        _text(record.error),
+        _text(record.history or None),
+        record.id.bytes,
+        swap.epoch,
+    )
+
+
+def to_swap(swap: Swap, *, at: datetime) -> Row:
+    """Make the values of SWAP."""
+    record = swap.record
+    return (
+        record.status.value,
+        record.epoch,
+        _ready(record, at),
+        int(record.has_ended),
+        int(record.key_released),
+        int(not record.key_released),
+        record.worker_id,
+        record.execution_backend,
+        record.execution_profile,
+        record.execution_ref,
+        record.log_url,
+        to_microseconds(record.scheduled_at),
+        _stamp(record.expires_at),
+        _stamp(record.started_at),
+        _stamp(record.finished_at),
+        record.attempt,
+        record.retry_count,
+        record.losses,
+        _text(record.progress),
+        record.result,
+        _text(record.error),
+        _text(record.history or None),
+        record.id.bytes,
+        swap.epoch,
+    )
+
+
+def from_row(row: Row) -> QueuedTaskRecord:
+    """Make the record of a row that ``SELECT *`` has read."""
+    (
+        id_,
+        task_name,
+        arguments,
+        queue,
+        priority,
+        execution_backend,
+        execution_profile,
+        key,
+        key_released,
+        retries,
+        backoff,
+        timeout,
+        expires_at,
+        schedule,
+        metadata,
+        created_at,
+        scheduled_at,
+        status,
+        epoch,
+        attempt,
+        retry_count,
+        losses,
+        worker_id,
+        execution_ref,
+        log_url,
+        cancel_requested,
+        started_at,
+        finished_at,
+        progress,
+        result,
+        error,
+        history,
+        *_,
+    ) = row
+    created = to_moment(created_at)
+    return QueuedTaskRecord(
+        id=UUID(bytes=id_),
+        task_name=task_name,
+        arguments=arguments,
+        queue=queue,
+        priority=priority,
+        execution_backend=execution_backend,
+        execution_profile=execution_profile,
+        key=key,
+        key_released=key_released != 0,
+        retries=retries,
+        backoff=None if backoff is None else _backoff(backoff),
+        timeout=timeout,
+        expires_at=None if expires_at is None else to_moment(expires_at),
+        schedule=schedule,
+        metadata={} if metadata is None else _metadata(metadata),
+        created_at=created,
+        scheduled_at=created if scheduled_at == created_at else to_moment(scheduled_at),
+        status=_STATUSES[status],
+        epoch=epoch,
+        attempt=attempt,
+        retry_count=retry_count,
+        losses=losses,
+        worker_id=worker_id,
+        execution_ref=execution_ref,
+        log_url=log_url,
+        cancel_requested=cancel_requested != 0,
+        started_at=None if started_at is None else to_moment(started_at),
+        finished_at=None if finished_at is None else to_moment(finished_at),
+        progress=None if progress is None else _progress(progress),
+        result=result,
+        error=None if error is None else _failure(error),
+        history=() if history is None else _history(history),
+    )
+
+
+def to_worker(worker: WorkerInfo, *, at: datetime) -> dict[str, str | int | None]:
+    """Make the values of REGISTER: a worker that is seen at this moment."""
+    return {
+        "id": worker.id,
+        "queues": to_text(worker.queues),
+        "execution_backends": to_text(worker.execution_backends),
+        "concurrency": worker.concurrency,
+        "started_at": to_microseconds(worker.started_at),
+        "seen_at": to_microseconds(at),
+    }
+
+
+def from_worker(row: Row) -> WorkerInfo:
+    """Make the worker of a row of WORKERS."""
+    id_, queues, execution_backends, concurrency, started_at, seen_at = row
+    return WorkerInfo(
+        id=id_,
+        queues=None if queues is None else _names(queues),
+        execution_backends=_names(execution_backends),
+        concurrency=concurrency,
+        started_at=to_moment(started_at),
+        seen_at=to_moment(seen_at),
+    )
+
+
+def to_text(values: Sequence[str | int] | None) -> str | None:
+    """Make the JSON array that a statement unfolds with ``json_each``; None for None."""
+    return _text(values)
+
+
+def _ready(record: QueuedTaskRecord, at: datetime) -> int | None:
+    return int(record.scheduled_at <= at) if record.status is TaskStatus.PENDING else None
+
+
+def _stamp(moment: datetime | None) -> int | None:
+    return None if moment is None else to_microseconds(moment)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _encode(value).decode()

@@ -1,0 +1,158 @@
+"""What is done inside one transaction of the writer: insert, swap, claim, rescue, delete."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from heapq import merge
+from itertools import islice
+
+from lq_core.queue.messages import Claim, Claimed, Insertion, Swap
+from lq_core.queue.sqlite import statements as sql
+from lq_core.queue.sqlite.lanes import Lanes, queues_of
+from lq_core.queue.sqlite.rows import (
+    Row,
+    from_row,
+    is_new,
+    is_plain,
+    to_end,
+    to_microseconds,
+    to_new_row,
+    to_plain_row,
+    to_row,
+    to_swap,
+    to_text,
+)
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+
+def insert(connection: sqlite3.Connection, records: Sequence[QueuedTaskRecord], *, at: datetime) -> list[Insertion]:
+    """Store records; where a key is held, find its holder."""
+    if not all(map(is_new, records)):
+        statement, rows = sql.INSERT, [to_row(record, at=at) for record in records]
+    elif not all(map(is_plain, records)):
+        statement, rows = sql.INSERT_NEW, [to_new_row(record, at=at) for record in records]
+    else:
+        statement, rows = sql.INSERT_PLAIN, [to_plain_row(record, at=at) for record in records]
+    connection.execute(sql.SAVE)
+    try:
+        if connection.executemany(statement, rows).rowcount == len(rows):
+            insertions = [Insertion(record, created=True) for record in records]
+        else:
+            # Some keys are held: do it again one by one, to learn which.
+            connection.execute(sql.UNDO)
+            insertions = [
+                _insert_or_find(connection, record, statement, row) for record, row in zip(records, rows, strict=True)
+            ]
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"A record cannot be stored ({error}); every record needs an id of its own.") from error
+    connection.execute(sql.KEEP)
+    return insertions
+
+
+def swap(connection: sqlite3.Connection, swaps: Sequence[Swap], *, at: datetime) -> list[bool]:
+    """Swap records, and say for each whether its epoch was still the expected one."""
+    if not swaps:
+        return []
+    if all(swap.record.has_ended for swap in swaps):
+        statement, rows = sql.END, [to_end(swap) for swap in swaps]
+    else:
+        statement, rows = sql.SWAP, [to_swap(swap, at=at) for swap in swaps]
+    connection.execute(sql.SAVE)
+    if connection.executemany(statement, rows).rowcount == len(rows):
+        kept = [True] * len(rows)
+    else:
+        # Some did not match: do it again one by one, to learn which.
+        connection.execute(sql.UNDO)
+        kept = [connection.execute(statement, row).rowcount == 1 for row in rows]
+    connection.execute(sql.KEEP)
+    return kept
+
+
+def claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Claimed:
+    """Take due records, lane by lane, first come first over all lanes."""
+    if not is_registered(connection, wanted):
+        return Claimed(alive=False)
+    moment = to_microseconds(at)
+    lanes = Lanes.of(connection, wanted)
+    for lane in lanes.waiting():
+        if connection.execute(sql.HAS_BECOME_DUE, {**lane, "at": moment}).fetchone():
+            connection.execute(sql.PROMOTE, {**lane, "at": moment})
+    firsts = [
+        connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": wanted.limit}).fetchall()
+        for lane in lanes.ready()
+    ]
+    rowids = [rowid for *_, rowid in islice(merge(*firsts), wanted.limit)]
+    if not rowids:
+        return Claimed()
+    statement = sql.CLAIM if wanted.to is TaskStatus.RUNNING else sql.DISPATCH
+    values = {"worker_id": wanted.worker_id, "at": moment, "rowids": to_text(rowids)}
+    taken = [from_row(row) for row in connection.execute(statement, values).fetchall()]
+    if len(firsts) > 1 or wanted.limit > 1:
+        taken.sort(key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
+    return Claimed(records=tuple(taken))
+
+
+def find_nothing_to_claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Claimed | None:
+    """Answer a claim that would take nothing, by reading only; None when there is something to take."""
+    if not is_registered(connection, wanted):
+        return Claimed(alive=False)
+    due = next_due(connection, wanted, at=at)
+    return Claimed() if wanted.limit < 1 or due is None or due > to_microseconds(at) else None
+
+
+def is_registered(connection: sqlite3.Connection, wanted: Claim) -> bool:
+    """Whether the worker that claims is known and has not been declared dead."""
+    return connection.execute(sql.IS_REGISTERED, {"worker_id": wanted.worker_id}).fetchone() is not None
+
+
+def next_due(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> int | None:
+    """Tell in microseconds when the first record becomes due that a claim could take."""
+    moment = to_microseconds(at)
+    lanes = Lanes.of(connection, wanted)
+    found = [
+        connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": 1}).fetchone() for lane in lanes.ready()
+    ]
+    moments = [scheduled_at for _, scheduled_at, *_ in filter(None, found)]
+    for lane in lanes.waiting():
+        first = connection.execute(sql.FIRST_WAITING, {**lane, "at": moment}).fetchone()
+        moments.extend(first or ())
+    return min(moments, default=None)
+
+
+def bury_and_find_orphans(connection: sqlite3.Connection, *, lapsed: datetime, limit: int) -> list[QueuedTaskRecord]:
+    """Forget workers not seen since a moment, and read the running records whose worker is gone."""
+    connection.execute(sql.BURY, {"lapsed": to_microseconds(lapsed)})
+    return [from_row(row) for row in connection.execute(sql.ORPHANS, {"limit": limit})]
+
+
+def find_orphans_of_the_buried(
+    connection: sqlite3.Connection, *, lapsed: datetime, limit: int
+) -> list[QueuedTaskRecord] | None:
+    """Answer the same by reading only, when there is no worker to forget; None when there is one."""
+    if connection.execute(sql.HAS_LAPSED, {"lapsed": to_microseconds(lapsed)}).fetchone():
+        return None
+    return [from_row(row) for row in connection.execute(sql.ORPHANS, {"limit": limit})]
+
+
+def delete_ended(connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, limit: int) -> int:
+    """Delete the oldest ended records of a status, queue by queue."""
+    deleted = 0
+    for lane in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
+        values = {**lane, "before": to_microseconds(before), "limit": limit - deleted}
+        deleted += connection.execute(sql.DELETE_ENDED, values).rowcount
+    return deleted
+
+
+def find_nothing_to_delete(connection: sqlite3.Connection, *, status: TaskStatus, before: datetime) -> int | None:
+    """Answer a deletion that would delete nothing, by reading only."""
+    moment = to_microseconds(before)
+    for lane in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
+        if connection.execute(sql.HAS_EXPIRED, {**lane, "before": moment}).fetchone():
+            return None
+    return 0
+
+
+def _insert_or_find(connection: sqlite3.Connection, record: QueuedTaskRecord, statement: str, row: Row) -> Insertion:
+    if connection.execute(statement, row).rowcount == 1:
+        return Insertion(record, created=True)
+    return Insertion(from_row(connection.execute(sql.HOLDER, {"key": record.key}).fetchone()), created=False)

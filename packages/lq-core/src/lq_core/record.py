@@ -1,0 +1,184 @@
+"""
+One call of one task, as a value: what was asked, how far it has come, and what came of it.
+
+Nobody changes a record. A step in its life (:mod:`lq_core.lifecycle`) makes a new one.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct, field
+
+DEFAULT_QUEUE = "default"
+"""The queue of a task that names none."""
+
+
+class TaskStatus(StrEnum):
+    """Where a record stands in its life; which step may follow which is said in ``lq_core.lifecycle.MOVES``."""
+
+    PENDING = "pending"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class TaskFailure(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an attempt did not end well."""
+
+    type: str
+    """The class of the exception, such as ``"ValueError"``, or the kind of loss, such as ``"WorkerLost"``."""
+
+    message: str
+
+    traceback: str = ""
+    """The formatted traceback, cut in the middle when it is long; empty when there was none."""
+
+
+class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """One event in a record's life that its other fields do not tell."""
+
+    at: datetime
+    event: str
+    """``retried``, ``failed``, ``lost``, ``interrupted``, ``snoozed``, ``cancelled``, ``revived`` and the like."""
+
+    attempt: int = 0
+    """The attempt during which it happened; 0 before the first."""
+
+    worker_id: str | None = None
+    failure: TaskFailure | None = None
+    message: str | None = None
+
+
+class Progress(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a running task has come, in the task's own units."""
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
+class Backoff(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    How long to wait before the next attempt: ``base * factor ** (failures - 1)`` seconds, at most *cap*.
+
+    With *jitter* 0.25 the wait is drawn evenly from 75 % to 125 % of that. A *factor* of 1 is a fixed wait.
+    """
+
+    base: float = 5.0
+    """Seconds before the first retry."""
+
+    factor: float = 2.0
+    cap: float = 3600.0
+    """The longest wait in seconds, before jitter."""
+
+    jitter: float = 0.25
+    """The share of the wait that is random, from 0 to 1."""
+
+
+class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    One call of one task, as every queue backend keeps it.
+
+    A record is a value. A step in its life makes a new record, and a queue backend
+    swaps the old one for the new. Moments are aware and in UTC; durations are in seconds.
+    """
+
+    id: UUID
+    """A UUID of version 7: ids sort by the time of enqueue."""
+
+    task_name: str
+    """The registered name of the task, such as ``"mail.send"``."""
+
+    arguments: str = "{}"
+    """The arguments as a JSON object, by parameter name."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    """Larger numbers are claimed first; equal ones in the order of ``scheduled_at``, then of ``id``."""
+
+    execution_backend: str = "local"
+    execution_profile: str | None = None
+    """What the execution backend makes of it: for Cloud Run, the profile that names the job."""
+
+    key: str | None = None
+    """While a record holds a key, no second one with the same key is enqueued."""
+
+    key_released: bool = False
+    """True once the record holds its key no more."""
+
+    retries: int = 0
+    """The retry budget: how many failures are followed by another attempt."""
+
+    backoff: Backoff | None = None
+    """How long to wait before a retry; None for the task's own, or the house's default."""
+
+    timeout: float | None = None
+    """Seconds that one attempt may take; None for no limit."""
+
+    expires_at: datetime | None = None
+    """A record that has not been started by then expires."""
+
+    schedule: str | None = None
+    """The name of the schedule that enqueued it."""
+
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    """What travels with the call, such as a trace context; never given to the task as an argument."""
+
+    created_at: datetime
+    scheduled_at: datetime
+    """Not claimed before this moment."""
+
+    status: TaskStatus = TaskStatus.PENDING
+    epoch: int = 0
+    """Rises at every change of who may write; a write on behalf of an owner matches it or is refused."""
+
+    attempt: int = 0
+    """How often the task has been started; 0 until the first start."""
+
+    retry_count: int = 0
+    """How much of the retry budget is spent; only failures spend it."""
+
+    losses: int = 0
+    """How often a start was lost: a worker that died, or an execution that never began."""
+
+    worker_id: str | None = None
+    """Who is running the task, while it is running."""
+
+    execution_ref: str | None = None
+    """The name of the external execution, while there is one."""
+
+    log_url: str | None = None
+    """Where the logs of the last external execution are read."""
+
+    cancel_requested: bool = False
+    """True when a running task has been asked to stop and has not ended yet."""
+
+    started_at: datetime | None = None
+    """When the last attempt began; for a dispatched record, when it was handed over."""
+
+    finished_at: datetime | None = None
+    progress: Progress | None = None
+    result: str | None = None
+    """What the task returned, as JSON; None until it has completed."""
+
+    error: TaskFailure | None = None
+    """Why the last attempt that failed did; kept while a retry is waiting."""
+
+    history: tuple[HistoryEntry, ...] = ()
+    """The newest events that no other field tells, oldest first; bounded."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the record is terminal."""
+        return self.status in TERMINAL
+
+
+TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
+"""The statuses that no step leaves, except a retry by hand."""
+
+OWNED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
+"""The statuses in which somebody else than the queue backend works on the record."""

@@ -1,0 +1,76 @@
+"""What an enqueue returns: the record, and the way to its result."""
+
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from lq_core.codec import CallCodec
+from lq_core.errors import TaskFailedError, WaitTimeoutError
+from lq_core.record import QueuedTaskRecord, TaskStatus
+
+Result = TypeVar("Result")
+
+
+class RecordSource(Protocol):
+    """What a result needs of the service."""
+
+    async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
+        """Read a record."""
+        ...
+
+    async def wait(self, record_id: UUID, *, timeout: float | None = None) -> QueuedTaskRecord:
+        """Wait until a record has ended."""
+        ...
+
+
+class TaskResult(Generic[Result]):
+    """One enqueued call: whether it was created, where it stands, and what it will return."""
+
+    def __init__(
+        self, record: QueuedTaskRecord, *, created: bool, source: RecordSource, codec: CallCodec[Result]
+    ) -> None:
+        self.record = record
+        """The record as it was last seen; :meth:`refresh` looks again."""
+
+        self.created = created
+        """False when a record with the same key was there already: then this is that one."""
+
+        self._source = source
+        self._codec = codec
+
+    @property
+    def id(self) -> UUID:
+        """The id of the record."""
+        return self.record.id
+
+    @property
+    def status(self) -> TaskStatus:
+        """Where the record stood when it was last seen."""
+        return self.record.status
+
+    async def refresh(self) -> QueuedTaskRecord:
+        """Look again. Keeps what was last seen when the record has been deleted meanwhile."""
+        self.record = await self._source.get(self.record.id) or self.record
+        return self.record
+
+    async def wait(self, timeout: float | None = None) -> Result:
+        """
+        Wait until the record has ended and return what the task returned, as its annotation says.
+
+        Raises TaskFailedError when it failed, was cancelled or expired; WaitTimeoutError after *timeout* seconds
+        (None: never), while the record goes on; RecordNotFoundError when it was deleted;
+        msgspec.ValidationError when the result does not fit the task's return annotation.
+        """
+        try:
+            self.record = await self._source.wait(self.record.id, timeout=timeout)
+        except WaitTimeoutError as error:
+            await self.refresh()
+            raise error from None
+        record = self.record
+        if record.status is TaskStatus.COMPLETED:
+            return self._codec.decode_result(record.result or "null")
+        reason = f"{record.error.type}: {record.error.message}" if record.error else "it never ran to its end"
+        raise TaskFailedError(record.id, record.task_name, record.status, reason)
+
+    def __repr__(self) -> str:
+        how = "created" if self.created else "existing"
+        return f"<TaskResult {self.record.task_name} {self.record.id} {self.record.status} {how}>"

@@ -1,0 +1,279 @@
+"""The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib import import_module
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+from uuid import UUID
+
+from lq_core import lifecycle
+from lq_core.attempt import StopReason
+from lq_core.completion import Completions
+from lq_core.config import QueueConfig
+from lq_core.errors import ConfigurationError, QueueError, RecordNotFoundError
+from lq_core.execution import BaseExecutionBackend
+from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics, WorkerInfo, get_queue_backend
+from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.result import TaskResult
+from lq_core.service.calls import check_task, new_record
+from lq_core.service.executions import Executions
+from lq_core.service.runner import Runner
+from lq_core.service.transaction import EnqueueWithin
+from lq_core.task import Task, TaskCall, find_task
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+log = logging.getLogger("lq")
+
+EVERYTHING = RecordFilter()
+
+
+class QueueService:
+    """
+    Enqueues calls of tasks, and tells and changes what becomes of them.
+
+    Open it for as long as it is used: ``async with QueueService(config) as queue``. It belongs to the event loop
+    that opened it, and may be opened again after it was closed.
+    """
+
+    def __init__(self, config: QueueConfig | None = None, *, queue_backend: BaseQueueBackend | None = None) -> None:
+        self.config = config or QueueConfig()
+        self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
+        self.executions = Executions(self.config)
+        self._started: tuple[Runner, Completions] | None = None
+
+    async def open(self) -> Self:
+        """
+        Import the task modules and open the queue backend.
+
+        Raises ConfigurationError when a task module cannot be imported, StorageError when the database cannot be used.
+        """
+        if self._started is not None:
+            return self
+        self.executions.check()
+        for module in self.config.task_modules:
+            try:
+                import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                    raise
+                raise ConfigurationError(
+                    f"The task module {module!r} cannot be imported: {error}. "
+                    "Check QueueConfig(task_modules=...), and from which folder the program was started."
+                ) from error
+        await self.queue_backend.open()
+        completions = Completions(self.queue_backend.get_many, poll_interval=self.config.poll_interval)
+        self._started = Runner(self.queue_backend, completions), completions
+        log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
+        return self
+
+    async def close(self) -> None:
+        """Give back what runs inline, and close the backends; closing twice does no harm."""
+        if self._started is not None:
+            runner, completions = self._started
+            async with AsyncExitStack() as closing:
+                # Each is closed, also when one before it fails to.
+                for close in (self.queue_backend.close, self.executions.close, completions.close, runner.close):
+                    closing.push_async_callback(close)
+            self._started = None
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------ enqueue
+
+    async def enqueue(
+        self, task: Task[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> TaskResult[Result]:
+        """
+        Store one call of a task, to be run by a worker; the result says whether a record was created or found.
+
+        Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, PayloadTooLargeError,
+        UnknownBackendError, StorageError.
+        """
+        check_task(task)
+        return (await self.enqueue_many([task.call(*args, **kwargs)]))[0]
+
+    async def enqueue_by_name(self, name: str, /, *args: object, **kwargs: object) -> TaskResult[object]:
+        """Store one call of a registered task; raises as :meth:`enqueue` does, and UnknownTaskError."""
+        return await self.enqueue(find_task(name), *args, **kwargs)
+
+    async def enqueue_many(self, calls: Iterable[TaskCall[Result]]) -> list[TaskResult[Result]]:
+        """Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does."""
+        calls = list(calls)
+        now = self.queue_backend.now()
+        records = [new_record(call, self.config, self.executions, at=now) for call in calls]
+        if any(self.executions.runs_inline(record.execution_backend) for record in records):
+            worker_id = await self.runner.worker_id()
+            records = [
+                lifecycle.claim(record, worker_id=worker_id, at=now)
+                if self.executions.runs_inline(record.execution_backend) and record.scheduled_at <= now
+                else record
+                for record in records
+            ]
+        insertions = await self.queue_backend.insert(records)
+        results = [
+            TaskResult(insertion.record, created=insertion.created, source=self, codec=call.codec)
+            for insertion, call in zip(insertions, calls, strict=True)
+        ]
+        await self._run_inline(
+            [result for result in results if result.created and result.record.status is TaskStatus.RUNNING]
+        )
+        return results
+
+    def within(self, connection: object) -> EnqueueWithin:
+        """
+        Enqueue in the open transaction of a database connection of yours: committed together, or not at all.
+
+        With lq-postgres, it may be a connection of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncSession``
+        or ``AsyncConnection`` of SQLAlchemy on either: ``await service.within(session).enqueue(task, ...)``.
+        """
+        return EnqueueWithin(
+            connection, queue_backend=self.queue_backend, config=self.config, executions=self.executions, source=self
+        )
+
+    # ------------------------------------------------------------ look
+
+    async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
+        """Read a record; None if there is none."""
+        return await self.queue_backend.get(record_id)
+
+    async def wait(self, record_id: UUID, *, timeout: float | None = None) -> QueuedTaskRecord:
+        """
+        Wait until a record has ended, and return it.
+
+        Raises WaitTimeoutError after *timeout* seconds (None: never), RecordNotFoundError when there is none.
+        """
+        return await self._open()[1].wait(record_id, timeout=timeout)
+
+    async def find(
+        self, condition: RecordFilter = EVERYTHING, *, limit: int = 100, before: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        """Read one page of records, newest first; *before* is the id of the last record of the page before."""
+        return await self.queue_backend.find(condition, limit=limit, before=before)
+
+    async def statistics(self) -> Statistics:
+        """Count the records by queue and status."""
+        return await self.queue_backend.statistics()
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Read the workers that are registered."""
+        return await self.queue_backend.workers()
+
+    # ------------------------------------------------------------ change
+
+    async def cancel(self, record_id: UUID) -> bool:
+        """
+        Cancel a record: at once when it waits; a running one is asked to stop, and its owner records the end.
+
+        False when it has ended already. Raises RecordNotFoundError.
+        """
+        while True:
+            record = await self._existing(record_id)
+            if record.has_ended:
+                return False
+            if record.status is TaskStatus.RUNNING:
+                if await self.queue_backend.request_cancel(record.id, record.epoch):
+                    await self._stop(record)
+                    return True
+            elif await self.swap(record, lifecycle.cancel(record, at=self.queue_backend.now())):
+                if record.status is TaskStatus.DISPATCHED:
+                    await self._stop(record)
+                return True
+
+    async def retry(self, record_id: UUID) -> QueuedTaskRecord:
+        """
+        Bring an ended record back by hand, due at once, with its whole retry budget.
+
+        Raises RecordNotFoundError, and IllegalMoveError when it has completed or has not ended.
+        """
+        while True:
+            record = await self._existing(record_id)
+            revived = lifecycle.retry(record, at=self.queue_backend.now())
+            if await self.swap(record, revived):
+                return revived
+
+    async def pause(self, queue: str) -> None:
+        """Let no worker claim from a queue until it is resumed; what runs goes on."""
+        await self.queue_backend.set_paused(queue, paused=True)
+
+    async def resume(self, queue: str) -> None:
+        """Let workers claim from a queue again."""
+        await self.queue_backend.set_paused(queue, paused=False)
+        self.queue_backend.wake()
+
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the state of the queues that somebody has set one for."""
+        return await self.queue_backend.queues()
+
+    # ------------------------------------------------------------ run
+
+    @property
+    def runner(self) -> Runner:
+        """What runs records in this process. Raises ConfigurationError when the service is not open."""
+        return self._open()[0]
+
+    async def execute_record(self, record: QueuedTaskRecord, *, worker_id: str | None = None) -> QueuedTaskRecord:
+        """
+        Run a record in this process and record the outcome; a record that nobody has claimed is claimed first.
+
+        Raises OwnershipLostError when it cannot be claimed.
+        """
+        return await self.runner.run(record, worker_id=worker_id)
+
+    async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
+        """Keep *new*, a step of :mod:`lq_core.lifecycle` from *old*; False when *old* is not current any more."""
+        return await self.runner.swap(old, new)
+
+    async def execution_backend(self, name: str) -> BaseExecutionBackend:
+        """Return the open execution backend of this name. Raises UnknownBackendError."""
+        return await self.executions.opened(name, self)
+
+    def __repr__(self) -> str:
+        state = "open" if self._started else "closed"
+        return f"<QueueService {state} {self.queue_backend.address}>"
+
+    def _open(self) -> tuple[Runner, Completions]:
+        if self._started is None:
+            raise ConfigurationError("The QueueService is not open: use `async with QueueService(config) as queue`.")
+        return self._started
+
+    async def _existing(self, record_id: UUID) -> QueuedTaskRecord:
+        record = await self.queue_backend.get(record_id)
+        if record is None:
+            raise RecordNotFoundError(record_id)
+        return record
+
+    async def _run_inline(self, results: Sequence[TaskResult[Result]]) -> None:
+        ended = 0
+        try:
+            for result in results:
+                backend = await self.executions.opened(result.record.execution_backend, self)
+                result.record = await backend.execute(self, result.record, worker_id=result.record.worker_id)
+                ended += 1
+        finally:
+            # This process holds the rest and is alive: nobody else would look at what it does not run.
+            for result in results[ended:]:
+                at = self.queue_backend.now()
+                await self.swap(result.record, lifecycle.interrupt(result.record, at=at, message="its enqueue ended"))
+
+    async def _stop(self, record: QueuedTaskRecord) -> None:
+        attempt = self.runner.attempts.get((record.id, record.epoch))
+        if attempt is not None:
+            attempt.stop(StopReason.CANCELLED)
+        elif self.executions.is_external(record.execution_backend):
+            try:
+                backend = await self.executions.opened(record.execution_backend, self)
+            except (QueueError, ImportError, TypeError) as error:
+                # Not set up in this process. The owner sees the request; what has not begun finds its epoch over.
+                log.info("record.cancel_left_to_owner", extra={"record_id": str(record.id), "error": str(error)})
+            else:
+                await backend.cancel(self, record)

@@ -1,0 +1,215 @@
+"""Running claimed records in this process, and recording what came of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from lq_core import lifecycle
+from lq_core.attempt import Attempt, StopReason, failure_of
+from lq_core.backoff import backoff_delay
+from lq_core.completion import Completions
+from lq_core.errors import OwnershipLostError, StorageError
+from lq_core.heartbeat import Heartbeat
+from lq_core.identity import new_worker_id
+from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
+from lq_core.record import HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.task import find_task
+
+log = logging.getLogger("lq")
+
+PROGRESS_INTERVAL: Final = 0.25
+"""Seconds between two writes of progress: reports in between are merged."""
+
+SETTLE_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries to record an outcome while the database is away; the last one repeats."""
+
+
+class Runner:
+    """Runs records in this process: each attempt under a handle, each outcome swapped in by its epoch."""
+
+    def __init__(self, backend: BaseQueueBackend, completions: Completions) -> None:
+        self._backend = backend
+        self._completions = completions
+        self._progress: set[Attempt] = set()
+        self._reporter: asyncio.Task[None] | None = None
+        self._presence: Heartbeat | None = None
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._presence_lock = asyncio.Lock()
+        self.attempts: dict[tuple[UUID, int], Attempt] = {}
+        """What runs here now, by record id and epoch."""
+
+        self.on_body_end: Callable[[QueuedTaskRecord], None] = lambda _: None
+        """Called when a function has returned and its record is still to be settled: its slot is free."""
+
+    async def close(self) -> None:
+        """Interrupt what still runs, and stop being a worker."""
+        for attempt in list(self.attempts.values()):
+            attempt.stop(StopReason.STOPPING)
+        self._closing = True
+        await self._idle.wait()
+        if self._reporter is not None:
+            self._reporter.cancel()
+            await asyncio.gather(self._reporter, return_exceptions=True)
+        if self._presence is not None:
+            await self._presence.stop()
+            self._presence = None
+
+    async def worker_id(self) -> str:
+        """Name this process as a worker of its own, for records that no worker has claimed; alive from now on."""
+        async with self._presence_lock:
+            if self._presence is None:
+                now = self._backend.now()
+                info = WorkerInfo(id=new_worker_id(), started_at=now, seen_at=now)
+                presence = Heartbeat(self._backend, info, self.attempts)
+                await presence.start()
+                self._presence = presence
+        return self._presence.worker_id
+
+    async def run(self, record: QueuedTaskRecord, *, worker_id: str | None = None) -> QueuedTaskRecord:
+        """
+        Run a record, claiming it first when nobody has, and return what has become of it.
+
+        Raises OwnershipLostError when the record cannot be claimed: it is gone or has moved on.
+        """
+        if record.status is not TaskStatus.RUNNING:
+            worker_id = worker_id or await self.worker_id()
+            record = await self._backend.claim_one(record.id, record.epoch, worker_id=worker_id)
+        place = (record.id, record.epoch)
+        self._idle.clear()
+        attempt = self.attempts[place] = Attempt(
+            record, report=partial(self._report, place), complete=partial(self._complete_in, place)
+        )
+        try:
+            after = await attempt.perform(
+                now=self._backend.now, max_result_bytes=self._backend.config.max_payload_bytes
+            )
+            self.on_body_end(record)
+            if attempt.stop_reason is StopReason.LOST:
+                return await self._lost(record)
+            if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
+                after = self._not_committed(attempt.record)
+            kept = await self._settle(attempt.record, after, committed=attempt.completed)
+            _tell(record, kept)
+        finally:
+            self._progress.discard(attempt)
+            del self.attempts[place]
+            if not self.attempts:
+                self._idle.set()
+        if attempt.is_abandoned:
+            raise asyncio.CancelledError
+        return kept
+
+    async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
+        """Keep *new* if *old* is still what is stored, and tell those who wait for it."""
+        kept = (await self._backend.swap([Swap(record=new, epoch=old.epoch)]))[0]
+        if kept:
+            self._completions.announce(new)
+        return kept
+
+    async def _settle(
+        self, old: QueuedTaskRecord, new: QueuedTaskRecord, *, committed: QueuedTaskRecord | None
+    ) -> QueuedTaskRecord:
+        tries, refused = 0, False
+        while True:
+            try:
+                return new if await self.swap(old, new) else await self._lost(old, committed=committed)
+            except StorageError as error:
+                if self._closing:
+                    raise
+                # The outcome is in hand; it waits for the database. If the lease runs out meanwhile, the epoch tells.
+                log.warning("record.settle_delayed", extra={"record_id": str(old.id), "error": str(error)})
+                await asyncio.sleep(SETTLE_PAUSES[min(tries, len(SETTLE_PAUSES) - 1)])
+                tries += 1
+            except Exception as error:
+                if refused:
+                    raise
+                refused = True
+                log.exception("record.outcome_refused", extra={"record_id": str(old.id)})
+                new = lifecycle.retry_or_fail(old, failure=failure_of(error), delay=None, at=self._backend.now())
+
+    async def _lost(self, record: QueuedTaskRecord, *, committed: QueuedTaskRecord | None = None) -> QueuedTaskRecord:
+        if committed is not None:
+            stored = await self._backend.get(record.id)
+            if stored is not None and stored.epoch == committed.epoch and stored.status is committed.status:
+                self._completions.announce(stored)
+                return stored
+        log.warning("record.ownership_lost", extra={"record_id": str(record.id), "epoch": record.epoch})
+        return await self._backend.get(record.id) or record
+
+    async def _complete_in(self, place: tuple[UUID, int], connection: object, result: object) -> None:
+        """Record an end in the application's transaction; what came of that is seen when the task has returned."""
+        attempt = self.attempts.get(place)
+        if attempt is None:
+            raise OwnershipLostError(*place)
+        encoded = find_task(attempt.record.task_name).codec.encode_result(result)
+        completed = lifecycle.complete(attempt.record, result=encoded, at=self._backend.now())
+        if not await self._backend.swap_within(connection, Swap(record=completed, epoch=attempt.record.epoch)):
+            raise OwnershipLostError(*place)
+        attempt.completed = completed
+
+    def _not_committed(self, record: QueuedTaskRecord) -> QueuedTaskRecord:
+        """Say what comes of a record whose task returned: it stands only if its own transaction was not committed."""
+        failure = TaskFailure(
+            type="NotCommitted", message="The task returned, but the transaction of its complete_in() was rolled back."
+        )
+        delay = backoff_delay(record.backoff, record.retry_count + 1)
+        return lifecycle.retry_or_fail(record, failure=failure, delay=delay, at=self._backend.now())
+
+    async def _report(self, place: tuple[UUID, int], progress: Progress) -> None:
+        attempt = self.attempts.get(place)
+        if attempt is None:
+            return  # A thread that nobody waits for any more.
+        attempt.record = replace(attempt.record, progress=progress)
+        self._progress.add(attempt)
+        if self._reporter is None:
+            self._reporter = asyncio.create_task(self._report_all())
+
+    async def _report_all(self) -> None:
+        try:
+            while self._progress:
+                reporting = list(self._progress)
+                self._progress.clear()
+                swaps = [Swap(record=attempt.record, epoch=attempt.record.epoch) for attempt in reporting]
+                try:
+                    kept = await self._backend.swap(swaps)
+                except Exception:
+                    log.warning("record.progress_failed", exc_info=True)
+                else:
+                    for attempt, mine in zip(reporting, kept, strict=True):
+                        if not mine:
+                            attempt.stop(StopReason.LOST)
+                await asyncio.sleep(PROGRESS_INTERVAL)
+        finally:
+            self._reporter = None
+
+
+def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
+    """Log what came of an attempt: what ended well as information, the rest as a warning with its error."""
+    level = logging.INFO if after.status is TaskStatus.COMPLETED else logging.WARNING
+    if not log.isEnabledFor(level):
+        return
+    ended = after.history[-1] if after.history else None
+    facts: dict[str, object] = {
+        "task_name": after.task_name,
+        "record_id": str(after.id),
+        "attempt": after.attempt,
+        "seconds": round(
+            (_moment_of_end(after, ended) - (before.started_at or before.scheduled_at)).total_seconds(), 3
+        ),
+    }
+    if ended is not None and ended.failure is not None:
+        facts["error"] = f"{ended.failure.type}: {ended.failure.message}"
+    event = "completed" if after.status is TaskStatus.COMPLETED or ended is None else ended.event
+    log.log(level, "task.%s", event, extra=facts)
+
+
+def _moment_of_end(after: QueuedTaskRecord, ended: HistoryEntry | None) -> datetime:
+    return after.finished_at or (ended.at if ended else after.scheduled_at)

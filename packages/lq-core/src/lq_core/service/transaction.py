@@ -1,0 +1,60 @@
+"""Enqueueing in a transaction of the application's own: records and business rows are committed together."""
+
+from collections.abc import Iterable
+from typing import ParamSpec, TypeVar
+
+from lq_core.config import QueueConfig
+from lq_core.queue import BaseQueueBackend
+from lq_core.result import RecordSource, TaskResult
+from lq_core.service.calls import new_record
+from lq_core.service.executions import Executions
+from lq_core.task import Task, TaskCall
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+class EnqueueWithin:
+    """
+    Enqueues calls in a transaction that the application commits or rolls back; ``service.within(connection)`` makes it.
+
+    Workers see nothing before the commit, and are woken by it; a result can be waited for after it. A record that would
+    run inline waits for a worker like the others.
+    """
+
+    def __init__(
+        self,
+        connection: object,
+        *,
+        queue_backend: BaseQueueBackend,
+        config: QueueConfig,
+        executions: Executions,
+        source: RecordSource,
+    ) -> None:
+        self._connection = connection
+        self._queue_backend = queue_backend
+        self._config = config
+        self._executions = executions
+        self._source = source
+
+    async def enqueue(
+        self, task: Task[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> TaskResult[Result]:
+        """
+        Store one call of a task; raises as ``QueueService.enqueue`` does, and what the driver raises.
+
+        Raises ConfigurationError when the records are not kept in the application's database, or when no transaction
+        is open on the connection.
+        """
+        return (await self.enqueue_many([task.call(*args, **kwargs)]))[0]
+
+    async def enqueue_many(self, calls: Iterable[TaskCall[Result]]) -> list[TaskResult[Result]]:
+        """Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does."""
+        calls = list(calls)
+        now = self._queue_backend.now()
+        records = [new_record(call, self._config, self._executions, at=now) for call in calls]
+        insertions = await self._queue_backend.insert_within(self._connection, records)
+        return [
+            TaskResult(insertion.record, created=insertion.created, source=self._source, codec=call.codec)
+            for insertion, call in zip(insertions, calls, strict=True)
+        ]

@@ -1,0 +1,225 @@
+"""Tasks: functions with a name, options, and typed calls."""
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property
+from typing import (
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    get_type_hints,
+    overload,
+)
+
+from lq_core.codec import CallCodec
+from lq_core.context import TaskContext
+from lq_core.errors import DuplicateTaskError, TaskDefinitionError, UnknownTaskError
+from lq_core.options import OptionArguments, TaskOptions, change_options
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+class TaskCall(Generic[Result]):
+    """A call that is bound and encoded, and can be enqueued: made by ``task.call(...)``."""
+
+    __slots__ = ("arguments", "codec", "options", "task_name")
+
+    def __init__(self, task_name: str, arguments: str, options: TaskOptions, codec: CallCodec[Result]) -> None:
+        self.task_name = task_name
+        self.arguments = arguments
+        self.options = options
+        self.codec = codec
+
+    def __repr__(self) -> str:
+        return f"<TaskCall {self.task_name} {self.arguments}>"
+
+
+class Task(Generic[Params, Result]):
+    """
+    A function that can be queued, made by ``@task``.
+
+    Calling it runs the function here and now, as if it were no task. ``task.using(...)`` is a copy with other
+    options; the two share one name and one function.
+    """
+
+    def __init__(self, function: Callable[..., object], *, name: str, options: TaskOptions) -> None:
+        self.function = function
+        self.name = name
+        self.options = options
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__name__ = getattr(function, "__name__", name)
+        self.__wrapped__ = function
+
+    @cached_property
+    def codec(self) -> CallCodec[Result]:
+        """Binds, encodes and decodes this task's calls and results."""
+        supplied = frozenset({self._context_name} if self._context_name else ())
+        return CallCodec(self.function, task_name=self.name, supplied=supplied)
+
+    def using(self, **options: Unpack[OptionArguments]) -> Self:
+        """Make a copy with other options. Raises ConfigurationError, which names the option."""
+        copy = type(self)(self.function, name=self.name, options=change_options(self.options, options))
+        copy.__dict__["codec"] = self.codec
+        return copy
+
+    def call(self, *args: Params.args, **kwargs: Params.kwargs) -> TaskCall[Result]:
+        """Bind and encode a call, to be enqueued. Raises InvalidArgumentError, which names the parameter."""
+        return TaskCall(self.name, self.codec.encode(args, kwargs), self.options, self.codec)
+
+    def run(self, context: TaskContext, arguments: str) -> Callable[[], object]:
+        """
+        Decode a call to the annotated types, ready to be made.
+
+        Raises msgspec.DecodeError, or its subclass ValidationError, when the arguments do not fit.
+        """
+        args, kwargs = self.codec.decode(arguments)
+        if self._context_name:
+            args.insert(0, context)
+        return lambda: self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}{inspect.signature(self.function)}>"
+
+    @cached_property
+    def _context_name(self) -> str | None:
+        first = next(iter(inspect.signature(self.function).parameters.values()), None)
+        if first is None or first.annotation is first.empty:
+            return None
+        if first.annotation is TaskContext:
+            return first.name
+        try:
+            return first.name if get_type_hints(self.function).get(first.name) is TaskContext else None
+        except NameError:
+            return None  # The codec raises it with advice.
+
+
+class AsyncTask(Task[Params, Result]):
+    """A task made of an ``async def``: a worker runs it in its event loop."""
+
+    def __call__(self, *args: Params.args, **kwargs: Params.kwargs) -> Coroutine[object, object, Result]:
+        """Call the function here and now; await what it returns."""
+        return cast("Coroutine[object, object, Result]", self.function(*args, **kwargs))
+
+
+class PlainTask(Task[Params, Result]):
+    """A task made of a plain function: a worker runs it in a thread."""
+
+    def __call__(self, *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        """Call the function here and now."""
+        return cast("Result", self.function(*args, **kwargs))
+
+
+AnyTask: TypeAlias = Task[..., object]
+"""A task whatever its signature, as the worker sees it."""
+
+_TASKS: Final[dict[str, AnyTask]] = {}
+
+
+class TaskDecorator(Protocol):
+    """What ``@task(...)`` returns: it makes a task of an ``async def`` or a plain function."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload] -- a coroutine is also a result; the first that fits is meant
+        self, function: Callable[Concatenate[TaskContext, Params], Coroutine[object, object, Result]], /
+    ) -> AsyncTask[Params, Result]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Params, Coroutine[object, object, Result]], /
+    ) -> AsyncTask[Params, Result]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[TaskContext, Params], Result], /
+    ) -> PlainTask[Params, Result]: ...
+    @overload
+    def __call__(self, function: Callable[Params, Result], /) -> PlainTask[Params, Result]: ...
+
+
+@overload
+def task(  # pyright: ignore[reportOverlappingOverload] -- a coroutine is also a result; the first that fits is meant
+    function: Callable[Concatenate[TaskContext, Params], Coroutine[object, object, Result]], /
+) -> AsyncTask[Params, Result]: ...
+@overload
+def task(function: Callable[Params, Coroutine[object, object, Result]], /) -> AsyncTask[Params, Result]: ...
+@overload
+def task(function: Callable[Concatenate[TaskContext, Params], Result], /) -> PlainTask[Params, Result]: ...
+@overload
+def task(function: Callable[Params, Result], /) -> PlainTask[Params, Result]: ...
+@overload
+def task(*, name: str | None = None, **options: Unpack[OptionArguments]) -> TaskDecorator: ...
+def task(
+    function: Callable[..., object] | None = None, /, *, name: str | None = None, **options: Unpack[OptionArguments]
+) -> object:
+    """
+    Make a function a task, with or without options: ``@task`` or ``@task(queue="mail", retries=3)``.
+
+    The name is the function's module and qualified name unless one is given; records carry it, so that giving
+    one keeps them runnable when the function moves. Raises ConfigurationError for a bad option,
+    DuplicateTaskError when another function has the name, TaskDefinitionError for what cannot be a task.
+    """
+    made = change_options(TaskOptions(), options)
+
+    def decorate(function: Callable[..., object]) -> AnyTask:
+        if isinstance(function, str):
+            raise TaskDefinitionError(
+                f"{function!r} is not a function. A task is named like this: @task(name={function!r})."
+            )
+        is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        if not hasattr(function, "__qualname__") or not callable(function) or is_generator:
+            raise TaskDefinitionError(f"{function!r} cannot be a task: use a plain function or an async def.")
+        if "<lambda>" in function.__qualname__ and name is None:
+            raise TaskDefinitionError("A lambda has no name that another process could find: use a def.")
+        called = name or _name_of(function)
+        if inspect.iscoroutinefunction(function):
+            asynchronous: AsyncTask[..., object] = AsyncTask(function, name=called, options=made)
+            return _registered(asynchronous)
+        plain: PlainTask[..., object] = PlainTask(function, name=called, options=made)
+        return _registered(plain)
+
+    return decorate if function is None else decorate(function)
+
+
+def find_task(name: str) -> AnyTask:
+    """Find a registered task. Raises UnknownTaskError, which names the closest one."""
+    try:
+        return _TASKS[name]
+    except KeyError:
+        raise UnknownTaskError(name, _TASKS) from None
+
+
+def known_tasks() -> Mapping[str, AnyTask]:
+    """Return the tasks that are registered in this process, by name."""
+    return dict(sorted(_TASKS.items()))
+
+
+def _registered(made: AnyTask) -> AnyTask:
+    known = _TASKS.get(made.name)
+    if known and _place_of(known) != _place_of(made):
+        raise DuplicateTaskError(made.name, _place_of(known), _place_of(made))
+    _TASKS[made.name] = made
+    return made
+
+
+def _place_of(made: AnyTask) -> str:
+    return f"{_module_of(made.function)}.{made.function.__qualname__}"
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return f"{_module_of(function)}.{function.__qualname__}"
+
+
+def _module_of(function: Callable[..., object]) -> str:
+    if function.__module__ == "__main__":
+        # A worker imports the same file under its own name.
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        return (file and inspect.getmodulename(file)) or "__main__"
+    return function.__module__

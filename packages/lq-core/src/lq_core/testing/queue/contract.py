@@ -1,0 +1,33 @@
+"""The suite of queue backends, put together from its themes."""
+
+import pytest
+
+from lq_core.testing.queue.cancellation import CancellationContract
+from lq_core.testing.queue.claims import ClaimContract
+from lq_core.testing.queue.concurrency import ConcurrencyContract
+from lq_core.testing.queue.inserts import InsertContract
+from lq_core.testing.queue.reading import ReadingContract
+from lq_core.testing.queue.retention import RetentionContract
+from lq_core.testing.queue.swaps import SwapContract
+from lq_core.testing.queue.waiting import WaitingContract
+from lq_core.testing.queue.workers import WorkerContract
+
+
+@pytest.mark.asyncio
+class QueueBackendContract(
+    InsertContract,
+    ClaimContract,
+    SwapContract,
+    CancellationContract,
+    WaitingContract,
+    WorkerContract,
+    ReadingContract,
+    RetentionContract,
+    ConcurrencyContract,
+):
+    """
+    What a queue backend owes, one test a promise.
+
+    Subclass it as ``TestSomething`` and give it a fixture ``queue``: an open, empty backend. A backend is done
+    when it inherits this class and passes.
+    """

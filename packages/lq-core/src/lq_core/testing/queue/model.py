@@ -1,0 +1,124 @@
+"""A queue backend in its plainest form: a dictionary and the pure lifecycle, with nothing made quick."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from lq_core import lifecycle
+from lq_core.queue import Claim, Insertion, Statistics, Swap, WorkerInfo
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
+
+
+class QueueModel:
+    """What every backend must be indistinguishable from; *at* is the time, and only moves when told."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 10, 25, 0, 59, 59, 999_999, tzinfo=UTC)
+        self.records: dict[int, QueuedTaskRecord] = {}
+        self.workers: dict[str, WorkerInfo] = {}
+        self.paused: dict[str, bool] = {}
+
+    def all(self) -> list[QueuedTaskRecord]:
+        """Every record, oldest first."""
+        return [self.records[number] for number in sorted(self.records)]
+
+    def insert(self, records: Sequence[QueuedTaskRecord]) -> list[Insertion]:
+        """Store records one by one."""
+        insertions: list[Insertion] = []
+        for record in records:
+            holders = [
+                held
+                for held in self.all()
+                if held.key == record.key and lifecycle.holds_key(held) and lifecycle.holds_key(record)
+            ]
+            if not holders:
+                self.records[record.id.int] = record
+            insertions.append(Insertion((holders or [record])[0], created=not holders))
+        return insertions
+
+    def swap(self, swap: Swap) -> bool:
+        """Keep a record if the stored epoch is the expected one."""
+        old = self.records.get(swap.record.id.int)
+        if old is None or old.epoch != swap.epoch:
+            return False
+        asked = old.cancel_requested and not swap.record.has_ended
+        self.records[old.id.int] = replace(swap.record, cancel_requested=asked)
+        return True
+
+    def waiting_for(self, claim: Claim) -> list[QueuedTaskRecord]:
+        """Pending records that the claim may take now or later, in the order of claims."""
+        waiting = [
+            record
+            for record in self.all()
+            if record.status is TaskStatus.PENDING
+            and not record.cancel_requested
+            and not lifecycle.is_overdue(record, at=self.at)
+            and record.execution_backend in claim.execution_backends
+            and (claim.queues is None or record.queue in claim.queues)
+            and not self.paused.get(record.queue, False)
+        ]
+        return sorted(waiting, key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
+
+    def claim(self, claim: Claim) -> list[QueuedTaskRecord]:
+        """Take what is due, if the worker is known."""
+        if claim.worker_id not in self.workers:
+            return []
+        due = [record for record in self.waiting_for(claim) if record.scheduled_at <= self.at][: claim.limit]
+        taken = [
+            lifecycle.claim(record, worker_id=claim.worker_id, at=self.at)
+            if claim.to is TaskStatus.RUNNING
+            else lifecycle.dispatch(record, at=self.at)
+            for record in due
+        ]
+        self.records.update((record.id.int, record) for record in taken)
+        return taken
+
+    def next_due(self, claim: Claim) -> datetime | None:
+        """When the first of them becomes due; now, if one is."""
+        return min((max(record.scheduled_at, self.at) for record in self.waiting_for(claim)), default=None)
+
+    def orphans(self, timeout: float) -> list[QueuedTaskRecord]:
+        """Bury workers, and find what they ran."""
+        lapsed = self.at - timedelta(seconds=timeout)
+        self.workers = {name: worker for name, worker in self.workers.items() if worker.seen_at > lapsed}
+        return [
+            record
+            for record in self.all()
+            if record.status is TaskStatus.RUNNING and record.worker_id not in self.workers
+        ]
+
+    def request_cancel(self, record: QueuedTaskRecord, epoch: int) -> bool:
+        """Mark an owned record."""
+        stored = self.records[record.id.int]
+        if stored.epoch != epoch or stored.status not in OWNED:
+            return False
+        self.records[record.id.int] = lifecycle.request_cancel(stored)
+        return True
+
+    def delete_ended(self, status: TaskStatus, before: datetime) -> int:
+        """Delete what ended before a moment."""
+        old = [
+            record
+            for record in self.all()
+            if record.status is status and record.finished_at is not None and record.finished_at < before
+        ]
+        for record in old:
+            del self.records[record.id.int]
+        return len(old)
+
+    def statistics(self) -> Statistics:
+        """Count."""
+        counts: dict[str, dict[TaskStatus, int]] = {}
+        for record in self.all():
+            by_status = counts.setdefault(record.queue, {})
+            by_status[record.status] = by_status.get(record.status, 0) + 1
+        due = [
+            record.scheduled_at
+            for record in self.all()
+            if record.status is TaskStatus.PENDING
+            and not record.cancel_requested
+            and not lifecycle.is_overdue(record, at=self.at)
+            and record.scheduled_at <= self.at
+        ]
+        return Statistics(counts=counts, oldest_due=min(due, default=None))

@@ -1,0 +1,155 @@
+"""What a queue backend owes to people who look: single records, pages and numbers."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from lq_core import lifecycle
+from lq_core.identity import new_id
+from lq_core.queue import BaseQueueBackend, RecordFilter, Statistics
+from lq_core.record import TaskStatus
+from lq_core.testing.records import a_record, a_swap, claimed
+
+
+class ReadingContract:
+    """Get, find and statistics."""
+
+    async def test_records_are_read_by_id(self, queue: BaseQueueBackend) -> None:
+        """Those that exist; asking twice for one brings it once."""
+        first, second = a_record(), a_record()
+        await queue.insert([first, second])
+
+        found = await queue.get_many([second.id, new_id(), first.id, second.id])
+
+        assert sorted(found, key=lambda record: record.id) == sorted([first, second], key=lambda record: record.id)
+        assert list(await queue.get_many([])) == []
+
+    async def test_find_reads_the_newest_first(self, queue: BaseQueueBackend) -> None:
+        """The order is that of the ids."""
+        records = sorted((a_record() for _ in range(5)), key=lambda record: record.id, reverse=True)
+        await queue.insert(records)
+
+        assert list(await queue.find(RecordFilter())) == records
+
+    async def test_pages_backward_bring_every_record_once(self, queue: BaseQueueBackend) -> None:
+        """Each page begins before the last record of the one before."""
+        records = sorted((a_record() for _ in range(5)), key=lambda record: record.id, reverse=True)
+        await queue.insert(records)
+
+        first = await queue.find(RecordFilter(), limit=2)
+        second = await queue.find(RecordFilter(), limit=2, before=first[-1].id)
+        third = await queue.find(RecordFilter(), limit=2, before=second[-1].id)
+
+        assert [*first, *second, *third] == records
+        assert list(await queue.find(RecordFilter(), limit=2, before=third[-1].id)) == []
+
+    async def test_pages_forward_bring_every_record_once(self, queue: BaseQueueBackend) -> None:
+        """From the zero id on, oldest first."""
+        records = sorted((a_record() for _ in range(5)), key=lambda record: record.id)
+        await queue.insert(records)
+
+        first = await queue.find(RecordFilter(), limit=3, after=UUID(int=0))
+        second = await queue.find(RecordFilter(), limit=3, after=first[-1].id)
+
+        assert [*first, *second] == records
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            RecordFilter(statuses=(TaskStatus.RUNNING,)),
+            RecordFilter(statuses=(TaskStatus.RUNNING, TaskStatus.FAILED)),
+            RecordFilter(queues=("mail",)),
+            RecordFilter(task_names=("mail.send", "absent")),
+            RecordFilter(execution_backends=("cloud",)),
+            RecordFilter(key="one"),
+            RecordFilter(schedule="nightly"),
+            RecordFilter(statuses=(TaskStatus.RUNNING,), queues=("mail",), key="one"),
+        ],
+        ids=repr,
+    )
+    async def test_each_condition_narrows_the_search(self, queue: BaseQueueBackend, condition: RecordFilter) -> None:
+        """Only the record that matches is found, in both directions."""
+        record = a_record(
+            queue="mail", task_name="mail.send", execution_backend="cloud", key="one", schedule="nightly", priority=1
+        )
+        others = [a_record(), a_record(queue="film", schedule="weekly", key="two"), a_record(status=TaskStatus.PENDING)]
+        await queue.insert(others)
+        (wanted,) = await claimed(queue, record, execution_backends=("cloud",))
+
+        assert list(await queue.find(condition)) == [wanted]
+        assert list(await queue.find(condition, after=UUID(int=0))) == [wanted]
+
+    async def test_a_search_by_time_leaves_out_both_ends(self, queue: BaseQueueBackend) -> None:
+        """After and before mean just that."""
+        at = queue.now()
+        records = [a_record(created_at=at + timedelta(seconds=number)) for number in range(4)]
+        await queue.insert(records)
+
+        found = await queue.find(
+            RecordFilter(created_after=records[0].created_at, created_before=records[3].created_at)
+        )
+
+        assert {record.id for record in found} == {records[1].id, records[2].id}
+
+    async def test_an_empty_condition_matches_nothing(self, queue: BaseQueueBackend) -> None:
+        """An empty list means none, not all."""
+        await queue.insert([a_record()])
+
+        assert list(await queue.find(RecordFilter(statuses=()))) == []
+        assert list(await queue.find(RecordFilter(queues=()))) == []
+
+    async def test_a_key_is_found_after_it_has_been_let_go(self, queue: BaseQueueBackend) -> None:
+        """Every record that was enqueued with the key, held or not, page by page."""
+        first = a_record(key="one")
+        (running,) = await claimed(queue, first)
+        await queue.swap([a_swap(lifecycle.complete(running, result="1", at=queue.now()))])
+        second = a_record(key="one")
+        await queue.insert([second])
+        older, newer = sorted([first.id, second.id])
+
+        assert [record.id for record in await queue.find(RecordFilter(key="one"))] == [newer, older]
+        assert [record.id for record in await queue.find(RecordFilter(key="one"), limit=1, before=newer)] == [older]
+
+    async def test_owned_records_are_found_in_pages(self, queue: BaseQueueBackend) -> None:
+        """As the reconciler does it."""
+        taken = await claimed(queue, *[a_record() for _ in range(3)], to=TaskStatus.DISPATCHED)
+        ids = sorted(record.id for record in taken)
+        condition = RecordFilter(statuses=(TaskStatus.DISPATCHED,))
+
+        first = await queue.find(condition, limit=2, after=UUID(int=0))
+        second = await queue.find(condition, limit=2, after=first[-1].id)
+
+        assert [record.id for record in (*first, *second)] == ids
+        assert [record.id for record in await queue.find(condition, limit=2)] == ids[:0:-1]
+
+    async def test_statistics_of_an_empty_queue(self, queue: BaseQueueBackend) -> None:
+        """Nothing is counted, nothing waits."""
+        assert await queue.statistics() == Statistics(counts={}, oldest_due=None)
+
+    async def test_statistics_count_by_queue_and_status(self, queue: BaseQueueBackend) -> None:
+        """Each record once; what is 0 is left out."""
+        running, ended, cancelled = await claimed(queue, a_record(), a_record(), a_record())
+        await queue.swap(
+            [
+                a_swap(lifecycle.complete(ended, result="1", at=queue.now())),
+                a_swap(lifecycle.cancel(cancelled, at=queue.now())),
+            ]
+        )
+        due = a_record(queue="mail")
+        await queue.insert([due, a_record(queue="mail", delay=60)])
+
+        assert await queue.statistics() == Statistics(
+            counts={
+                running.queue: {TaskStatus.RUNNING: 1, TaskStatus.COMPLETED: 1, TaskStatus.CANCELLED: 1},
+                "mail": {TaskStatus.PENDING: 2},
+            },
+            oldest_due=due.scheduled_at,
+        )
+
+    async def test_the_oldest_due_record_is_told_whatever_its_priority(self, queue: BaseQueueBackend) -> None:
+        """It is the one that has waited longest."""
+        oldest = a_record(priority=-1, scheduled_at=queue.now() - timedelta(hours=1))
+        await queue.insert([a_record(priority=5), oldest, a_record(delay=60)])
+
+        assert (await queue.statistics()).oldest_due == oldest.scheduled_at

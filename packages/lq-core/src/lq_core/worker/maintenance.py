@@ -1,0 +1,128 @@
+"""
+Looks at every record that its owner may have forgotten.
+
+There is no leader: every step is a compare-and-set, so that all workers may do it at once.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from lq_core import lifecycle
+from lq_core.execution import BaseExecutionBackend
+from lq_core.heartbeat import Heartbeat
+from lq_core.queue import RecordFilter
+from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.service import QueueService
+
+log = logging.getLogger("lq")
+
+PAGE: Final = 100
+NO_ID: Final = UUID(int=0)
+RETENTION_INTERVAL: Final = 60.0
+"""Seconds between two rounds of deleting what has been kept long enough."""
+
+
+class Maintenance:
+    """
+    Rescues, recovers, expires, cancels, deletes and reconciles; one method each, to be repeated.
+
+    *held* tells the records that this worker has in hand, by id and epoch.
+    """
+
+    def __init__(
+        self, service: QueueService, *, heartbeat: Heartbeat, held: Callable[[], AbstractSet[tuple[UUID, int]]]
+    ) -> None:
+        self._service = service
+        self._queue = service.queue_backend
+        self._heartbeat = heartbeat
+        self._held = held
+        self._missing: AbstractSet[tuple[UUID, int]] = frozenset()
+
+    async def rescue(self) -> float:
+        """Give the records of dead workers back to the queue."""
+        timeout = self._service.config.heartbeat_timeout
+        failure = TaskFailure(type="WorkerLost", message=f"The worker was not heard of for {timeout:g} s.")
+
+        def lost(record: QueuedTaskRecord) -> QueuedTaskRecord:
+            return lifecycle.lose(record, failure=failure, at=self._queue.now())
+
+        # After a blocked event loop this may come before the next beat, and would declare this very worker dead.
+        await self._queue.beat(self._heartbeat.worker_id)
+        await self._each("rescued", lambda: self._queue.orphans(timeout=timeout, limit=PAGE), lost)
+        return min(timeout / 5, 5.0)
+
+    async def recover(self) -> float:
+        """
+        Give back the records that are this worker's and that it does not run.
+
+        The answer to its claim was lost on the way, or an outcome could not be recorded. A record has to be missing
+        on two looks, so that one whose claim is just coming back is left alone.
+        """
+        failure = TaskFailure(type="RecordMislaid", message="The worker owned the record and did not run it.")
+        held, missing = self._held(), dict[tuple[UUID, int], QueuedTaskRecord]()
+        async for record in self._find(RecordFilter(statuses=(TaskStatus.RUNNING,))):
+            if record.worker_id == self._heartbeat.worker_id and (record.id, record.epoch) not in held:
+                missing[record.id, record.epoch] = record
+        for place in missing.keys() & self._missing:
+            record = missing.pop(place)
+            log.warning("record.mislaid", extra={"record_id": str(record.id), "epoch": record.epoch})
+            await self._service.swap(record, lifecycle.lose(record, failure=failure, at=self._queue.now()))
+        self._missing = frozenset(missing)
+        return self._service.config.heartbeat_timeout / 2
+
+    async def expire(self) -> float:
+        """End the pending records whose time to start is over."""
+        await self._each(
+            "expired",
+            lambda: self._queue.overdue(limit=PAGE),
+            lambda record: lifecycle.expire(record, at=self._queue.now()),
+        )
+        return 1.0
+
+    async def cancel(self) -> float:
+        """End the records that went back to the queue while they were asked to stop."""
+        waiting = [record for record in await self._queue.cancel_requests() if record.status is TaskStatus.PENDING]
+        for record in waiting:
+            await self._service.swap(record, lifecycle.cancel(record, at=self._queue.now()))
+        return 1.0
+
+    async def delete(self) -> float:
+        """Delete the ended records that have been kept long enough, in small batches."""
+        for status, seconds in self._service.config.retention.items():
+            before = self._queue.now() - timedelta(seconds=seconds)
+            deleted = PAGE
+            while deleted == PAGE:
+                deleted = await self._queue.delete_ended(status=status, before=before, limit=PAGE)
+        return RETENTION_INTERVAL
+
+    async def reconcile(self, name: str, backend: BaseExecutionBackend) -> float:
+        """Compare every record that is with an external executor to what the executor says of it."""
+        condition = RecordFilter(statuses=(TaskStatus.DISPATCHED, TaskStatus.RUNNING), execution_backends=(name,))
+        after = NO_ID
+        while page := await self._queue.find(condition, limit=PAGE, after=after):
+            await backend.reconcile_many(self._service, page)
+            after = page[-1].id
+        return backend.reconcile_interval
+
+    async def _find(self, condition: RecordFilter) -> AsyncIterator[QueuedTaskRecord]:
+        after = NO_ID
+        while page := await self._queue.find(condition, limit=PAGE, after=after):
+            for record in page:
+                yield record
+            after = page[-1].id
+
+    async def _each(
+        self,
+        event: str,
+        read: Callable[[], Awaitable[Sequence[QueuedTaskRecord]]],
+        step: Callable[[QueuedTaskRecord], QueuedTaskRecord],
+    ) -> None:
+        while records := await read():
+            kept = [await self._service.swap(record, step(record)) for record in records]
+            log.warning("record.%s", event, extra={"records": sum(kept)})
+            if len(records) < PAGE or not any(kept):
+                return

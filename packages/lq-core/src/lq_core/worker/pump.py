@@ -1,0 +1,158 @@
+"""Takes as many records as there is room for, and hands each to its execution backend."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from lq_core import lifecycle
+from lq_core.attempt import failure_of
+from lq_core.backoff import backoff_delay
+from lq_core.execution import BaseExecutionBackend
+from lq_core.heartbeat import Heartbeat
+from lq_core.queue import Claim
+from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.service import QueueService
+
+log = logging.getLogger("lq")
+
+FIRST_PAUSE: Final = 0.05
+"""Seconds to the first look after a look that found nothing; the pause doubles up to the poll interval."""
+
+
+class Pump:
+    """
+    Claims records for some execution backends, and starts them.
+
+    It asks for exactly as many as it has free slots, so that nothing waits in a worker that another could run.
+    """
+
+    def __init__(
+        self,
+        service: QueueService,
+        backends: Mapping[str, BaseExecutionBackend],
+        *,
+        heartbeat: Heartbeat,
+        queues: tuple[str, ...] | None,
+    ) -> None:
+        self._service = service
+        self._queue = service.queue_backend
+        self._backends = backends
+        self._heartbeat = heartbeat
+        self._queues = queues
+        self.busy: set[tuple[UUID, int]] = set()
+        """The records that take up slots, by id and epoch."""
+
+        self._freed = asyncio.Event()
+        self._pause = FIRST_PAUSE
+        self.running: set[asyncio.Task[None]] = set()
+        """The executions that have not come back, also those that only wait to be settled."""
+
+    async def free_slots(self) -> int:
+        """How many records may be started now."""
+        return max(0, self._service.config.concurrency - len(self.busy))
+
+    def claim(self, limit: int) -> Claim:
+        """Say what this pump would take."""
+        return Claim(
+            worker_id=self._heartbeat.worker_id,
+            limit=limit,
+            execution_backends=tuple(self._backends),
+            queues=self._queues,
+        )
+
+    def free(self, record: QueuedTaskRecord) -> None:
+        """Give back the slot of a record; doing so twice does no harm, also when its next attempt has begun."""
+        self.busy.discard((record.id, record.epoch))
+        self._freed.set()
+
+    def nudge(self) -> None:
+        """Do not wait for a slot any longer."""
+        self._freed.set()
+
+    async def step(self) -> float:
+        """Claim once, start what was claimed, and wait until it makes sense to claim again."""
+        changes = self._queue.changes
+        self._freed.clear()
+        slots = await self.free_slots()
+        if not slots:
+            await self._wait_for_slot()
+            return 0
+        claim = self.claim(slots)
+        claimed = await self._queue.claim(claim)
+        if not claimed.alive:
+            await self._heartbeat.revive(claim.worker_id)
+            return 0
+        for record in claimed.records:
+            self.busy.add((record.id, record.epoch))
+            execution = asyncio.create_task(self._execute(record))
+            self.running.add(execution)
+            execution.add_done_callback(self.running.discard)
+        if not claimed.records:
+            await self._wait_for_work(changes, claim)
+        else:
+            self._pause = FIRST_PAUSE
+            await asyncio.sleep(0)
+        return 0
+
+    async def _wait_for_slot(self) -> None:
+        try:
+            async with asyncio.timeout(self._service.config.poll_interval):
+                await self._freed.wait()
+        except TimeoutError:
+            pass
+
+    async def _wait_for_work(self, changes: int, claim: Claim) -> None:
+        timeout = self._pause
+        self._pause = min(self._pause * 2, self._service.config.poll_interval)
+        due = await self._queue.next_due(claim)
+        if due is not None:
+            timeout = min(timeout, max(0.001, (due - self._queue.now()).total_seconds()))
+        else:
+            timeout *= random.uniform(0.75, 1)  # noqa: S311 -- so that idle workers do not look all at once
+        await self._queue.wait_for_work(changes, timeout=timeout)
+
+    async def _execute(self, record: QueuedTaskRecord) -> None:
+        backend = self._backends[record.execution_backend]
+        try:
+            await backend.execute(self._service, record, worker_id=record.worker_id)
+        except Exception as error:
+            log.exception("execution.failed", extra={"record_id": str(record.id), "task_name": record.task_name})
+            await self._fail(record, error)
+        finally:
+            self.free(record)
+
+    async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
+        """Record that the execution backend has raised, unless the record has moved on."""
+        try:
+            failure, at = failure_of(error), self._queue.now()
+            if record.status is TaskStatus.DISPATCHED:
+                after = lifecycle.lose(record, failure=failure, delay=backoff_delay(None, record.losses + 1), at=at)
+            else:
+                delay = backoff_delay(record.backoff, record.retry_count + 1)
+                after = lifecycle.retry_or_fail(record, failure=failure, delay=delay, at=at)
+            await self._service.swap(record, after)
+        except Exception:
+            # The record is still owned: maintenance finds that nobody runs it.
+            log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
+
+
+class DispatchPump(Pump):
+    """Reserves records for one external execution backend, as fast as that backend allows."""
+
+    async def free_slots(self) -> int:
+        """How many more the backend would dispatch now."""
+        (backend,) = self._backends.values()
+        return max(0, await backend.capacity(self._service) - len(self.busy))
+
+    def claim(self, limit: int) -> Claim:
+        """Say what this pump would reserve."""
+        return Claim(
+            worker_id=self._heartbeat.worker_id,
+            limit=limit,
+            execution_backends=tuple(self._backends),
+            queues=self._queues,
+            to=TaskStatus.DISPATCHED,
+        )

@@ -1,0 +1,160 @@
+"""
+The worker: it claims, runs, keeps its heartbeat, and looks after what others have left behind.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from lq_core.attempt import StopReason
+from lq_core.errors import ConfigurationError
+from lq_core.execution import BaseExecutionBackend
+from lq_core.heartbeat import Heartbeat
+from lq_core.identity import new_worker_id
+from lq_core.queue import WorkerInfo
+from lq_core.service import QueueService
+from lq_core.worker.loop import Stop, repeat
+from lq_core.worker.maintenance import Maintenance
+from lq_core.worker.pump import DispatchPump, Pump
+
+log = logging.getLogger("lq")
+
+SETTLE_GRACE: Final = 5.0
+"""Seconds that a stopping worker waits for interrupted records to be given back."""
+
+
+class Worker:
+    """
+    Runs the records of a queue: ``async with Worker(service):`` beside a program, or ``await worker.run()``.
+
+    One worker serves every execution backend that is installed or configured; each record says which is its own.
+    Stopping drains: no more claims, running tasks get ``shutdown_grace`` seconds, the rest is given back
+    without spending a retry.
+    """
+
+    def __init__(self, service: QueueService) -> None:
+        self._service = service
+        self._stop = Stop()
+        self._hurry = Stop()
+        self._started = asyncio.Event()
+        self._body: asyncio.Task[None] | None = None
+        self._pumps: list[Pump] = []
+        self._worker_id: str | None = None
+
+    @property
+    def worker_id(self) -> str | None:
+        """The id that the worker started under; None before that."""
+        return self._worker_id
+
+    def stop(self) -> None:
+        """Ask the worker to drain and end; :meth:`run` returns when it has."""
+        self._stop.set()
+        self._service.queue_backend.wake()
+        for pump in self._pumps:
+            pump.nudge()
+
+    def give_back(self) -> None:
+        """Ask the worker to end at once: what runs is not waited for, but given back without spending a retry."""
+        self._hurry.set()
+        self.stop()
+
+    async def run(self) -> None:
+        """
+        Work until :meth:`stop` is called, then drain.
+
+        Raises what the configuration or a configured execution backend cannot work with; nothing that
+        happens while it works ends it.
+        """
+        service = self._service
+        config = service.config
+        backends = await service.executions.usable(service)
+        if not backends:
+            raise ConfigurationError("There is no execution backend to run records with: pip install lq-local")
+        heartbeat = Heartbeat(service.queue_backend, self._info(backends), service.runner.attempts)
+        await heartbeat.start()
+        self._worker_id = heartbeat.worker_id
+        local = {name: backend for name, backend in backends.items() if not backend.external}
+        external = {name: backend for name, backend in backends.items() if backend.external}
+        pumps = self._pumps
+        if local:
+            pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
+            service.runner.on_body_end = pumps[0].free
+        for name, backend in external.items():
+            one = {name: backend}
+            pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
+        loops = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
+        loops += self._maintenance(external, heartbeat)
+        self._started.set()
+        log.info("worker.started", extra={"worker_id": heartbeat.worker_id, "execution_backends": sorted(backends)})
+        try:
+            await asyncio.shield(asyncio.gather(*loops))
+        finally:
+            await self._drain(loops, heartbeat)
+
+    async def __aenter__(self) -> Self:
+        self._body = asyncio.create_task(self.run())
+        started = asyncio.create_task(self._started.wait())
+        await asyncio.wait([self._body, started], return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        if self._body.done():
+            self._body.result()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._body is not None:
+            await self._body
+
+    def _info(self, backends: Mapping[str, BaseExecutionBackend]) -> WorkerInfo:
+        now = self._service.queue_backend.now()
+        return WorkerInfo(
+            id=new_worker_id(),
+            queues=self._service.config.queues,
+            execution_backends=tuple(sorted(backends)),
+            concurrency=self._service.config.concurrency,
+            started_at=now,
+            seen_at=now,
+        )
+
+    def _held(self) -> set[tuple[UUID, int]]:
+        return {*self._service.runner.attempts, *(place for pump in self._pumps for place in pump.busy)}
+
+    def _maintenance(
+        self, external: Mapping[str, BaseExecutionBackend], heartbeat: Heartbeat
+    ) -> list[asyncio.Task[None]]:
+        maintenance = Maintenance(self._service, heartbeat=heartbeat, held=self._held)
+        steps = [maintenance.rescue, maintenance.recover, maintenance.expire, maintenance.cancel, maintenance.delete]
+        loops = [asyncio.create_task(repeat(step.__name__, step, self._stop)) for step in steps]
+        for name, backend in external.items():
+            step = partial(maintenance.reconcile, name, backend)
+            loops.append(asyncio.create_task(repeat(f"reconcile {name}", step, self._stop)))
+        return loops
+
+    async def _drain(self, loops: list[asyncio.Task[None]], heartbeat: Heartbeat) -> None:
+        """Let what runs finish within grace, give back the rest, and sign off."""
+        self.stop()
+        await asyncio.gather(*loops, return_exceptions=True)
+        running = {execution for pump in self._pumps for execution in pump.running}
+        log.info("worker.draining", extra={"worker_id": heartbeat.worker_id, "running": len(running)})
+        if running and (late := await self._wait_for(running)):
+            for attempt in list(self._service.runner.attempts.values()):
+                if attempt.record.worker_id == heartbeat.worker_id:
+                    attempt.stop(StopReason.STOPPING)
+            await asyncio.wait(late, timeout=SETTLE_GRACE)
+        await heartbeat.stop()
+        log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
+
+    async def _wait_for(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+        """Wait until all have ended, grace is over or :meth:`give_back` is called; return those that still run."""
+        hurry = asyncio.create_task(self._hurry.wait(self._service.config.shutdown_grace))
+        ended = asyncio.create_task(asyncio.wait(running))
+        await asyncio.wait([hurry, ended], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        ended.cancel()
+        return {execution for execution in running if not execution.done()}

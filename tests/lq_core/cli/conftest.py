@@ -1,0 +1,45 @@
+"""An application in a folder of its own; its execution backend needs nothing else installed."""
+
+from pathlib import Path
+
+import pytest
+
+SHOP = """
+import asyncio
+from pathlib import Path
+
+from lq_core import BaseExecutionBackend, QueueConfig, execution_backend, task
+
+
+@execution_backend("here")
+class Here(BaseExecutionBackend):
+    async def execute(self, service, record, *, worker_id=None):
+        return await service.execute_record(record, worker_id=worker_id)
+
+
+@task(name="shop.send", queue="mail")
+async def send(number: int) -> str:
+    return f"sent {number}"
+
+
+@task(name="shop.wait")
+async def wait() -> str:
+    print("waiting", flush=True)
+    while not Path("gate").exists():
+        await asyncio.sleep(0.01)
+    return "through the gate"
+
+
+queue = QueueConfig(execution_backend="here", heartbeat_interval=0.2, poll_interval=0.1)
+number = 5
+
+
+def make() -> QueueConfig:
+    return queue
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(SHOP)
+    return tmp_path

@@ -1,0 +1,143 @@
+"""The commands that look at a queue, and those that open and close it."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from lq_core.cli import main
+from programs import Answer, run
+from shelf import Shelf
+
+LQ = (sys.executable, "-m", "lq_core")
+
+
+async def lq(folder: Path, *words: str) -> Answer:
+    return await run(*LQ, *words, folder=folder)
+
+
+async def test_the_records_are_counted_by_queue_and_status(folder: Path) -> None:
+    shelf = Shelf(folder / "lq.db")
+    await shelf.put("shop.send", queue="mail")
+    await shelf.put("shop.wait")
+
+    counted = await lq(folder, "stats")
+    as_json = await lq(folder, "stats", "--json")
+
+    assert [line.split() for line in counted.out.splitlines()[:3]] == [
+        ["queue", "pending", "all"],
+        ["default", "1", "1"],
+        ["mail", "1", "1"],
+    ]
+    assert msgspec.json.decode(as_json.out)["counts"] == {"default": {"pending": 1}, "mail": {"pending": 1}}
+
+
+async def test_the_tasks_are_listed_with_their_signatures(folder: Path) -> None:
+    answer = await lq(folder, "tasks", "shop:make")
+
+    assert "shop.send  (number: int) -> str  mail" in answer.out
+
+
+async def test_a_queue_is_paused_and_resumed(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    assert (await lq(folder, "queues", "pause", "mail")).out == "mail is paused.\n"
+    assert (await lq(folder, "queues", "list")).out.split()[4:] == ["mail", "paused", "1", "0"]
+    assert (await lq(folder, "queues", "resume", "mail")).out == "mail is open.\n"
+    assert (await lq(folder, "queues", "list")).out.split()[4:] == ["mail", "open", "1", "0"]
+
+
+async def test_that_no_worker_is_there_is_said(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send")
+
+    assert "No worker is registered" in (await lq(folder, "workers")).err
+
+
+async def test_looking_makes_no_file(folder: Path) -> None:
+    answer = await lq(folder, "stats")
+
+    assert (answer.code, "There is no queue at" in answer.err) == (1, True)
+    assert not (folder / "lq.db").exists()
+
+
+async def test_a_file_that_is_no_database_is_told(folder: Path) -> None:
+    (folder / "lq.db").write_text("This is a letter, and not a database at all." * 100)
+
+    answer = await lq(folder, "stats")
+
+    assert (answer.code, answer.err.count("\n"), "it is not an SQLite database" in answer.err) == (1, 1, True)
+
+
+async def test_records_in_memory_cannot_be_seen_from_outside(folder: Path) -> None:
+    (folder / "forgetful.py").write_text("import lq_core\nqueue = lq_core.QueueConfig(queue_backend='memory')\n")
+
+    answer = await lq(folder, "stats", "--config", "forgetful:queue")
+
+    assert (answer.code, "in the memory of the process" in answer.err) == (1, True)
+
+
+async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself(folder: Path) -> None:
+    (folder / "careful.py").write_text(
+        "from lq_core import QueueConfig\n"
+        "from lq_core.queue.sqlite import SQLiteConfig\n"
+        "queue = QueueConfig(queue_backend=SQLiteConfig(path='careful.db', auto_migrate=False))\n"
+    )
+    (folder / "careful.db").touch()
+
+    before = await lq(folder, "stats", "-c", "careful:queue")
+    migrated = await lq(folder, "migrate", "-c", "careful:queue")
+    after = await run(*LQ, "stats", folder=folder, LQ_CONFIG="careful:queue")
+
+    assert (before.code, "lq migrate" in before.err) == (1, True)
+    assert (migrated.code, "is up to date" in migrated.out) == (0, True)
+    assert (after.code, "There are no records in" in after.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "target, complaint",
+    [
+        ("shpo:queue", "There is no module 'shpo' (from shpo:queue). Did you mean 'shop'?"),
+        ("nowhere.at.all:queue", "There is no module 'nowhere'"),
+        ("shop:quee", "The module shop has no 'quee'. Did you mean 'queue'?"),
+        ("shop:number", "shop:number is int; it must be a QueueConfig"),
+        ("shop:send", "shop:send is AsyncTask; it must be a QueueConfig"),
+        ("shop", "write it as module:config"),
+    ],
+)
+async def test_a_wrong_configuration_is_told_in_one_line(folder: Path, target: str, complaint: str) -> None:
+    answer = await lq(folder, "tasks", target)
+
+    assert (answer.code, answer.err.count("\n"), complaint in answer.err) == (1, 1, True), answer.err
+
+
+async def test_a_fault_in_the_application_keeps_its_traceback(folder: Path) -> None:
+    (folder / "broken.py").write_text("import a_module_that_is_not_there\n")
+
+    answer = await lq(folder, "tasks", "broken:queue")
+
+    assert (answer.code, "broken.py" in answer.err, "a_module_that_is_not_there" in answer.err) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["wrk"], "No such command 'wrk'"),
+        (["worker", "--concurrency", "0"], "x>=1"),
+        (["records", "list", "--status", "done"], "'done' is not one of"),
+        (["records", "cancel"], "Missing argument 'ID...'"),
+        (["tasks", "shop:queue", "--config", "shop:make"], "named twice: shop:make and shop:queue"),
+    ],
+)
+def test_wrong_usage_ends_with_2(words: list[str], complaint: str) -> None:
+    result = CliRunner().invoke(main, words)
+
+    assert (result.exit_code, complaint in " ".join(result.output.split())) == (2, True), result.output
+
+
+@pytest.mark.parametrize("words", [["worker"], ["records", "list"], ["queues", "pause"]])
+def test_help_ends_with_examples_that_can_be_typed(words: list[str]) -> None:
+    result = CliRunner().invoke(main, [*words, "--help"], prog_name="lq")
+
+    assert result.output.partition("Examples:\n")[2].startswith(f"  lq {' '.join(words)}")

@@ -1,0 +1,156 @@
+"""Arguments and results: what arrives is what the annotations say, and what cannot arrive is refused at the call."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lq_core import InvalidArgumentError, TaskDefinitionError
+from lq_core.codec import CallCodec
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: int = 0
+
+
+@dataclass
+class Box:
+    corner: Point
+    label: str | None = None
+
+
+def codec_of(function: object) -> CallCodec[object]:
+    assert callable(function)
+    return CallCodec(function, task_name="t", supplied=frozenset())
+
+
+def everything(
+    *, when: datetime, who: UUID, price: Decimal, colour: Colour, point: Point, box: Box, raw: bytes, wait: timedelta
+) -> Decimal:
+    raise NotImplementedError
+
+
+def mixed(first: int, /, second: str, *rest: float, keyword: bool = False, **more: UUID) -> None:
+    raise NotImplementedError
+
+
+def plain(name: str, times: int = 1) -> None:
+    raise NotImplementedError
+
+
+def narrow(size: Annotated[int, msgspec.Meta(gt=0)], kind: Literal["a", "b"] = "a") -> None:
+    raise NotImplementedError
+
+
+def loose(value, *, other=None) -> None:  # noqa: ANN001 # pyright: ignore[reportUnknownParameterType, reportMissingParameterType] -- a function without annotations is the example
+    raise NotImplementedError
+
+
+def test_rich_types_come_back_as_themselves() -> None:
+    given_values = {
+        "when": datetime(2026, 5, 1, 12, 30, 0, 123456, tzinfo=UTC),
+        "who": UUID(int=7),
+        "price": Decimal("10.10"),
+        "colour": Colour.RED,
+        "point": Point(1, 2),
+        "box": Box(Point(3), "b"),
+        "raw": b"\x00\xff",
+        "wait": timedelta(minutes=5),
+    }
+    codec = codec_of(everything)
+
+    _, arrived = codec.decode(codec.encode((), given_values))
+
+    assert arrived == given_values
+    assert {name: type(value) for name, value in arrived.items()} == {n: type(v) for n, v in given_values.items()}
+
+
+def test_every_kind_of_parameter_arrives_where_it_belongs() -> None:
+    codec = codec_of(mixed)
+
+    args, kwargs = codec.decode(codec.encode((1, "two", 3.0, 4.5), {"keyword": True, "other": UUID(int=5)}))
+
+    assert (args, kwargs) == ([1, "two", 3.0, 4.5], {"keyword": True, "other": UUID(int=5)})
+
+
+def test_a_default_is_not_stored_so_that_the_code_may_change_it() -> None:
+    assert codec_of(plain).encode(("ada",), {}) == '{"name":"ada"}'
+
+
+def test_without_annotations_plain_data_arrives_as_it_was() -> None:
+    codec = codec_of(loose)  # pyright: ignore[reportUnknownArgumentType] -- as above
+
+    assert codec.decode(codec.encode(([1, "x", None],), {"other": {"k": 1.5}})) == (
+        [],
+        {"value": [1, "x", None], "other": {"k": 1.5}},
+    )
+
+
+@pytest.mark.parametrize(
+    "args, kwargs, problem",
+    [
+        ((1,), {}, r"Expected `str`, got `int` - at `\$\.name`"),
+        ((), {}, "missing a required argument: 'name'"),
+        (("a", 1, 2), {}, "too many positional arguments"),
+        (("a",), {"name": "b"}, "multiple values for argument 'name'"),
+        (("a",), {"tims": 2}, "unexpected keyword argument 'tims'"),
+        ((object(),), {}, "the argument 'name' cannot be encoded as JSON"),
+        (("a",), {"times": float("nan")}, r"at `\$\.times`"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused_with_the_parameter(
+    args: tuple[object, ...], kwargs: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=problem) as refused:
+        codec_of(plain).encode(args, kwargs)
+
+    assert "t(name: str, times: int = 1)" in str(refused.value)
+
+
+@pytest.mark.parametrize("args, where", [((0,), "size"), ((1, "c"), "kind")])
+def test_constraints_of_the_annotation_hold_at_the_call(args: tuple[object, ...], where: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=where):
+        codec_of(narrow).encode(args, {})
+
+
+def test_an_annotation_that_cannot_be_read_is_refused_with_the_name() -> None:
+    def lost(x: "Missing") -> None:  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType] # noqa: F821 -- the missing name is the example
+        raise NotImplementedError
+
+    with pytest.raises(TaskDefinitionError, match="Missing"):
+        codec_of(lost)  # pyright: ignore[reportUnknownArgumentType] -- as above
+
+
+def test_results_come_back_as_the_return_annotation_says() -> None:
+    codec = codec_of(everything)
+
+    assert codec.decode_result(codec.encode_result(Decimal("1.50"))) == Decimal("1.50")
+
+
+@given(st.text(), st.integers(min_value=-(2**63), max_value=2**63 - 1))
+def test_any_text_and_any_whole_number_arrive_unchanged(name: str, times: int) -> None:
+    codec = codec_of(plain)
+
+    assert codec.decode(codec.encode((name, times), {})) == ([], {"name": name, "times": times})
+
+
+def gapped(first: int, /, second: int = 1, third: int = 2) -> None:
+    raise NotImplementedError
+
+
+def test_a_default_in_the_middle_keeps_its_place() -> None:
+    codec = codec_of(gapped)
+
+    assert codec.decode(codec.encode((7,), {"third": 5})) == ([7], {"third": 5})

@@ -1,0 +1,159 @@
+"""The life of a record: which step may follow which, and what each step does to the counters."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from lq_core import IllegalMoveError, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
+from lq_core.record import TERMINAL
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+FAILURE = TaskFailure(type="ValueError", message="no")
+
+
+def a_record(*, status: TaskStatus = TaskStatus.PENDING, retries: int = 0, losses: int = 0) -> QueuedTaskRecord:
+    return QueuedTaskRecord(
+        id=UUID(int=1), task_name="t", created_at=NOON, scheduled_at=NOON, status=status, retries=retries, losses=losses
+    )
+
+
+def running(*, retries: int = 0, losses: int = 0) -> QueuedTaskRecord:
+    return lifecycle.claim(a_record(retries=retries, losses=losses), worker_id="ada", at=NOON)
+
+
+def test_a_claim_starts_an_attempt_under_a_new_epoch() -> None:
+    claimed = lifecycle.claim(a_record(), worker_id="ada", at=NOON)
+
+    assert (claimed.status, claimed.worker_id, claimed.attempt, claimed.epoch) == ("running", "ada", 1, 1)
+
+
+def test_a_dispatched_record_counts_as_started_only_when_it_is_claimed() -> None:
+    reserved = lifecycle.dispatch(a_record(), at=NOON)
+
+    claimed = lifecycle.claim(reserved, worker_id="container", at=NOON)
+
+    assert (reserved.attempt, claimed.attempt, claimed.epoch) == (0, 1, 2)
+
+
+def test_a_failure_spends_the_budget_and_then_fails() -> None:
+    first = lifecycle.retry_or_fail(running(retries=1), failure=FAILURE, delay=60, at=NOON)
+    second = lifecycle.claim(first, worker_id="ada", at=NOON)
+    last = lifecycle.retry_or_fail(second, failure=FAILURE, delay=60, at=NOON)
+
+    assert (first.status, first.retry_count, first.scheduled_at) == ("pending", 1, NOON + timedelta(seconds=60))
+    assert (last.status, last.retry_count, last.error) == ("failed", 1, FAILURE)
+
+
+def test_a_failure_without_a_delay_is_final_whatever_the_budget() -> None:
+    assert lifecycle.retry_or_fail(running(retries=9), failure=FAILURE, delay=None, at=NOON).status == "failed"
+
+
+def test_an_interruption_and_a_snooze_spend_nothing() -> None:
+    interrupted = lifecycle.interrupt(running(), at=NOON)
+    snoozed = lifecycle.snooze(running(), delay=5, at=NOON)
+
+    assert (interrupted.status, interrupted.retry_count, interrupted.scheduled_at) == ("pending", 0, NOON)
+    assert (snoozed.status, snoozed.retry_count, snoozed.scheduled_at) == ("pending", 0, NOON + timedelta(seconds=5))
+
+
+def test_a_record_whose_workers_keep_dying_fails_in_the_end() -> None:
+    survivor = running(losses=lifecycle.MAX_LOSSES - 1)
+    goner = running(losses=lifecycle.MAX_LOSSES)
+
+    assert lifecycle.lose(survivor, failure=FAILURE, at=NOON).status == "pending"
+    assert lifecycle.lose(goner, failure=FAILURE, at=NOON).status == "failed"
+
+
+@pytest.mark.parametrize("end", ["retry", "snooze", "interrupt", "lose"])
+def test_a_record_that_was_asked_to_stop_is_not_started_again(end: str) -> None:
+    asked = lifecycle.request_cancel(running(retries=3))
+
+    ended = {
+        "retry": lambda: lifecycle.retry_or_fail(asked, failure=FAILURE, delay=1, at=NOON),
+        "snooze": lambda: lifecycle.snooze(asked, delay=1, at=NOON),
+        "interrupt": lambda: lifecycle.interrupt(asked, at=NOON),
+        "lose": lambda: lifecycle.lose(asked, failure=FAILURE, at=NOON),
+    }[end]()
+
+    assert (ended.status, ended.cancel_requested) == ("cancelled", False)
+
+
+def test_every_way_out_of_an_owners_hands_clears_the_execution_reference() -> None:
+    owned = lifecycle.attach(running(retries=1), execution_ref="executions/1", log_url="https://logs")
+
+    ends = [
+        lifecycle.complete(owned, result="1", at=NOON),
+        lifecycle.retry_or_fail(owned, failure=FAILURE, delay=1, at=NOON),
+        lifecycle.interrupt(owned, at=NOON),
+        lifecycle.lose(owned, failure=FAILURE, at=NOON),
+        lifecycle.cancel(owned, at=NOON),
+    ]
+
+    assert {(end.execution_ref, end.worker_id, end.log_url) for end in ends} == {(None, None, "https://logs")}
+
+
+def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:
+    with pytest.raises(IllegalMoveError, match="is running and cannot become a new try before it has ended"):
+        lifecycle.retry(running(), at=NOON)
+
+
+def test_a_retry_by_hand_gives_the_whole_budget_back() -> None:
+    failed = lifecycle.retry_or_fail(running(retries=2, losses=3), failure=FAILURE, delay=None, at=NOON)
+
+    revived = lifecycle.retry(failed, at=NOON)
+
+    assert (revived.status, revived.retry_count, revived.losses, revived.finished_at) == ("pending", 0, 0, None)
+    assert revived.epoch == failed.epoch + 1
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_an_ended_record_cannot_be_claimed(status: TaskStatus) -> None:
+    with pytest.raises(IllegalMoveError, match=f"is {status} and cannot become running"):
+        lifecycle.claim(a_record(status=status), worker_id="ada", at=NOON)
+
+
+def test_a_completed_record_is_never_changed_again() -> None:
+    assert lifecycle.MOVES[TaskStatus.COMPLETED] == ()
+
+
+def test_every_status_has_its_row_in_the_table() -> None:
+    assert set(lifecycle.MOVES) == set(TaskStatus)
+
+
+def test_the_history_is_bounded_and_keeps_the_newest() -> None:
+    record = running(retries=100)
+    for count in range(lifecycle.MAX_HISTORY + 5):
+        failure = TaskFailure(type="ValueError", message=str(count))
+        retried = lifecycle.retry_or_fail(record, failure=failure, delay=0, at=NOON)
+        record = lifecycle.claim(retried, worker_id="ada", at=NOON)
+
+    assert len(record.history) == lifecycle.MAX_HISTORY
+    assert record.history[-1].failure == TaskFailure(type="ValueError", message=str(lifecycle.MAX_HISTORY + 4))
+
+
+def test_only_an_unreleased_key_is_held() -> None:
+    keyed = QueuedTaskRecord(id=UUID(int=1), task_name="t", key="k", created_at=NOON, scheduled_at=NOON)
+
+    assert lifecycle.holds_key(keyed)
+    assert not lifecycle.holds_key(lifecycle.cancel(keyed, at=NOON))
+    assert not lifecycle.holds_key(lifecycle.retry(lifecycle.cancel(keyed, at=NOON), at=NOON))
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (running(), lifecycle.complete(running(), result="1", at=NOON)),
+        (running(), lifecycle.retry_or_fail(running(), failure=FAILURE, delay=None, at=NOON)),
+        (running(retries=1), lifecycle.retry_or_fail(running(retries=1), failure=FAILURE, delay=1, at=NOON)),
+        (running(), lifecycle.snooze(running(), delay=1, at=NOON)),
+        (running(), lifecycle.interrupt(running(), at=NOON)),
+        (running(), lifecycle.lose(running(), failure=FAILURE, at=NOON)),
+        (running(), lifecycle.cancel(running(), at=NOON)),
+        (a_record(), lifecycle.dispatch(a_record(), at=NOON)),
+        (a_record(), lifecycle.expire(a_record(), at=NOON)),
+    ],
+    ids=["complete", "fail", "retry", "snooze", "interrupt", "lose", "cancel", "dispatch", "expire"],
+)
+def test_every_change_of_who_may_write_raises_the_epoch(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
+    assert after.epoch == before.epoch + 1

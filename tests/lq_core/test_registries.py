@@ -1,0 +1,142 @@
+"""How backends are found, and what is said when they are not."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from lq_core import (
+    BaseExecutionBackend,
+    ConfigurationError,
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueService,
+    UnknownBackendError,
+    execution_backend,
+    get_execution_backend,
+    get_execution_backend_class,
+    get_queue_backend,
+    get_queue_backend_class,
+    queue_backend,
+)
+from lq_core.execution import ExecutionService
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
+
+
+@execution_backend("tests-here")
+class Here(BaseExecutionBackend):
+    async def execute(
+        self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> QueuedTaskRecord:
+        return await service.execute_record(record, worker_id=worker_id)
+
+
+@dataclass(frozen=True)
+class HereSettings:
+    execution_backend: str = "tests-here"
+
+
+def test_a_backend_is_found_by_the_name_of_its_decorator() -> None:
+    assert get_execution_backend_class("tests-here") is Here
+
+
+def test_an_installed_backend_is_found_by_its_short_name() -> None:
+    assert isinstance(get_queue_backend("memory"), InMemoryQueueBackend)
+
+
+@pytest.mark.parametrize(
+    "path", ["lq_core.queue.memory.InMemoryQueueBackend", "lq_core.queue.memory:InMemoryQueueBackend"]
+)
+def test_a_backend_is_found_by_its_import_path(path: str) -> None:
+    assert get_queue_backend_class(path) is InMemoryQueueBackend
+
+
+def test_a_typed_configuration_selects_and_configures_its_backend(tmp_path: object) -> None:
+    made = get_queue_backend(SQLiteConfig(path=f"{tmp_path}/x.db"))
+
+    assert isinstance(made, SQLiteQueueBackend)
+    assert made.address == f"sqlite:{tmp_path}/x.db"
+
+
+def test_a_typed_configuration_for_a_class_that_takes_none_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="HereSettings selects Here, which does not accept execution_config"):
+        get_execution_backend(HereSettings())
+
+
+@pytest.mark.parametrize(
+    "name, advice",
+    [("cloudrun", "pip install lq-cloudrun"), ("tests-her", "Did you mean 'tests-here'"), ("xyzzy", "import path")],
+)
+def test_an_unknown_execution_backend_says_what_is_there_and_what_to_do(name: str, advice: str) -> None:
+    refused = UnknownBackendError("execution", name, ["tests-here"])
+
+    assert str(refused).startswith(f"There is no execution backend {name!r} (here: tests-here).")
+    assert advice in str(refused)
+
+
+def test_an_unknown_queue_backend_names_the_package() -> None:
+    with pytest.raises(
+        ValueError, match=r"no queue backend 'sqllite' \(here: .*memory.*sqlite.*\). Did you mean 'sqlite'"
+    ):
+        get_queue_backend("sqllite")
+
+
+@pytest.mark.parametrize(
+    "path", ["nowhere.Backend", "lq_core.queue.memory:Nothing", "lq_core.queue.memory:Lanes", "lq_core:"]
+)
+def test_a_path_that_leads_nowhere_is_refused_with_the_path(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=path):
+        get_queue_backend_class(path)
+
+
+def test_a_class_that_is_no_backend_cannot_be_registered() -> None:
+    with pytest.raises(ConfigurationError, match="BaseQueueBackend"):
+        queue_backend("tests-nonsense")(dict)  # pyright: ignore[reportArgumentType] -- the mistake is the example
+
+
+def test_an_incomplete_backend_cannot_be_made() -> None:
+    class Half(BaseExecutionBackend):
+        pass
+
+    with pytest.raises(TypeError, match="execute"):
+        Half()  # pyright: ignore[reportAbstractUsage] -- the mistake is the example
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"poll_interval": -1}, "poll_interval is -1"),
+        ({"heartbeat_interval": 20}, "at least twice"),
+        ({"shutdown_grace": -1}, "shutdown_grace is -1"),
+        ({"task_modules": "shop.tasks"}, r"\('shop\.tasks',\)"),
+        ({"queues": "mail"}, r"\('mail',\)"),
+        ({"retention": {"running": 5}}, "'running'"),
+        ({"retention": {"failed": -5}}, "-5"),
+        ({"max_payload_bytes": 0}, "max_payload_bytes is 0"),
+        ({"concurrency": "5"}, "concurrency is '5'; it must be a whole number"),
+        ({"concurrency": 2.5}, "concurrency is 2.5; it must be a whole number"),
+        ({"poll_interval": None}, "poll_interval is None; it must be a number"),
+        ({"queue_backend": None}, "queue_backend is None; it must be a name"),
+        ({"execution_backend": 5}, "execution_backend is 5; it must be a name"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_with_its_value(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        QueueConfig(**options)  # pyright: ignore[reportArgumentType] -- the mistakes are the example
+
+
+async def test_a_service_refuses_an_execution_backend_that_nobody_knows() -> None:
+    with pytest.raises(UnknownBackendError, match="tests-hre"):
+        await QueueService(QueueConfig(queue_backend="memory", execution_backend="tests-hre")).open()
+
+
+async def test_a_service_refuses_a_task_module_that_is_not_there() -> None:
+    with pytest.raises(ConfigurationError, match=r"'shop\.taks' cannot be imported"):
+        await QueueService(QueueConfig(queue_backend="memory", task_modules=("shop.taks",))).open()
+
+
+async def test_a_closed_service_says_how_to_open_it() -> None:
+    with pytest.raises(ConfigurationError, match="async with QueueService"):
+        await QueueService(QueueConfig(queue_backend="memory")).wait(UUID(int=1))

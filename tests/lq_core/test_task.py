@@ -1,0 +1,154 @@
+"""Tasks: their names, options, and what cannot be one."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lq_core import (
+    Backoff,
+    ConfigurationError,
+    DuplicateTaskError,
+    QueueConfig,
+    QueueService,
+    TaskContext,
+    TaskDefinitionError,
+    UnknownTaskError,
+    find_task,
+    task,
+)
+from lq_core.options import OptionArguments
+
+
+@task(queue="mail", retries=3, name="tests.greet")
+async def greet(name: str, *, language: str = "en") -> str:
+    return f"{language} {name}"
+
+
+@task
+def measure(context: TaskContext, text: str) -> int:
+    return len(text) + context.attempt
+
+
+def test_a_task_is_still_a_function() -> None:
+    assert measure.function.__name__ == "measure"
+    assert greet.__doc__ == greet.function.__doc__
+
+
+async def test_calling_a_task_runs_it_here() -> None:
+    assert await greet("ada") == "en ada"
+
+
+def test_using_makes_a_copy_and_leaves_the_task_alone() -> None:
+    urgent = greet.using(priority=5, key="k")
+
+    assert (urgent.options.priority, urgent.options.queue, urgent.options.retries) == (5, "mail", 3)
+    assert (greet.options.priority, greet.options.key) == (0, None)
+    assert urgent.name == greet.name
+
+
+def test_the_context_is_no_argument_of_the_call() -> None:
+    assert measure.call("abc").arguments == '{"text":"abc"}'
+
+
+def test_options_and_arguments_may_have_the_same_names() -> None:
+    @task(name="tests.prioritise")
+    def prioritise(priority: str, queue: int) -> None:
+        raise NotImplementedError
+
+    call = prioritise.using(priority=3, queue="q").call("high", queue=1)
+
+    assert (call.arguments, call.options.priority, call.options.queue) == ('{"priority":"high","queue":1}', 3, "q")
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"retries": -1}, "retries is -1"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"delay": -2}, "delay is -2"),
+        ({"delay": float("inf")}, "delay is inf"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": 2**70}, "priority is 1180591620717411303424"),
+        ({"key": ""}, "0 characters"),
+        ({"key": "k" * 300}, "300 characters"),
+        ({"queue": ""}, "queue is empty"),
+        ({"scheduled_at": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001 -- the naive moment is the example
+        ({"delay": 5, "scheduled_at": datetime(2026, 1, 1, tzinfo=UTC)}, "delay and scheduled_at contradict"),
+        ({"expires_in": 5, "expires_at": datetime(2026, 1, 1, tzinfo=UTC)}, "expires_in and expires_at contradict"),
+        ({"retrys": 1}, "Did you mean 'retries'"),
+    ],
+)
+def test_a_bad_option_is_refused_with_its_value(options: OptionArguments, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        greet.using(**options)
+
+
+def test_a_backoff_may_be_given_per_call() -> None:
+    assert greet.using(backoff=Backoff(base=1, factor=1)).options.backoff == Backoff(base=1, factor=1)
+
+
+def test_an_unknown_name_brings_the_closest_one() -> None:
+    with pytest.raises(UnknownTaskError, match=r"Did you mean 'tests\.greet'\?"):
+        find_task("tests.gret")
+
+
+def test_two_functions_cannot_share_a_name() -> None:
+    with pytest.raises(DuplicateTaskError, match=r"tests\.greet"):
+
+        @task(name="tests.greet")
+        def other() -> None:
+            raise NotImplementedError
+
+
+def test_a_generator_and_a_lambda_cannot_be_tasks() -> None:
+    def many() -> object:
+        yield 1
+
+    with pytest.raises(TaskDefinitionError, match="async def"):
+        task(many)
+    with pytest.raises(TaskDefinitionError, match="lambda"):
+        task(lambda: None)
+
+
+def test_a_task_of_the_main_program_is_named_for_its_file(tmp_path: Path) -> None:
+    program = tmp_path / "shop.py"
+    program.write_text("from lq_core import task\n@task\ndef pack() -> None: ...\nprint(pack.name)\n")
+
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "shop.pack\n"
+
+
+@pytest.mark.parametrize(
+    "mistake, advice",
+    [
+        (lambda: "tests.greet", r"enqueue_by_name\('tests\.greet'"),
+        (lambda: greet.call("ada"), r"enqueue_many\(\[call"),
+        (lambda: greet("ada"), "task and its arguments apart"),
+        (lambda: len, "Decorate the function with @task"),
+    ],
+)
+async def test_what_is_no_task_is_not_enqueued_and_the_error_says_how(
+    mistake: Callable[[], object], advice: str
+) -> None:
+    queue = QueueService(QueueConfig(queue_backend="memory"))
+
+    with pytest.raises(TaskDefinitionError, match=advice):
+        await queue.enqueue(mistake())  # pyright: ignore[reportCallIssue, reportArgumentType] -- the mistake is the example
+
+
+async def test_a_task_among_calls_is_refused() -> None:
+    queue = QueueService(QueueConfig(queue_backend="memory"))
+
+    with pytest.raises(TaskDefinitionError, match=r"task\.call"):
+        await queue.enqueue_many([greet])  # pyright: ignore[reportArgumentType] -- the mistake is the example
+
+
+def test_a_name_in_place_of_a_function_is_refused_with_the_way_to_say_it() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"@task\(name='mail'\)"):
+        task("mail")  # pyright: ignore[reportCallIssue, reportArgumentType] -- the mistake is the example
