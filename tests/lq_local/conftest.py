@@ -1,0 +1,5 @@
+"""The contract's asserts show their values."""
+
+import pytest
+
+pytest.register_assert_rewrite("lq_core.testing")
