@@ -1,0 +1,6 @@
+"""Puts lq into a Litestar application: plugin, injection, in-app worker and commands."""
+
+from lq_litestar.after_response import enqueue_after_response
+from lq_litestar.plugin import QueuePlugin
+
+__all__ = ["QueuePlugin", "enqueue_after_response"]
