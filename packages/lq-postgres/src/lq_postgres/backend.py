@@ -1,0 +1,395 @@
+"""The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+from uuid import UUID, uuid4
+
+from lq_core.config import QueueConfig
+from lq_core.queue import (
+    BaseQueueBackend,
+    Claim,
+    Claimed,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    Swap,
+    WorkerInfo,
+)
+from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_postgres.clock import DatabaseClock
+from lq_postgres.config import PostgresConfig
+from lq_postgres.connections import Connections
+from lq_postgres.diagnosis import Diagnosis, Finding
+from lq_postgres.driver import Row
+from lq_postgres.insertion import Inserter
+from lq_postgres.listener import Listener
+from lq_postgres.lost_claims import LostClaims
+from lq_postgres.pages import page_of
+from lq_postgres.retention import Retention
+from lq_postgres.rows import are_completions, completions, order_of_claim, record_from, swapped
+from lq_postgres.schema import Migration, Schema
+from lq_postgres.statements import claiming, reading, upkeep, versions
+from lq_postgres.transactions import statements_on
+
+log = logging.getLogger("lq.postgres")
+
+PROMOTION_LIMIT: Final = 1000
+"""How many waiting records one statement makes ready."""
+
+SLOW: Final = 0.05
+"""A count that took this many seconds is not repeated at once."""
+
+_NO_CLAIM: Final = (None,) * 7
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class PostgresQueueBackend(BaseQueueBackend):
+    """
+    Keeps records in PostgreSQL 13 or newer, for any number of processes and machines.
+
+    *settings* say where the database is; without them, the environment does. What is due, and who is alive, is
+    judged by the database's clock, unless a *clock* is given.
+    """
+
+    def __init__(
+        self,
+        config: QueueConfig | None = None,
+        *,
+        settings: PostgresConfig | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.clock = DatabaseClock(clock)
+        super().__init__(config, clock=self.clock.now)
+        self.settings = settings or PostgresConfig()
+        self.connections = Connections(self.settings)
+        self.listener: Listener | None = None
+        """What hears the wake-ups of other processes, once somebody here waits for work."""
+        self._origin = uuid4().hex[:12]
+        self._inserter = Inserter(self.connections.fetch, self._wake_up)
+        self._lost_claims = LostClaims(self._taken_by)
+        self._retention = Retention(self.connections.fetch)
+        self._promote_at = _EARLIEST
+        self._counted: tuple[float, Statistics] = (0.0, Statistics(counts={}))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}{'' if self.listener is None else f' {self.listener!r}'}>"
+
+    @property
+    def address(self) -> str:
+        """Where the records are, without secrets."""
+        return self.connections.address
+
+    async def open(self) -> None:
+        """
+        Connect, and bring the schema up to date.
+
+        Raises StorageError when there is no way in; SchemaError when the schema is too old and may not be migrated
+        here (``auto_migrate=False``), or too new for this code.
+        """
+        await self.connections.open()
+        try:
+            if self.settings.auto_migrate:
+                _ = await self.migrate()
+            else:
+                async with self.connections.lent() as connection:
+                    await Schema(connection, self.settings.schema).check()
+            await self._look_at_the_clock()
+        except BaseException:
+            await self.connections.close()
+            raise
+        if not self.settings.poll_only and self.listener is None:
+            self.listener = Listener(
+                self.connections.to_listen,
+                tell=self.connections.fetch,
+                channel=self.settings.schema,
+                origin=self._origin,
+                heard=self.wake,
+                probe_interval=self.settings.probe_interval,
+            )
+
+    async def close(self) -> None:
+        """Stop listening, and disconnect."""
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            await listener.stop()
+        await self.connections.close()
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Apply the migrations that are missing, one process at a time, and tell which those were."""
+        async with self.connections.lent() as connection:
+            applied = await Schema(connection, self.settings.schema).migrate()
+        for migration in applied:
+            log.info("schema.migrated", extra={"number": migration.number, "migration": migration.name})
+        return applied
+
+    async def pending_migrations(self) -> Sequence[Migration]:
+        """Tell which migrations are missing; SchemaError when the database is too new for this code."""
+        async with self.connections.lent() as connection:
+            return await Schema(connection, self.settings.schema).pending()
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Look at what can hurt, and say what to do about what does: the checks of ``lq doctor``."""
+        return await Diagnosis(self.connections, clock=self.clock, listener=self.listener).all()
+
+    # ------------------------------------------------------------ records
+
+    async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records with one statement; a record whose key is held is answered with the holder."""
+        if not records:
+            return []
+        if self.clock.is_old:
+            await self._look_at_the_clock()
+        await self._know(record.worker_id for record in records if record.status is TaskStatus.RUNNING)
+        insertions = await self._inserter.insert(records)
+        self._promote_at = min(self._promote_at, *(record.scheduled_at for record in records))
+        self.wake()
+        return insertions
+
+    async def wait_for_work(self, changes: int, *, timeout: float) -> None:
+        """Return when there may be work; from the first call on, this process listens, and hears itself too."""
+        if self.listener is not None:
+            self.listener.start()
+        await super().wait_for_work(changes, timeout=timeout)
+
+    async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        """Swap records, then claim due ones: one statement for both."""
+        await self._know(swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING)
+        kept: list[bool] = []
+        waves = list(_waves(swaps))
+        for wave in waves if claim is None else waves[:-1]:
+            [[lost, _]] = await self._settle(wave, *_NO_CLAIM, complete=claiming.COMPLETE, settle=claiming.SETTLE)
+            kept += _kept(wave, lost)
+        if claim is None:
+            return kept, Claimed()
+        last = waves[-1] if waves else ()
+        answers, claimed = await self._settle_and_claim(last, claim)
+        return [*kept, *answers], claimed
+
+    async def _settle_and_claim(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
+        found = await self._lost_claims.found(claim)
+        if found:
+            claim = Claim(worker_id=claim.worker_id, limit=0, execution_backends=())
+        if self._promote_at <= self.now():
+            await self._promote()
+        kept, claimed = await self._run(swaps, claim)
+        while claimed.alive and len(claimed.records) < claim.limit and self._promote_at <= self.now():
+            if not await self._promote():
+                break
+            rest = Claim(
+                worker_id=claim.worker_id,
+                limit=claim.limit - len(claimed.records),
+                execution_backends=claim.execution_backends,
+                queues=claim.queues,
+                to=claim.to,
+            )
+            _, more = await self._run((), rest)
+            claimed = Claimed(records=claimed.records + more.records, alive=more.alive)
+        return kept, Claimed(records=found + claimed.records, alive=claimed.alive)
+
+    async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
+        number = self._lost_claims.next_number()
+        try:
+            rows = await self._settle(
+                swaps,
+                claim.worker_id,
+                claim.execution_backends,
+                claim.queues,
+                claim.limit,
+                claim.to.value,
+                int(claim.to is TaskStatus.RUNNING),
+                number,
+                complete=claiming.COMPLETE_AND_CLAIM,
+                settle=claiming.SETTLE_AND_CLAIM,
+            )
+        except BaseException:
+            if claim.limit:
+                self._lost_claims.lose(claim, number)
+            raise
+        alive, waiting, lost, _ = rows[0][:4]
+        self._promote_at = _LATEST if waiting is None else waiting
+        records = sorted((record_from(row, 4) for row in rows if row[4] is not None), key=order_of_claim)
+        return _kept(swaps, lost), Claimed(records=tuple(records), alive=alive)
+
+    async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records in a transaction of the application's; its commit wakes the workers."""
+        fetch = await statements_on(connection, self.settings.schema)
+        return await Inserter(fetch, self._wake_up_everybody).insert(records) if records else []
+
+    async def swap_within(self, connection: object, swap: Swap) -> bool:
+        """Swap one record in a transaction of the application's."""
+        fetch = await statements_on(connection, self.settings.schema)
+        [[lost, _]] = await fetch(claiming.SETTLE, *self._wake_up_everybody(), *_NO_CLAIM, *swapped([swap]))
+        return not lost
+
+    async def _settle(self, swaps: Sequence[Swap], *claim: object, complete: str, settle: str) -> Sequence[Row]:
+        if are_completions(swaps):
+            return await self.connections.fetch(complete, *self._wake_up(), *claim, *completions(swaps))
+        return await self.connections.fetch(settle, *self._wake_up(), *claim, *swapped(swaps))
+
+    async def _taken_by(self, worker_id: str, number: int) -> Sequence[QueuedTaskRecord]:
+        return [record_from(row) for row in await self.connections.read_whole(claiming.RECOVER, worker_id, number)]
+
+    async def _promote(self) -> bool:
+        rows = await self.connections.fetch(claiming.PROMOTE, self.clock.at(), PROMOTION_LIMIT)
+        return bool(rows)
+
+    async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read the records of these ids that exist."""
+        return await self._records(reading.GET, ids) if ids else []
+
+    async def find(
+        self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        """Read one page of the records that match."""
+        page = page_of(condition, limit=limit, before=before, after=after)
+        return await self._records(page.sql, *page.parameters)
+
+    async def statistics(self) -> Statistics:
+        """Count the records; over a large table the answer may be as old as ten such counts take."""
+        until, counted = self._counted
+        if monotonic() < until:
+            return counted
+        began = monotonic()
+        rows = await self.connections.read_whole(reading.STATISTICS, self.clock.at())
+        took = monotonic() - began
+        counts: dict[str, dict[TaskStatus, int]] = {}
+        for queue, status, number, _ in rows:
+            counts.setdefault(queue, {})[TaskStatus(status)] = number
+        counted = Statistics(
+            counts=counts, oldest_due=min((row[3] for row in rows if row[3] is not None), default=None)
+        )
+        self._counted = (began + 10 * took if took > SLOW else 0.0, counted)
+        return counted
+
+    async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Read pending records whose ``expires_at`` has passed."""
+        return await self._records(reading.OVERDUE, self.clock.at(), limit)
+
+    async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
+        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
+        return bool(await self.connections.fetch(upkeep.REQUEST_CANCEL, record_id, epoch))
+
+    async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
+        """Read every record that has not ended and has been asked to stop."""
+        return await self._records(reading.CANCEL_REQUESTS)
+
+    async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
+        """Delete at most *limit* records of this status that ended before a moment."""
+        return await self._retention.delete(status=status, before=before, limit=limit)
+
+    async def next_due(self, claim: Claim) -> datetime | None:
+        """Tell when the next record that this claim could take becomes due."""
+        [[due]] = await self.connections.fetch(
+            claiming.NEXT_DUE, claim.execution_backends, claim.queues, self.clock.at()
+        )
+        return due
+
+    # ------------------------------------------------------------ workers and queues
+
+    async def register(self, worker: WorkerInfo) -> None:
+        """Make a worker known and alive."""
+        _ = await self.connections.fetch(
+            upkeep.REGISTER,
+            *(worker.id, worker.started_at, self.clock.at(), worker.concurrency),
+            *(worker.queues, worker.execution_backends),
+        )
+
+    async def beat(self, worker_id: str) -> bool:
+        """Say that a worker is alive; False if it has been declared dead."""
+        rows = await self.connections.fetch(upkeep.BEAT, worker_id, self.clock.at())
+        for (moment,) in rows:
+            self.clock.was(moment)
+        return bool(rows)
+
+    async def retire(self, worker_id: str) -> None:
+        """Forget a worker; its row goes when no running record names it."""
+        _ = await self.connections.fetch(upkeep.RETIRE, worker_id)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Read the workers that are alive."""
+        return [
+            WorkerInfo(
+                id=id_,
+                queues=None if queues is None else tuple(queues),
+                execution_backends=tuple(execution_backends),
+                concurrency=concurrency,
+                started_at=started_at,
+                seen_at=seen_at,
+            )
+            for id_, queues, execution_backends, concurrency, started_at, seen_at in await self.connections.fetch(
+                upkeep.WORKERS
+            )
+        ]
+
+    async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
+        _ = await self.connections.fetch(upkeep.DECLARE_DEAD, self.clock.at(), timeout)
+        dead = [row[0] for row in await self.connections.fetch(upkeep.DEAD)]
+        if not dead:  # There is no index by worker: it would cost every claim, to help this.
+            return []
+        found = [record_from(row) for row in await self.connections.read_whole(upkeep.ORPHANS, dead, limit)]
+        if not found:
+            await self._forget(dead)
+        return found
+
+    async def _forget(self, dead: Sequence[str]) -> None:
+        async with self.connections.lent() as connection, connection.transaction():
+            fetch = self.connections.on(connection)
+            held = [row[0] for row in await fetch(upkeep.HOLD_DEAD, dead)]
+            _ = await fetch(upkeep.FORGET, held)
+
+    async def _know(self, workers: Iterable[str | None]) -> None:
+        """Let every worker that a running record names have a row, so that the record is found when it is gone."""
+        names = [name for name in workers if name is not None]
+        if names:
+            _ = await self.connections.fetch(upkeep.KNOW, names)
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume claims from a queue, for all workers."""
+        _ = await self.connections.fetch(upkeep.SET_PAUSED, queue, paused, *self._wake_up()[1:])
+        self.wake()
+
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the state of the queues that somebody has set one for."""
+        rows = await self.connections.fetch(upkeep.QUEUES)
+        return {name: QueueState(paused=paused) for name, paused in rows}
+
+    # ------------------------------------------------------------ what they share
+
+    async def _records(self, sql: str, *parameters: object) -> list[QueuedTaskRecord]:
+        return [record_from(row) for row in await self.connections.fetch(sql, *parameters)]
+
+    async def _look_at_the_clock(self) -> None:
+        [[moment]] = await self.connections.fetch(versions.NOW)
+        self.clock.was(moment)
+
+    def _wake_up(self) -> tuple[datetime | None, str, str]:
+        """The moment, the channel and the sender: what every statement that may bring work is told."""
+        return (self.clock.at(), self.settings.schema, self._origin)
+
+    def _wake_up_everybody(self) -> tuple[datetime | None, str, str]:
+        """As above, for a commit of which this process is not told otherwise."""
+        return (self.clock.at(), self.settings.schema, "")
+
+
+def _kept(swaps: Sequence[Swap], lost: Sequence[UUID] | None) -> list[bool]:
+    gone = frozenset(lost or ())
+    return [swap.record.id not in gone for swap in swaps]
+
+
+def _waves(swaps: Sequence[Swap]) -> Iterator[Sequence[Swap]]:
+    """Cut a batch so that no statement changes a record twice."""
+    start = 0
+    seen = set[UUID]()
+    for index, swap in enumerate(swaps):
+        if swap.record.id in seen:
+            yield swaps[start:index]
+            start, seen = index, set[UUID]()
+        seen.add(swap.record.id)
+    if swaps:
+        yield swaps[start:]

@@ -1,0 +1,47 @@
+"""The time by the database's clock, told here without asking it every time."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final
+
+from lq_core.clock import utc_now
+
+LONGEST: Final = 60.0
+"""Seconds after which an answer is old."""
+
+
+class DatabaseClock:
+    """
+    Estimates the database's time from the last answer and what has passed since.
+
+    A clock of this machine that is wrong, or that is set, does not matter. Where another *clock* is given, it counts.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self.given = clock
+        self._moment = utc_now()
+        self._since = monotonic()
+        self.ahead = timedelta()
+        """How far the database's clock was ahead of this machine's when it was last asked."""
+
+    def now(self) -> datetime:
+        """Tell the time by which records are due."""
+        if self.given is not None:
+            return self.given()
+        return self._moment + timedelta(seconds=monotonic() - self._since)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the last answer is so old that the clocks may have drifted apart."""
+        return monotonic() - self._since > LONGEST
+
+    def at(self) -> datetime | None:
+        """The moment to hand to a statement: None lets the database look at its own clock."""
+        return None if self.given is None else self.given()
+
+    def was(self, moment: datetime) -> None:
+        """Take note of an answer of the database that has just come; so the estimate may be late, never early."""
+        self._since = monotonic()
+        self._moment = moment
+        self.ahead = moment - utc_now()

@@ -1,0 +1,123 @@
+"""The connections of one backend: its own pool, or one that the application lends."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from lq_core.errors import StorageError
+from lq_postgres.config import PostgresConfig, for_asyncpg, without_secrets
+from lq_postgres.driver import Connection, Pool, Row, connect, open_pool
+from lq_postgres.faults import told_as_storage_errors
+from lq_postgres.insertion import Fetch
+from lq_postgres.statements.writing import for_schema
+
+# Plans that do not look at the parameters are made once, and are good for these statements; planning anew, or
+# compiling, would take longer than running them. But a plan that is made while the table is small reads it whole, and
+# would go on to do so: so each finds its index. A wait for a lock that a user's transaction holds is bounded.
+SESSION: Final[Mapping[str, str]] = {
+    "application_name": "lq",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "lock_timeout": "5s",
+}
+
+
+class Connections:
+    """Lends connections, and runs statements on one that is lent for just that."""
+
+    def __init__(self, config: PostgresConfig) -> None:
+        self.config = config
+        self._pool: Pool | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the database is, without secrets."""
+        where = "an application's pool" if self.config.pool is not None else without_secrets(self.config.dsn or "libpq")
+        return f"{where} (schema {self.config.schema})"
+
+    @property
+    def pool(self) -> Pool:
+        """The open pool; raises StorageError when there is none."""
+        if self._pool is None:
+            raise StorageError("The PostgreSQL queue backend is not open. Open the QueueService that uses it first.")
+        return self._pool
+
+    async def open(self) -> None:
+        """Connect; opening twice does no harm."""
+        if self._pool is not None:
+            return
+        config = self.config
+        if config.pool is not None:
+            self._pool = config.pool
+            return
+        with told_as_storage_errors():
+            self._pool = await open_pool(
+                for_asyncpg(config.dsn),
+                min_size=config.min_connections,
+                max_size=config.max_connections,
+                ssl=config.ssl,
+                connect_timeout=config.connect_timeout,
+                command_timeout=config.command_timeout,
+                statement_cache=config.statement_cache,
+                settings=dict(SESSION) if config.statement_cache else {},
+            )
+
+    async def close(self) -> None:
+        """Disconnect, unless the pool belongs to the application."""
+        pool, self._pool = self._pool, None
+        if pool is not None and pool is not self.config.pool:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncGenerator[Connection]:
+        """Borrow a connection; what goes wrong with it is a StorageError."""
+        pool = self.pool
+        with told_as_storage_errors():
+            async with pool.acquire(timeout=self.config.connect_timeout) as connection:
+                yield connection
+
+    async def fetch(self, sql: str, *parameters: object) -> Sequence[Row]:
+        """Run one statement, in a transaction of its own."""
+        sql = for_schema(sql, self.config.schema)
+        async with self.lent() as connection:
+            if self.config.statement_cache:
+                return await connection.fetch(sql, *parameters)
+            # Without a name, a statement is prepared and run in two steps; PgBouncer keeps them together only so.
+            async with connection.transaction():
+                return await connection.fetch(sql, *parameters)
+
+    async def read_whole(self, sql: str, *parameters: object) -> Sequence[Row]:
+        """Run a statement that is to read the whole table, which others may not."""
+        async with self.lent() as connection, connection.transaction():
+            _ = await connection.execute("SET LOCAL enable_seqscan = on")
+            return await connection.fetch(for_schema(sql, self.config.schema), *parameters)
+
+    def on(self, connection: Connection) -> Fetch:
+        """Run statements on one connection, whatever the pool does."""
+
+        async def fetch(sql: str, /, *parameters: object) -> Sequence[Row]:
+            with told_as_storage_errors():
+                return await connection.fetch(for_schema(sql, self.config.schema), *parameters)
+
+        return fetch
+
+    @asynccontextmanager
+    async def to_listen(self) -> AsyncGenerator[Connection]:
+        """Open a connection to listen on: beside our own pool, or out of the one that we are lent."""
+        config = self.config
+        if config.pool is not None and config.listen_dsn is None:
+            async with self.lent() as connection:
+                yield connection
+            return
+        with told_as_storage_errors():
+            connection = await connect(
+                for_asyncpg(config.listen_dsn or config.dsn),
+                ssl=config.ssl,
+                connect_timeout=config.connect_timeout,
+                settings={"application_name": "lq (listening)"} if config.statement_cache else {},
+            )
+            try:
+                yield connection
+            finally:
+                connection.terminate()

@@ -1,0 +1,134 @@
+"""What hurts a queue in PostgreSQL, measured, and what to do about it: the checks of ``lq doctor``."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from lq_postgres.clock import DatabaseClock
+from lq_postgres.connections import Connections
+from lq_postgres.listener import Listener
+from lq_postgres.schema import Schema, migrations
+from lq_postgres.statements import health
+
+LONG_WAIT: Final = 60.0
+"""Seconds that a ready record may wait before somebody should look."""
+
+LONG_TRANSACTION: Final = 60.0
+MANY_DEAD: Final = 100_000
+CLOCKS_APART: Final = 1.0
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """The answer of one check."""
+
+    check: str
+    """What was looked at, such as ``"dead rows"``."""
+
+    found: str
+    advice: str | None = None
+    """What to do; None when all is well."""
+
+
+class Diagnosis:
+    """The checks, each a method that looks at one thing."""
+
+    def __init__(self, connections: Connections, *, clock: DatabaseClock, listener: Listener | None) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._listener = listener
+
+    async def all(self) -> Sequence[Finding]:
+        """Look at everything; what is broken so far that the rest cannot be read comes alone."""
+        schema = await self.schema()
+        if schema.advice is not None:
+            return [schema]
+        return [
+            schema,
+            await self.oldest_ready(),
+            await self.oldest_transaction(),
+            await self.dead_rows(),
+            await self.indexes(),
+            self.listening(),
+            self.clocks(),
+            self.pool(),
+        ]
+
+    async def schema(self) -> Finding:
+        """Whether the schema is that of this code."""
+        async with self._connections.lent() as connection:
+            pending = await Schema(connection, self._connections.config.schema).pending()
+        found = f"{len(pending)} migrations are missing" if pending else f"migration {migrations()[-1].number}"
+        return Finding(check="schema", found=found, advice="Run: lq migrate" if pending else None)
+
+    async def oldest_ready(self) -> Finding:
+        """How long the record has waited that could have been started first."""
+        [[seconds, workers]] = await self._connections.fetch(health.OLDEST_READY)
+        if seconds is None:
+            return Finding(check="oldest ready record", found="none waits")
+        late = seconds > LONG_WAIT
+        advice = "Start a worker: lq worker" if not workers else "Start more workers, or raise their concurrency."
+        found = f"has waited {seconds:.0f} s; {workers} workers are alive"
+        return Finding(check="oldest ready record", found=found, advice=advice if late else None)
+
+    async def oldest_transaction(self) -> Finding:
+        """Who keeps PostgreSQL from cleaning up."""
+        rows = await self._connections.fetch(health.OLDEST_TRANSACTION)
+        for seconds, pid, name, state in rows:
+            found = f"open for {seconds or 0:.0f} s: process {pid}, {name or 'without a name'}, {state}"
+            advice = (
+                f"Claims get slower while it is open. End it: SELECT pg_terminate_backend({pid}); and let the server "
+                "end such ones: idle_in_transaction_session_timeout."
+            )
+            late = (seconds or 0) > LONG_TRANSACTION
+            return Finding(check="oldest transaction", found=found, advice=advice if late else None)
+        return Finding(check="oldest transaction", found="none is open")
+
+    async def dead_rows(self) -> Finding:
+        """Whether vacuum keeps up."""
+        [[dead, live, vacuumed]] = await self._connections.fetch(health.DEAD_ROWS)
+        found = f"{dead:,} dead beside {live:,} live; last autovacuum: {vacuumed or 'never'}"
+        name = self._connections.config.schema
+        advice = f"See to the oldest transaction first; then run: VACUUM ANALYZE {name}.records"
+        return Finding(check="dead rows", found=found, advice=advice if dead > max(MANY_DEAD, live) else None)
+
+    async def indexes(self) -> Finding:
+        """Whether an index is missing, or was never finished."""
+        wanted = {
+            name
+            for migration in migrations()
+            for name in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+) ON lq\.records", migration.sql)
+        }
+        missing = sorted(wanted - {row[0] for row in await self._connections.fetch(health.INDEXES)})
+        if not missing:
+            return Finding(check="indexes", found=f"all {len(wanted)} are there")
+        advice = "Create it as the migration does: docs/postgres.md shows how to print it."
+        return Finding(check="indexes", found=f"missing: {', '.join(missing)}", advice=advice)
+
+    def listening(self) -> Finding:
+        """Whether wake-ups arrive."""
+        if self._listener is None:
+            return Finding(check="listener", found="off: records are found by polling")
+        if not self._listener.is_needed:
+            return Finding(check="listener", found="not needed: nobody waits for work in this process")
+        if self._listener.up:
+            return Finding(check="listener", found="hears wake-ups")
+        advice = (
+            "Behind PgBouncer, give the server's own address: PostgresConfig(listen_dsn=...), or set poll_only=True."
+        )
+        return Finding(check="listener", found="down: records are found by polling", advice=advice)
+
+    def clocks(self) -> Finding:
+        """How far this machine's clock is from the database's."""
+        ahead = self._clock.ahead.total_seconds()
+        advice = "Let both keep time by NTP." if abs(ahead) > CLOCKS_APART else None
+        return Finding(check="clocks", found=f"the database is {ahead:+.3f} s ahead of this machine", advice=advice)
+
+    def pool(self) -> Finding:
+        """Whether statements have to wait for a connection."""
+        pool = self._connections.pool
+        open_, idle, most = pool.get_size(), pool.get_idle_size(), pool.get_max_size()
+        full = open_ == most and not idle
+        found = f"{open_ - idle} of {most} connections are in use"
+        return Finding(check="pool", found=found, advice="Raise PostgresConfig(max_connections=...)." if full else None)

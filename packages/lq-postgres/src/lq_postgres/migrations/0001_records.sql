@@ -1,0 +1,86 @@
+-- Code that knows migration 1 may run beside this.
+--
+-- Ending a record is the update that happens most. No index, and no condition of an index, mentions a column that
+-- it changes, so that PostgreSQL can leave the indexes alone (a HOT update) and clean up page by page.
+
+CREATE TABLE lq.records (
+    id uuid PRIMARY KEY,
+    epoch bigint NOT NULL,
+    priority bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    scheduled_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    timeout double precision,
+    claim_number bigint,
+    attempt integer NOT NULL,
+    retries integer NOT NULL,
+    retry_count integer NOT NULL,
+    losses integer NOT NULL,
+    ready boolean,
+    key_released boolean NOT NULL,
+    cancel_requested boolean NOT NULL,
+    status text COLLATE "C" NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    execution_backend text COLLATE "C" NOT NULL,
+    task_name text NOT NULL,
+    key text,
+    held_key text GENERATED ALWAYS AS (CASE WHEN NOT key_released THEN key END) STORED,
+    shelf text GENERATED ALWAYS AS (
+        CASE
+        WHEN status IN ('dispatched', 'failed', 'cancelled', 'expired') THEN status
+        WHEN status = 'running' AND execution_backend NOT IN ('local', 'immediate') THEN status
+        END
+    ) STORED,
+    execution_profile text,
+    execution_ref text,
+    log_url text,
+    schedule text,
+    worker_id text,
+    arguments text NOT NULL,
+    metadata text,
+    backoff text,
+    progress text,
+    result text,
+    error text,
+    history text
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_cost_limit = 2000,
+    autovacuum_analyze_scale_factor = 0.05
+);
+
+COMMENT ON COLUMN lq.records.ready IS
+    'true: may be claimed now; false: pending, waits for scheduled_at; null: not to be claimed';
+COMMENT ON COLUMN lq.records.held_key IS 'the key, while no second record may have it';
+COMMENT ON COLUMN lq.records.shelf IS 'the status, where records are looked for by it and are not many; never changed by the end of a local one that is well';
+COMMENT ON COLUMN lq.records.claim_number IS 'which claim of its worker took the record';
+
+CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DESC, scheduled_at, id) WHERE ready;
+CREATE INDEX records_waiting ON lq.records (scheduled_at) WHERE NOT ready;
+CREATE INDEX records_expiring ON lq.records (expires_at) WHERE ready IS NOT NULL AND expires_at IS NOT NULL;
+CREATE INDEX records_stopping ON lq.records (id) WHERE cancel_requested;
+CREATE INDEX records_shelf ON lq.records (shelf, id) WHERE shelf IS NOT NULL;
+CREATE INDEX records_key ON lq.records (key, id) WHERE key IS NOT NULL;
+CREATE INDEX records_schedule ON lq.records (schedule, id) WHERE schedule IS NOT NULL;
+CREATE UNIQUE INDEX records_held_key ON lq.records (held_key) WHERE held_key IS NOT NULL;
+
+CREATE TABLE lq.workers (
+    id text PRIMARY KEY,
+    alive boolean NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL,
+    concurrency integer NOT NULL,
+    queues text[],
+    execution_backends text[] NOT NULL
+) WITH (fillfactor = 50);
+
+COMMENT ON COLUMN lq.workers.alive IS
+    'false: declared dead, or gone; the row stays until no running record names the worker';
+
+CREATE TABLE lq.queues (
+    name text COLLATE "C" PRIMARY KEY,
+    paused boolean NOT NULL
+);

@@ -1,0 +1,212 @@
+"""Between records and rows: which column is which field, and what each looks like in the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import json
+
+from lq_core.queue.messages import Swap
+from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_postgres.driver import Row
+
+COLUMNS: Final = (
+    *("id", "task_name", "arguments", "queue", "priority", "execution_backend", "execution_profile", "key"),
+    *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata", "created_at"),
+    *("scheduled_at", "status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
+    *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history"),
+)
+"""The columns of a record, in the order in which statements name them and rows bring them."""
+
+_STATUS: Final = {str(status): status for status in TaskStatus}
+_ENCODE: Final = json.encode
+_METADATA: Final = json.Decoder(dict[str, str])
+_BACKOFF: Final = json.Decoder(Backoff)
+_PROGRESS: Final = json.Decoder(Progress)
+_FAILURE: Final = json.Decoder(TaskFailure)
+_HISTORY: Final = json.Decoder(tuple[HistoryEntry, ...])
+
+
+def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
+    """Read a record from the columns of a row, from *start* on."""
+    (
+        id_,
+        task_name,
+        arguments,
+        queue,
+        priority,
+        execution_backend,
+        execution_profile,
+        key,
+        key_released,
+        retries,
+        backoff,
+        timeout,
+        expires_at,
+        schedule,
+        metadata,
+        created_at,
+        scheduled_at,
+        status,
+        epoch,
+        attempt,
+        retry_count,
+        losses,
+        worker_id,
+        execution_ref,
+        log_url,
+        cancel_requested,
+        started_at,
+        finished_at,
+        progress,
+        result,
+        error,
+        history,
+    ) = row[start:]
+    return QueuedTaskRecord(
+        id=UUID(int=id_.int),  # The driver's own class of UUID stays here.
+        task_name=task_name,
+        arguments=arguments,
+        queue=queue,
+        priority=priority,
+        execution_backend=execution_backend,
+        execution_profile=execution_profile,
+        key=key,
+        key_released=key_released,
+        retries=retries,
+        backoff=None if backoff is None else _BACKOFF.decode(backoff),
+        timeout=timeout,
+        expires_at=expires_at,
+        schedule=schedule,
+        metadata={} if metadata is None else _METADATA.decode(metadata),
+        created_at=created_at,
+        scheduled_at=scheduled_at,
+        status=_STATUS[status],
+        epoch=epoch,
+        attempt=attempt,
+        retry_count=retry_count,
+        losses=losses,
+        worker_id=worker_id,
+        execution_ref=execution_ref,
+        log_url=log_url,
+        cancel_requested=cancel_requested,
+        started_at=started_at,
+        finished_at=finished_at,
+        progress=None if progress is None else _PROGRESS.decode(progress),
+        result=result,
+        error=None if error is None else _FAILURE.decode(error),
+        history=() if history is None else _HISTORY.decode(history),
+    )
+
+
+def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
+    """Whether these are new records that differ in id, arguments, times, key and metadata alone."""
+    first = records[0]
+    shape = _shape(first)
+    return (
+        first.status is TaskStatus.PENDING
+        and first.epoch == 0
+        and not first.history
+        and (first.attempt, first.retry_count, first.losses, first.cancel_requested) == (0, 0, 0, False)
+        and all(value is None for value in (first.error, first.result, first.progress, first.finished_at))
+        and all(value is None for value in (first.started_at, first.worker_id, first.execution_ref, first.log_url))
+        and all(_shape(record) == shape for record in records)
+    )
+
+
+def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
+    """Write records that are alike as the parameters $1 to $17 of ``INSERT_ALIKE``."""
+    first = records[0]
+    return (
+        [record.id for record in records],
+        [record.arguments for record in records],
+        [record.created_at for record in records],
+        [record.scheduled_at for record in records],
+        [record.key for record in records],
+        [_text(record.metadata or None) for record in records],
+        first.task_name,
+        first.queue,
+        first.priority,
+        first.execution_backend,
+        first.execution_profile,
+        first.key_released,
+        first.retries,
+        _text(first.backoff),
+        first.timeout,
+        first.expires_at,
+        first.schedule,
+    )
+
+
+def mixed(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
+    """Write any records as the parameters $1 to $32 of ``INSERT_MIXED``."""
+    rows = [
+        (
+            *(r.id, r.task_name, r.arguments, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key),
+            *(r.key_released, r.retries, _text(r.backoff), r.timeout, r.expires_at, r.schedule),
+            *(_text(r.metadata or None), r.created_at, r.scheduled_at, r.status.value, r.epoch, r.attempt),
+            *(r.retry_count, r.losses, r.worker_id, r.execution_ref, r.log_url, r.cancel_requested, r.started_at),
+            *(r.finished_at, _text(r.progress), r.result, _text(r.error), _text(r.history or None)),
+        )
+        for r in records
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def are_completions(swaps: Sequence[Swap]) -> bool:
+    """Whether these swaps end records well, with nothing to tell but the result."""
+    return all(
+        r.status is TaskStatus.COMPLETED
+        and not r.history
+        and r.error is None
+        and r.progress is None
+        and r.log_url is None
+        and r.key_released
+        and r.worker_id is None
+        and r.execution_ref is None
+        for swap in swaps
+        for r in (swap.record,)
+    )
+
+
+def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
+    """Write such swaps as the parameters $11 to $15 of ``COMPLETE``."""
+    return (
+        [swap.record.id for swap in swaps],
+        [swap.epoch for swap in swaps],
+        [swap.record.epoch for swap in swaps],
+        [swap.record.result for swap in swaps],
+        [swap.record.finished_at for swap in swaps],
+    )
+
+
+def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
+    """Write any swaps as the parameters $11 to $31 of ``SETTLE``."""
+    rows = [
+        (
+            *(r.id, swap.epoch, r.status.value, r.epoch, r.attempt, r.retry_count, r.losses, r.key_released),
+            *(r.worker_id, r.execution_backend, r.execution_profile, r.execution_ref, r.log_url, r.scheduled_at),
+            *(r.expires_at, r.started_at, r.finished_at, _text(r.progress), r.result, _text(r.error)),
+            _text(r.history or None),
+        )
+        for swap in swaps
+        for r in (swap.record,)
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _ENCODE(value).decode()
+
+
+def _shape(r: QueuedTaskRecord) -> tuple[Any, ...]:
+    return (
+        *(r.task_name, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key_released, r.retries),
+        *(r.backoff, r.timeout, r.expires_at, r.schedule, r.status, r.epoch),
+    )
+
+
+def order_of_claim(record: QueuedTaskRecord) -> tuple[int, datetime, int]:
+    """Sort claimed records by this: the database brings them in no order."""
+    return (-record.priority, record.scheduled_at, record.id.int)

@@ -1,0 +1,154 @@
+"""Settling and claiming, which is one statement for both."""
+
+from typing import Final
+
+# $1 moment, $2 and $3 wake-up, $4 to $10 the claim, the swaps from $11 on.
+# The epoch alone is the fence: a further condition here makes the plan quadratic.
+SETTLED: Final = """
+WITH RECURSIVE settled AS (
+  UPDATE lq.records r
+  SET status = s.status, epoch = s.epoch, attempt = s.attempt, retry_count = s.retry_count, losses = s.losses,
+      key_released = s.key_released, worker_id = s.worker_id, execution_backend = s.execution_backend,
+      execution_profile = s.execution_profile, execution_ref = s.execution_ref, log_url = s.log_url,
+      scheduled_at = s.scheduled_at, expires_at = s.expires_at, started_at = s.started_at,
+      finished_at = s.finished_at, progress = s.progress, result = s.result, error = s.error, history = s.history,
+      claim_number = NULL,
+      cancel_requested = r.cancel_requested AND s.status IN ('pending', 'dispatched', 'running'),
+      ready = CASE WHEN s.status = 'pending' AND NOT r.cancel_requested THEN s.scheduled_at <= s.at END
+  FROM (
+    SELECT *, coalesce($1::timestamptz, now()) AS at FROM unnest(
+      $11::uuid[], $12::bigint[], $13::text[], $14::bigint[], $15::integer[], $16::integer[], $17::integer[],
+      $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::timestamptz[],
+      $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[], $30::text[],
+      $31::text[]
+    ) AS u(
+      id, expected, status, epoch, attempt, retry_count, losses, key_released, worker_id, execution_backend,
+      execution_profile, execution_ref, log_url, scheduled_at, expires_at, started_at, finished_at, progress,
+      result, error, history
+    )
+  ) s
+  WHERE r.id = s.id AND r.epoch = s.expected
+  RETURNING r.id, r.ready
+)"""
+
+# The end that most records come to: with nothing to tell but the result, it needs few parameters.
+COMPLETED: Final = """
+WITH RECURSIVE settled AS (
+  UPDATE lq.records r
+  SET status = 'completed', epoch = s.epoch, result = s.result, finished_at = s.finished_at,
+      ready = NULL, key_released = true, cancel_requested = false, claim_number = NULL,
+      worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL
+  FROM unnest($11::uuid[], $12::bigint[], $13::bigint[], $14::text[], $15::timestamptz[])
+    AS s(id, expected, epoch, result, finished_at)
+  WHERE r.id = s.id AND r.epoch = s.expected
+  RETURNING r.id, r.ready
+)"""
+
+LOST: Final = """(SELECT array_agg(given.id) FROM unnest($11::uuid[]) AS given(id)
+     WHERE given.id NOT IN (SELECT settled.id FROM settled)) AS lost,
+    (SELECT pg_notify($2, $3)::text WHERE EXISTS (SELECT FROM settled WHERE settled.ready)) AS told"""
+
+# `unused` gives a type to the parameters that nothing else names; nothing runs it.
+SETTLE: Final = """{settled}, unused AS (
+  SELECT $1::timestamptz, $4::text, $5::text[], $6::text[], $7::bigint, $8::text, $9::integer, $10::bigint
+)
+SELECT {lost}
+"""
+
+COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
+
+# $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
+# The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
+# `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
+SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
+  SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
+), seen(execution_backend, queue) AS (
+  SELECT b.name, first.queue
+  FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
+    SELECT r.queue FROM lq.records r WHERE r.ready AND r.execution_backend = b.name
+    ORDER BY r.queue LIMIT 1
+  ) first
+  WHERE $6::text[] IS NULL
+  UNION ALL
+  SELECT seen.execution_backend, next.queue
+  FROM seen CROSS JOIN LATERAL (
+    SELECT r.queue FROM lq.records r
+    WHERE r.ready AND r.execution_backend = seen.execution_backend AND r.queue > seen.queue
+    ORDER BY r.queue LIMIT 1
+  ) next
+), lanes AS MATERIALIZED (
+  SELECT wanted.execution_backend, wanted.queue FROM (
+    SELECT seen.execution_backend, seen.queue FROM seen
+    UNION ALL
+    SELECT b.name, q.name FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
+  ) wanted
+  WHERE wanted.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused) AND EXISTS (SELECT FROM worker)
+), shares AS MATERIALIZED (
+  SELECT first.execution_backend, first.queue, count(*) AS size FROM (
+    SELECT c.* FROM lanes CROSS JOIN LATERAL (
+      SELECT r.execution_backend, r.queue, r.priority, r.scheduled_at, r.id FROM lq.records r
+      WHERE r.ready AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
+        AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
+      ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT $7
+    ) c
+    ORDER BY c.priority DESC, c.scheduled_at, c.id LIMIT $7
+  ) first
+  GROUP BY first.execution_backend, first.queue
+), due AS MATERIALIZED (
+  SELECT c.id FROM shares CROSS JOIN LATERAL (
+    SELECT r.id FROM lq.records r
+    WHERE r.ready AND r.execution_backend = shares.execution_backend AND r.queue = shares.queue
+      AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
+    ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT shares.size
+    FOR UPDATE SKIP LOCKED
+  ) c
+), claimed AS (
+  UPDATE lq.records r
+  SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
+      worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END, claim_number = $10,
+      started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL
+  WHERE r.id = ANY(ARRAY(SELECT due.id FROM due))
+  RETURNING {record}
+), answer AS MATERIALIZED (
+  SELECT EXISTS (SELECT FROM worker) AS alive,
+    (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
+    {lost}
+)
+SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
+"""
+
+COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")
+
+# A claim whose answer was lost with the connection may have happened: this is what it took.
+RECOVER: Final = """
+SELECT {record} FROM lq.records r
+WHERE r.worker_id = $1 AND r.claim_number = $2 AND r.status = 'running'
+"""
+
+# now() and not clock_timestamp(), which could not bound the index.
+PROMOTE: Final = """
+UPDATE lq.records SET ready = true
+WHERE id = ANY(ARRAY(
+  SELECT r.id FROM lq.records r
+  WHERE NOT r.ready AND r.scheduled_at <= coalesce($1::timestamptz, now())
+  ORDER BY r.scheduled_at LIMIT $2
+  FOR UPDATE SKIP LOCKED
+))
+"""
+
+# The order names the index: without it, a plan may read the table in the hope of finding one soon.
+NEXT_DUE: Final = """
+WITH paused AS MATERIALIZED (SELECT p.name FROM lq.queues p WHERE p.paused)
+SELECT least(
+  (SELECT r.scheduled_at FROM lq.records r
+   WHERE r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
+     AND r.queue NOT IN (SELECT paused.name FROM paused)
+     AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+   ORDER BY r.execution_backend, r.queue, r.priority DESC, r.scheduled_at, r.id LIMIT 1),
+  (SELECT r.scheduled_at FROM lq.records r
+   WHERE NOT r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
+     AND r.queue NOT IN (SELECT paused.name FROM paused)
+     AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+   ORDER BY r.scheduled_at LIMIT 1)
+)
+"""

@@ -1,0 +1,88 @@
+"""Reading records, and counting them."""
+
+from typing import Final
+
+GET: Final = """
+SELECT {record} FROM lq.records r WHERE r.id = ANY($1::uuid[])
+"""
+
+MATCHES: Final = """
+  AND ($1::text[] IS NULL OR r.status = ANY($1::text[]))
+  AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
+  AND ($3::text[] IS NULL OR r.task_name = ANY($3::text[]))
+  AND ($4::text[] IS NULL OR r.execution_backend = ANY($4::text[]))
+  AND ($5::timestamptz IS NULL OR r.created_at > $5)
+  AND ($6::timestamptz IS NULL OR r.created_at < $6)
+  AND ($7::text IS NULL OR r.key = $7)
+  AND ($8::text IS NULL OR r.schedule = $8)
+"""
+
+FIND_NEWEST: Final = """
+SELECT {record} FROM lq.records r WHERE r.id < $9 {matches} ORDER BY r.id DESC LIMIT $10
+"""
+
+FIND_OLDEST: Final = """
+SELECT {record} FROM lq.records r WHERE r.id > $9 {matches} ORDER BY r.id LIMIT $10
+"""
+
+# The shelved statuses are few, and have an index: what is looked for by status is found without reading the table.
+FIND_NEWEST_SHELVED: Final = """
+SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
+  SELECT r.* FROM lq.records r WHERE r.shelf = s.name AND r.id < $9 {matches}
+  ORDER BY r.shelf DESC, r.id DESC LIMIT $10
+) r
+ORDER BY r.id DESC LIMIT $10
+"""
+
+FIND_OLDEST_SHELVED: Final = """
+SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
+  SELECT r.* FROM lq.records r WHERE r.shelf = s.name AND r.id > $9 {matches}
+  ORDER BY r.shelf, r.id LIMIT $10
+) r
+ORDER BY r.id LIMIT $10
+"""
+
+# A record with a key, or of a schedule, has an index as well.
+FIND_NEWEST_BY_KEY: Final = """
+SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $9 {matches}
+ORDER BY r.key DESC, r.id DESC LIMIT $10
+"""
+
+FIND_OLDEST_BY_KEY: Final = """
+SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id > $9 {matches}
+ORDER BY r.key, r.id LIMIT $10
+"""
+
+FIND_NEWEST_BY_SCHEDULE: Final = """
+SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id < $9 {matches}
+ORDER BY r.schedule DESC, r.id DESC LIMIT $10
+"""
+
+FIND_OLDEST_BY_SCHEDULE: Final = """
+SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id > $9 {matches}
+ORDER BY r.schedule, r.id LIMIT $10
+"""
+
+STATISTICS: Final = """
+SELECT r.queue, r.status, count(*),
+  min(r.scheduled_at) FILTER (
+    WHERE r.ready IS NOT NULL AND r.scheduled_at <= coalesce($1::timestamptz, now())
+      AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
+  )
+FROM lq.records r GROUP BY r.queue, r.status
+"""
+
+OVERDUE: Final = """
+(SELECT {record} FROM lq.records r
+ WHERE r.ready IS NOT NULL AND r.expires_at IS NOT NULL AND r.expires_at <= coalesce($1::timestamptz, now())
+ ORDER BY r.expires_at LIMIT $2)
+UNION ALL
+(SELECT {record} FROM lq.records r
+ WHERE r.cancel_requested AND r.status = 'pending' AND r.expires_at <= coalesce($1::timestamptz, now())
+ ORDER BY r.id LIMIT $2)
+LIMIT $2
+"""
+
+CANCEL_REQUESTS: Final = """
+SELECT {record} FROM lq.records r WHERE r.cancel_requested ORDER BY r.id
+"""

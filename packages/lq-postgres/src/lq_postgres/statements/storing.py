@@ -1,0 +1,71 @@
+"""Storing new records."""
+
+from typing import Final
+
+# What is scheduled for the moment of its creation is due, also by a database whose clock is behind.
+# $1 id, $2 arguments, $3 created_at, $4 scheduled_at, $5 key, $6 metadata; then what is common, moment, wake-up.
+_ALIKE: Final = """
+WITH stored AS (
+  INSERT INTO lq.records (
+    id, arguments, created_at, scheduled_at, key, metadata,
+    task_name, queue, priority, execution_backend, execution_profile, key_released, retries, backoff, timeout,
+    expires_at, schedule, ready,
+    status, epoch, attempt, retry_count, losses, cancel_requested
+  )
+  SELECT
+    t.id, t.arguments, t.created_at, t.scheduled_at, t.key, t.metadata,
+    $7, $8, $9, $10, $11, $12, $13, $14, $15,
+    $16, $17, t.scheduled_at <= greatest(t.created_at, coalesce($18::timestamptz, now())),
+    'pending', 0, 0, 0, 0, false
+  FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
+    AS t(id, arguments, created_at, scheduled_at, key, metadata)
+"""
+
+_TELL: Final = """
+SELECT CASE WHEN bool_or(ready) THEN pg_notify($19, $20)::text END FROM stored
+"""
+
+_TELL_IDS: Final = """
+SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($19, $20)::text END FROM stored
+"""
+
+INSERT_ALIKE: Final = _ALIKE + "  RETURNING ready\n)" + _TELL
+
+INSERT_ALIKE_KEYED: Final = (
+    _ALIKE + "  ON CONFLICT (held_key) WHERE held_key IS NOT NULL DO NOTHING\n  RETURNING id, ready\n)" + _TELL_IDS
+)
+
+INSERT_MIXED: Final = """
+WITH stored AS (
+  INSERT INTO lq.records (
+    id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
+    backoff, timeout, expires_at, schedule, metadata, created_at, scheduled_at, status, epoch, attempt,
+    retry_count, losses, worker_id, execution_ref, log_url, cancel_requested, started_at, finished_at, progress,
+    result, error, history,
+    ready
+  )
+  SELECT
+    t.*,
+    CASE WHEN t.status = 'pending' AND NOT t.cancel_requested
+    THEN t.scheduled_at <= greatest(t.created_at, coalesce($33::timestamptz, now())) END
+  FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::boolean[],
+    $10::integer[], $11::text[], $12::double precision[], $13::timestamptz[], $14::text[], $15::text[],
+    $16::timestamptz[], $17::timestamptz[], $18::text[], $19::bigint[], $20::integer[], $21::integer[],
+    $22::integer[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::timestamptz[], $28::timestamptz[],
+    $29::text[], $30::text[], $31::text[], $32::text[]
+  ) AS t(
+    id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
+    backoff, timeout, expires_at, schedule, metadata, created_at, scheduled_at, status, epoch, attempt,
+    retry_count, losses, worker_id, execution_ref, log_url, cancel_requested, started_at, finished_at, progress,
+    result, error, history
+  )
+  ON CONFLICT (held_key) WHERE held_key IS NOT NULL DO NOTHING
+  RETURNING id, ready
+)
+SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($34, $35)::text END FROM stored
+"""
+
+HOLDERS: Final = """
+SELECT {record} FROM lq.records r WHERE r.held_key = ANY($1::text[])
+"""

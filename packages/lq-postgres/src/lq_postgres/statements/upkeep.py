@@ -1,0 +1,89 @@
+"""Workers, queues, and what is done to records besides claiming and settling them."""
+
+from typing import Final
+
+REQUEST_CANCEL: Final = """
+UPDATE lq.records SET cancel_requested = true
+WHERE id = $1 AND epoch = $2 AND status IN ('dispatched', 'running')
+RETURNING id
+"""
+
+# Ids of version 7 are in the order of creation: $4 bounds the walk to what was created before it could have ended.
+DELETE_ENDED: Final = """
+DELETE FROM lq.records
+WHERE id = ANY(ARRAY(
+  SELECT r.id FROM lq.records r WHERE r.status = $1 AND r.finished_at < $2 AND r.id < $4
+  ORDER BY r.id LIMIT $3
+  FOR UPDATE SKIP LOCKED
+))
+RETURNING id
+"""
+
+
+REGISTER: Final = """
+INSERT INTO lq.workers (id, alive, started_at, seen_at, concurrency, queues, execution_backends)
+VALUES ($1, true, $2, coalesce($3::timestamptz, now()), $4, $5, $6)
+ON CONFLICT (id) DO UPDATE
+SET alive = true, started_at = excluded.started_at, seen_at = excluded.seen_at,
+    concurrency = excluded.concurrency, queues = excluded.queues, execution_backends = excluded.execution_backends
+"""
+
+# A record that names a worker finds a row of it, be it of a dead one: so it is found when it is an orphan.
+KNOW: Final = """
+INSERT INTO lq.workers (id, alive, started_at, seen_at, concurrency, execution_backends)
+SELECT DISTINCT t.id, false, now(), now(), 0, '{}'::text[] FROM unnest($1::text[]) AS t(id)
+ON CONFLICT (id) DO NOTHING
+"""
+
+BEAT: Final = """
+UPDATE lq.workers SET seen_at = coalesce($2::timestamptz, now()) WHERE id = $1 AND alive
+RETURNING clock_timestamp()
+"""
+
+RETIRE: Final = """
+UPDATE lq.workers SET alive = false WHERE id = $1
+"""
+
+WORKERS: Final = """
+SELECT id, queues, execution_backends, concurrency, started_at, seen_at FROM lq.workers WHERE alive ORDER BY started_at
+"""
+
+DECLARE_DEAD: Final = """
+UPDATE lq.workers SET alive = false
+WHERE alive AND seen_at <= coalesce($1::timestamptz, now()) - make_interval(secs => $2)
+"""
+
+DEAD: Final = """
+SELECT id FROM lq.workers WHERE NOT alive
+"""
+
+ORPHANS: Final = """
+SELECT {record} FROM lq.records r
+WHERE r.status = 'running' AND r.worker_id = ANY($1::text[])
+ORDER BY r.id LIMIT $2
+"""
+
+# Two statements in one transaction: the second sees what was claimed by whoever held a row against the first.
+HOLD_DEAD: Final = """
+SELECT id FROM lq.workers WHERE NOT alive AND id = ANY($1::text[]) FOR UPDATE SKIP LOCKED
+"""
+
+FORGET: Final = """
+DELETE FROM lq.workers
+WHERE id = ANY($1::text[]) AND id NOT IN (
+  SELECT r.worker_id FROM lq.records r WHERE r.status = 'running' AND r.worker_id = ANY($1::text[])
+)
+"""
+
+SET_PAUSED: Final = """
+WITH said AS (
+  INSERT INTO lq.queues (name, paused) VALUES ($1, $2)
+  ON CONFLICT (name) DO UPDATE SET paused = excluded.paused
+  RETURNING paused
+)
+SELECT pg_notify($3, $4)::text FROM said WHERE NOT paused
+"""
+
+QUEUES: Final = """
+SELECT name, paused FROM lq.queues
+"""

@@ -1,0 +1,199 @@
+"""Enqueueing in the application's own transaction, whatever it holds its connection by."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from lq_core import ConfigurationError, QueueConfig, QueueService, task
+from lq_core.lifecycle import complete
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.record import TaskStatus
+from lq_core.testing import a_claim, a_record, a_swap, a_worker
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from servers.fixtures import Database
+
+asyncpg: Any = import_module("asyncpg")
+
+Connect = Callable[[str], AbstractAsyncContextManager[Any]]
+
+
+@task(name="transactions.welcome")
+async def welcome(name: str) -> str:
+    return name
+
+
+@asynccontextmanager
+async def by_asyncpg(dsn: str) -> AsyncGenerator[Any]:
+    connection: Any = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def by_a_pool_of_asyncpg(dsn: str) -> AsyncGenerator[Any]:
+    async with (
+        asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool,
+        pool.acquire() as connection,
+        connection.transaction(),
+    ):
+        yield connection
+
+
+@asynccontextmanager
+async def by_psycopg(dsn: str) -> AsyncGenerator[Any]:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def by_psycopg_in_autocommit(dsn: str) -> AsyncGenerator[Any]:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection, connection.transaction():
+        yield connection
+
+
+@asynccontextmanager
+async def by_sqlalchemy(dsn: str, *, driver: str) -> AsyncGenerator[Any]:
+    engine = create_async_engine(dsn.replace("postgresql:", f"postgresql+{driver}:"))
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def by_a_session(dsn: str, *, driver: str) -> AsyncGenerator[Any]:
+    engine = create_async_engine(dsn.replace("postgresql:", f"postgresql+{driver}:"))
+    try:
+        async with AsyncSession(engine) as session, session.begin():
+            yield session
+    finally:
+        await engine.dispose()
+
+
+HOLDERS: dict[str, Connect] = {
+    "asyncpg": by_asyncpg,
+    "asyncpg-pool": by_a_pool_of_asyncpg,
+    "psycopg": by_psycopg,
+    "psycopg-autocommit": by_psycopg_in_autocommit,
+    "sqlalchemy-asyncpg": lambda dsn: by_sqlalchemy(dsn, driver="asyncpg"),
+    "sqlalchemy-psycopg": lambda dsn: by_sqlalchemy(dsn, driver="psycopg"),
+    "session-asyncpg": lambda dsn: by_a_session(dsn, driver="asyncpg"),
+    "session-psycopg": lambda dsn: by_a_session(dsn, driver="psycopg"),
+}
+
+on_each = pytest.mark.parametrize("connect", HOLDERS.values(), ids=HOLDERS)
+
+
+@pytest.fixture
+async def service(database: Database) -> AsyncIterator[QueueService]:
+    async with QueueService(QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn))) as service:
+        yield service
+
+
+class ChangedMindError(Exception):
+    """What rolls a transaction back."""
+
+
+@on_each
+async def test_a_record_is_there_from_the_commit_on(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    async with connect(database.dsn) as connection:
+        sent = await service.within(connection).enqueue(welcome, "ada")
+        before = await service.get(sent.id)
+
+    assert sent.created
+    assert before is None
+    assert await service.get(sent.id) == sent.record
+
+
+@on_each
+async def test_a_record_that_was_rolled_back_never_was(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    calls = [welcome.call("ada"), welcome.using(priority=3).call("bob")]
+
+    async def change_mind() -> None:
+        async with connect(database.dsn) as connection:
+            _ = await service.within(connection).enqueue_many(calls)
+            raise ChangedMindError
+
+    with pytest.raises(ChangedMindError):
+        await change_mind()
+    assert await service.find() == []
+
+
+@on_each
+async def test_a_key_that_is_held_is_answered_with_its_holder(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    once = welcome.using(key="welcome:ada")
+    first = await service.enqueue(once, "ada")
+    async with connect(database.dsn) as connection:
+        again, other = await service.within(connection).enqueue_many([once.call("ada"), welcome.call("bob")])
+
+    assert (again.created, again.id) == (False, first.id)
+    assert other.created
+
+
+async def test_waiting_workers_are_woken_by_the_commit(service: QueueService, database: Database) -> None:
+    changes = service.queue_backend.changes
+    await service.queue_backend.wait_for_work(changes, timeout=10)  # It listens from now on, and says so.
+    changes = service.queue_backend.changes
+    async with by_asyncpg(database.dsn) as connection:
+        _ = await service.within(connection).enqueue(welcome, "ada")
+        before = service.queue_backend.changes
+    await service.queue_backend.wait_for_work(changes, timeout=10)
+
+    assert before == changes
+    assert service.queue_backend.changes > changes
+
+
+@on_each
+async def test_an_end_is_recorded_with_the_transaction(database: Database, connect: Connect) -> None:
+    backend = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))
+    await backend.open()
+    await backend.register(a_worker())
+    _ = await backend.insert([a_record()])
+    [record] = (await backend.claim(a_claim())).records
+    async with connect(database.dsn) as connection:
+        ended = complete(record, result="1", at=backend.now())
+
+        assert await backend.swap_within(connection, a_swap(ended))
+        assert await backend.get(record.id) == record
+    assert await backend.get(record.id) == ended
+    async with connect(database.dsn) as connection:
+        assert not await backend.swap_within(connection, a_swap(ended))
+    assert (await backend.statistics()).total(TaskStatus.COMPLETED) == 1
+    await backend.close()
+
+
+async def test_without_a_transaction_there_is_nothing_to_share(service: QueueService, database: Database) -> None:
+    connection: Any = await asyncpg.connect(database.dsn)
+    with pytest.raises(ConfigurationError, match="No transaction is open on this Connection"):
+        _ = await service.within(connection).enqueue(welcome, "ada")
+    await connection.close()
+    async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as other:
+        with pytest.raises(ConfigurationError, match="No transaction is open on this AsyncConnection"):
+            _ = await service.within(other).enqueue(welcome, "ada")
+    assert await service.find() == []
+
+
+async def test_something_else_is_refused_by_name(service: QueueService) -> None:
+    with pytest.raises(ConfigurationError, match=r"builtins\.str is no connection"):
+        _ = await service.within("postgresql://").enqueue(welcome, "ada")
+
+
+async def test_a_store_of_its_own_says_that_it_cannot() -> None:
+    async with QueueService(queue_backend=InMemoryQueueBackend()) as service:
+        with pytest.raises(ConfigurationError, match="InMemoryQueueBackend keeps records apart"):
+            _ = await service.within(object()).enqueue(welcome, "ada")
