@@ -1,0 +1,242 @@
+"""Runs each record as one execution of a Cloud Run job: dispatch, reconcile, cancel."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar
+
+from lq_cloudrun.clients import ExecutionsClient, JobsClient
+from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.dispatcher import Dispatcher
+from lq_cloudrun.executions import Executions
+from lq_cloudrun.google_clients import connect
+from lq_cloudrun.pacing import Lane
+from lq_cloudrun.reconciler import Reconciler
+from lq_cloudrun.request import run_job_request
+from lq_cloudrun.status import CloudRunExecutionStatus, status_of, unknown
+from lq_cloudrun.target import Targets, UnknownProfileError, names_execution
+from lq_core.config import QueueConfig
+from lq_core.errors import ConfigurationError
+from lq_core.execution import BaseExecutionBackend, ExecutionService, get_execution_backend_class
+from lq_core.queue import RecordFilter
+from lq_core.record import OWNED, QueuedTaskRecord
+
+__all__ = ["CloudRunExecutionBackend", "CloudRunExecutionStatus"]
+
+log = logging.getLogger("lq.cloudrun")
+
+
+class CloudRunExecutionBackend(BaseExecutionBackend):
+    """
+    Hands records to Cloud Run: one record, one execution of the job that its profile names.
+
+    A container claims its record by id and epoch (:mod:`lq_cloudrun.entrypoint`), so that a dispatcher may die at any
+    moment. Google's clients are made by :meth:`open`, unless they are given.
+    """
+
+    external: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        config: QueueConfig | None = None,
+        *,
+        execution_config: CloudRunExecutionConfig | None = None,
+        jobs_client: JobsClient | None = None,
+        executions_client: ExecutionsClient | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._execution_config = execution_config or _configured(self.config)
+        self.jobs_client = jobs_client
+        self.executions_client = executions_client
+        self._disconnect: Callable[[], Awaitable[None]] | None = None
+        self._parts: tuple[Dispatcher, Reconciler, Executions] | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._counted_at = float("-inf")
+        if self._execution_config is not None:
+            self.reconcile_interval = self._execution_config.poll_interval
+
+    @property
+    def execution_config(self) -> CloudRunExecutionConfig:
+        """Which jobs there are. Raises ConfigurationError when nobody has said."""
+        if self._execution_config is None:
+            raise ConfigurationError(
+                "Cloud Run is not configured: add a CloudRunExecutionConfig(project_id=..., job_name=...) to "
+                "QueueConfig(execution_backends=(...,))."
+            )
+        return self._execution_config
+
+    async def open(self, service: ExecutionService) -> None:  # noqa: ARG002 -- the contract hands it to every backend
+        """
+        Import and connect Google's clients.
+
+        Raises ConfigurationError when no job is configured, or credentials or packages are missing, and
+        UnknownBackendError when the fallback is not installed.
+        """
+        config = self.execution_config
+        if not Targets(config).jobs():
+            raise UnknownProfileError(None, ())
+        if config.fallback_execution_backend is not None:
+            get_execution_backend_class(config.fallback_execution_backend)
+        await self._connect()
+
+    async def close(self) -> None:
+        """Let go of the connection, if it is ours."""
+        if self._disconnect is not None:
+            await self._disconnect()
+            self._disconnect = self.jobs_client = self.executions_client = None
+
+    async def execute(
+        self,
+        service: ExecutionService,
+        record: QueuedTaskRecord,
+        *,
+        worker_id: str | None = None,  # noqa: ARG002 -- the container binds its own
+    ) -> QueuedTaskRecord:
+        """Dispatch a record, and return it as it is kept; the container binds a worker id of its own."""
+        return await self._dispatcher.dispatch(service, record)
+
+    async def dispatch(self, service: ExecutionService, record: QueuedTaskRecord) -> str | None:
+        """Start an execution for a record; return its name, or None when none is known to have been created."""
+        dispatched = await self._dispatcher.dispatch(service, record)
+        return dispatched.execution_ref if names_execution(dispatched.execution_ref) else None
+
+    async def reconcile(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
+        """Compare a record with its execution now; return it if that changed its state."""
+        try:
+            return await self._reconciler.look(service, record)
+        except Exception as error:
+            if getattr(error, "grpc_status_code", None) is None:
+                raise
+            log.warning("cloudrun.look_failed", extra={"record_id": str(record.id), "error": str(error)})
+            return None
+
+    async def reconcile_many(
+        self, service: ExecutionService, records: Sequence[QueuedTaskRecord]
+    ) -> list[QueuedTaskRecord]:
+        """Compare those records with their executions whose time has come, with one list for each job."""
+        return await self._reconciler.look_at_due(service, records)
+
+    async def cancel(
+        self,
+        service: ExecutionService,  # noqa: ARG002 -- the contract hands it to every backend
+        record: QueuedTaskRecord,
+    ) -> bool:
+        """Ask Cloud Run to end the execution of a record; True when it will."""
+        if record.has_ended:
+            return False
+        try:
+            name = record.execution_ref
+            if not names_execution(name):
+                job = name or Targets(self.execution_config).of(record).job
+                execution = await self._executions.of(record, job)
+                name = None if execution is None else execution.name
+            return name is not None and await self._executions.stop(name)
+        except UnknownProfileError:
+            return False
+        except Exception as error:
+            if getattr(error, "grpc_status_code", None) is None:
+                raise
+            log.warning("cloudrun.cancel_failed", extra={"record_id": str(record.id), "error": str(error)})
+            return False
+
+    async def capacity(self, service: ExecutionService) -> int:
+        """How many more records may be dispatched now, to the job that has most room."""
+        jobs = Targets(self.execution_config).jobs()
+        await self._count(service, jobs)
+        now = time.monotonic()
+        return max((self._lane(job).room(now) for job in jobs), default=1)
+
+    async def check_execution_status(self, execution_ref: str) -> CloudRunExecutionStatus:
+        """Ask where an execution stands; when nobody can say, it reads as running, with the reason as its error."""
+        try:
+            execution = await self._executions.get(execution_ref)
+        except Exception as error:  # noqa: BLE001 -- whatever kept the answer away, the execution may be running
+            return unknown(f"{type(error).__name__}: {error}")
+        return unknown("Cloud Run does not know the execution") if execution is None else status_of(execution)
+
+    def build_run_job_request(
+        self,
+        service: ExecutionService,  # noqa: ARG002 -- for a subclass that asks it for more
+        record: QueuedTaskRecord,
+    ) -> dict[str, Any]:
+        """Build the request that starts the execution of a record. Raises UnknownProfileError."""
+        config = self.execution_config
+        return run_job_request(record, Targets(config).of(record), config)
+
+    # ------------------------------------------------------------ the parts
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self._assembled()[0]
+
+    @property
+    def _reconciler(self) -> Reconciler:
+        return self._assembled()[1]
+
+    @property
+    def _executions(self) -> Executions:
+        return self._assembled()[2]
+
+    def _assembled(self) -> tuple[Dispatcher, Reconciler, Executions]:
+        if self._parts is None:
+            config = self.execution_config
+            targets = Targets(config)
+            executions = Executions(config, self._executions_client)
+            dispatcher = Dispatcher(
+                config,
+                targets=targets,
+                client=self._jobs_client,
+                executions=executions,
+                lane=self._lane,
+                build=self.build_run_job_request,
+                clock=time.monotonic,
+            )
+            self._parts = dispatcher, Reconciler(config, targets=targets, executions=executions), executions
+        return self._parts
+
+    def _lane(self, job: str) -> Lane:
+        if job not in self._lanes:
+            self._lanes[job] = Lane(self.execution_config)
+        return self._lanes[job]
+
+    async def _count(self, service: ExecutionService, jobs: Sequence[str]) -> None:
+        """Count what is in flight over all workers, no more often than ``poll_interval``."""
+        config, now = self.execution_config, time.monotonic()
+        if now - self._counted_at < config.poll_interval:
+            return
+        self._counted_at = now
+        condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(config.execution_backend,))
+        records = await service.queue_backend.find(condition, limit=len(jobs) * config.max_in_flight + 1)
+        targets, counts = Targets(config), Counter[str]()
+        for record in records:
+            try:
+                counts[targets.of(record).job] += 1
+            except UnknownProfileError:
+                continue
+        for job in jobs:
+            self._lane(job).in_flight = counts[job]
+
+    async def _jobs_client(self) -> JobsClient:
+        if self.jobs_client is None:
+            await self._connect()
+        assert self.jobs_client is not None
+        return self.jobs_client
+
+    async def _executions_client(self) -> ExecutionsClient:
+        if self.executions_client is None:
+            await self._connect()
+        assert self.executions_client is not None
+        return self.executions_client
+
+    async def _connect(self) -> None:
+        if self.jobs_client is None or self.executions_client is None:
+            clients = await connect(self.execution_config.endpoint)
+            self.jobs_client = self.jobs_client or clients.jobs
+            self.executions_client = self.executions_client or clients.executions
+            self._disconnect = clients.close
+
+
+def _configured(config: QueueConfig) -> CloudRunExecutionConfig | None:
+    settings = (config.execution_backend, *config.execution_backends)
+    return next((each for each in settings if isinstance(each, CloudRunExecutionConfig)), None)

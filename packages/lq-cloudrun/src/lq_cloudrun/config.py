@@ -1,0 +1,182 @@
+"""How records become Cloud Run job executions: one value, checked when it is made."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Final
+
+from lq_core.errors import ConfigurationError
+
+TASK_ID: Final = "TASK_ID"
+"""What follows ``env_prefix`` in the variable that carries the record's id."""
+
+EPOCH: Final = "EPOCH"
+"""What follows ``env_prefix`` in the variable that carries the epoch at which the container may claim."""
+
+RESERVED_PREFIXES: Final = ("CLOUD_RUN_", "K_", "X_GOOGLE_")
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+GOOGLE_RUNS_PER_MINUTE: Final = 8.0
+"""Below the smallest RunJob quota that has been seen on a real project, which is 10 in a minute."""
+
+EMULATED_RUNS_PER_MINUTE: Final = 60_000.0
+
+
+@dataclass(frozen=True)
+class CloudRunExecutionConfig:
+    """
+    Which job runs a record, how long it may take, and how patient the dispatcher is.
+
+    Give it to ``QueueConfig(execution_backends=(...,))``. Durations are in seconds. Raises ConfigurationError when a
+    value cannot work; the message names it.
+    """
+
+    project_id: str
+    region: str = "us-central1"
+    job_name: str | None = None
+    """The job of records that name no profile; None when every record has to name one."""
+
+    profiles: dict[str, str] = field(default_factory=dict[str, str])
+    """The job of each profile: a short name, or ``projects/…/locations/…/jobs/…`` for one that is elsewhere."""
+
+    timeout: int = 300
+    """The limit of an execution whose task sets no timeout of its own."""
+
+    poll_interval: float = 5.0
+    """The shortest time between two looks at one record."""
+
+    env_prefix: str = "LITESTAR_QUEUES"
+    """What the names of the container's variables begin with."""
+
+    extra_env: dict[str, str] = field(default_factory=dict[str, str])
+    """Set in every container; whoever may view executions can read it, so it is no place for secrets."""
+
+    fallback_execution_backend: str | None = "local"
+    """Where a record goes whose job is missing, forbidden or misconfigured; None to let it wait until it is mended."""
+
+    _: KW_ONLY
+    container: str | None = None
+    """The container that gets the variables; needed only when the job has sidecars."""
+
+    containers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The same, by profile, where profiles differ."""
+
+    endpoint: str | None = None
+    """Host and port of an emulator on this machine; no credentials are looked for."""
+
+    rpc_timeout: float = 30.0
+    """The limit of one call of Google's API."""
+
+    startup_margin: float = 120.0
+    """
+    How much longer than its task's timeout an execution may take.
+
+    Connecting to the queue backend is in it, so that the timeout inside the process fires first and is recorded.
+    """
+
+    runs_per_minute: float | None = None
+    """Executions of one job that a worker starts in a minute, to begin with; None for 8, or no limit on an emulator."""
+
+    max_runs_per_minute: float = 180.0
+    """How far that rate may rise while nothing is refused."""
+
+    max_in_flight: int = 100
+    """Records of one job that may be with Cloud Run at once, over all workers; a region allows 1,000 executions."""
+
+    breaker_pause: float = 15.0
+    """The first pause after a job refuses to be run; it doubles up to ``max_breaker_pause``."""
+
+    max_breaker_pause: float = 300.0
+    confirm_after: float = 60.0
+    """When a reservation whose call was never answered is first looked for among the executions."""
+
+    absence_margin: float = 60.0
+    """How long an execution has to be absent from the list, in two looks at least, to be believed not to exist."""
+
+    claim_check_after: float = 120.0
+    """When an execution that has not claimed its record is first looked at; starts of two minutes are common."""
+
+    claim_check_interval: float = 60.0
+    start_deadline: float = 900.0
+    """An execution that has not claimed its record by then is cancelled, and its record is dispatched again."""
+
+    max_interruptions: int = 5
+    """How often an execution may be stopped from outside before its record fails; likely it runs into ``timeout``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for problem in (self._name_problem(), self._number_problem(), self._environment_problem()):
+            if problem:
+                raise ConfigurationError(f"CloudRunExecutionConfig: {problem}")
+
+    @property
+    def execution_backend(self) -> str:
+        """The short name of the backend that this configures."""
+        return "cloudrun"
+
+    @property
+    def task_id_variable(self) -> str:
+        """The name of the variable with the record's id."""
+        return f"{self.env_prefix}_{TASK_ID}"
+
+    @property
+    def epoch_variable(self) -> str:
+        """The name of the variable with the epoch."""
+        return f"{self.env_prefix}_{EPOCH}"
+
+    @property
+    def pace(self) -> float:
+        """Executions in a minute, to begin with."""
+        if self.runs_per_minute is not None:
+            return self.runs_per_minute
+        return GOOGLE_RUNS_PER_MINUTE if self.endpoint is None else EMULATED_RUNS_PER_MINUTE
+
+    def _name_problem(self) -> str | None:
+        if not self.project_id:
+            return "project_id is empty; it is the id of the project that the jobs are in."
+        if not self.region:
+            return "region is empty; it is the region that the jobs are in, such as 'us-central1'."
+        if self.job_name == "" or not all(self.profiles.values()):
+            return "a job has no name; name it as `gcloud run jobs list` does."
+        if not self.env_prefix.isidentifier():
+            return f"env_prefix is {self.env_prefix!r}; variables cannot begin so. Use letters, digits and underscores."
+        if self.endpoint is not None and self.endpoint.rpartition(":")[0] not in LOOPBACK:
+            return (
+                f"endpoint is {self.endpoint!r}; it is for an emulator on this machine only, such as '127.0.0.1:8085'. "
+                "For Google's own service leave it out."
+            )
+        return None
+
+    def _number_problem(self) -> str | None:
+        positive = {
+            "timeout": self.timeout,
+            "poll_interval": self.poll_interval,
+            "rpc_timeout": self.rpc_timeout,
+            "runs_per_minute": self.pace,
+            "max_runs_per_minute": self.max_runs_per_minute,
+            "max_in_flight": self.max_in_flight,
+            "breaker_pause": self.breaker_pause,
+            "start_deadline": self.start_deadline,
+            "max_interruptions": self.max_interruptions,
+        }
+        for name, value in positive.items():
+            if value <= 0:
+                return f"{name} is {value!r}; it must be greater than 0."
+        not_negative = {
+            "startup_margin": self.startup_margin,
+            "confirm_after": self.confirm_after,
+            "absence_margin": self.absence_margin,
+            "claim_check_after": self.claim_check_after,
+            "claim_check_interval": self.claim_check_interval,
+        }
+        for name, value in not_negative.items():
+            if value < 0:
+                return f"{name} is {value!r}; it must not be negative."
+        return None
+
+    def _environment_problem(self) -> str | None:
+        own = {self.task_id_variable, self.epoch_variable}
+        for name in self.extra_env:
+            if name in own:
+                return f"extra_env sets {name}, which tells the container its record; choose another name."
+            if name == "PORT" or name.startswith(RESERVED_PREFIXES):
+                return f"extra_env sets {name}, which Cloud Run keeps for itself; choose another name."
+        return None

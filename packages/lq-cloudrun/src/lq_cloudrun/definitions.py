@@ -1,0 +1,131 @@
+"""The jobs and permissions that a configuration counts on, as commands of gcloud or as Terraform."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.target import Targets
+
+ROLES: Final = ("roles/run.jobsExecutorWithOverrides", "roles/run.viewer")
+"""What the dispatcher needs on each job: to run it with overrides and cancel, and to look."""
+
+_CONTINUED: Final = " \\\n  "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the configuration does not say of its jobs."""
+
+    image: str
+    dispatcher: str
+    """The e-mail address of the service account that the workers run as."""
+
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def gcloud(config: CloudRunExecutionConfig, wanted: Wanted) -> str:
+    """Write the commands that make the jobs, and let the dispatcher run them."""
+    return "\n\n".join(_gcloud_job(job, config, wanted) for job in Targets(config).jobs())
+
+
+def create_command(job: str, config: CloudRunExecutionConfig, wanted: Wanted) -> str:
+    """Write the command that makes one job."""
+    words = [
+        f"gcloud run jobs create {_short(job)}",
+        _place(job),
+        f"--image={shlex.quote(wanted.image)}",
+        *(f"--container={name}" for name in sorted(Targets(config).containers(job))),
+        "--tasks=1",
+        # A restart by Cloud Run would bypass the queue's backoff.
+        "--max-retries=0",
+        f"--task-timeout={math.ceil(config.timeout)}s",
+    ]
+    if wanted.env:
+        pairs = "|".join(f"{name}={value}" for name, value in wanted.env.items())
+        words.append(f"--set-env-vars={shlex.quote(f'^|^{pairs}')}")
+    return _CONTINUED.join(words)
+
+
+def grant_commands(job: str, dispatcher: str) -> list[str]:
+    """Write the commands that let the dispatcher run one job and look at it."""
+    return [
+        _CONTINUED.join(
+            (
+                f"gcloud run jobs add-iam-policy-binding {_short(job)}",
+                _place(job),
+                f"--member=serviceAccount:{dispatcher}",
+                f"--role={role}",
+            )
+        )
+        for role in ROLES
+    ]
+
+
+def terraform(config: CloudRunExecutionConfig, wanted: Wanted) -> str:
+    """Write the same as Terraform resources."""
+    return "\n".join(_terraform_job(job, config, wanted) for job in Targets(config).jobs())
+
+
+def _gcloud_job(job: str, config: CloudRunExecutionConfig, wanted: Wanted) -> str:
+    return "\n".join((create_command(job, config, wanted), *grant_commands(job, wanted.dispatcher)))
+
+
+def _terraform_job(job: str, config: CloudRunExecutionConfig, wanted: Wanted) -> str:
+    _, project, _, region, _, name = job.split("/")
+    label = re.sub(r"\W", "_", name)
+    container = "".join(f"        name  = {_text(each)}\n" for each in sorted(Targets(config).containers(job)))
+    variables = "".join(
+        f"        env {{\n          name  = {_text(key)}\n          value = {_text(value)}\n        }}\n"
+        for key, value in wanted.env.items()
+    )
+    resource = f"""\
+resource "google_cloud_run_v2_job" "{label}" {{
+  name     = {_text(name)}
+  project  = {_text(project)}
+  location = {_text(region)}
+
+  template {{
+    task_count = 1
+    template {{
+      # A restart by Cloud Run would bypass the queue's backoff.
+      max_retries = 0
+      timeout     = "{math.ceil(config.timeout)}s"
+      containers {{
+{container}        image = {_text(wanted.image)}
+{variables}      }}
+    }}
+  }}
+}}
+"""
+    return resource + "".join(_terraform_grant(label, role, wanted.dispatcher) for role in ROLES)
+
+
+def _terraform_grant(label: str, role: str, dispatcher: str) -> str:
+    suffix = role.rpartition(".")[2]
+    return f"""
+resource "google_cloud_run_v2_job_iam_member" "{label}_{suffix}" {{
+  project  = google_cloud_run_v2_job.{label}.project
+  location = google_cloud_run_v2_job.{label}.location
+  name     = google_cloud_run_v2_job.{label}.name
+  role     = {_text(role)}
+  member   = {_text(f"serviceAccount:{dispatcher}")}
+}}
+"""
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("${", "$${").replace("%{", "%%{")
+    return f'"{escaped}"'.replace("\n", "\\n")
+
+
+def _short(job: str) -> str:
+    return job.rpartition("/")[2]
+
+
+def _place(job: str) -> str:
+    _, project, _, region, *_ = job.split("/")
+    return f"--project={project} --region={region}"

@@ -1,0 +1,188 @@
+"""
+From a reserved record to an execution: reserve, ask once, confirm.
+
+The job's name is written before the call, so that a dispatcher that dies leaves a trace. After a certain refusal the
+record goes back or to the fallback; after anything unclear it stays reserved, and reconciliation finds out.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from lq_cloudrun.clients import JobsClient
+from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.executions import Executions
+from lq_cloudrun.pacing import Lane
+from lq_cloudrun.refusal import Refusal, refusal_of
+from lq_cloudrun.status import log_url_of
+from lq_cloudrun.target import Target, Targets, UnknownProfileError
+from lq_core import lifecycle
+from lq_core.errors import StorageError
+from lq_core.execution import ExecutionService
+from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
+
+log = logging.getLogger("lq.cloudrun")
+
+PATIENCE: Final = 2.0
+"""Seconds that a reserved record waits here for its turn; one that would wait longer goes back to the queue."""
+
+
+class Dispatcher:
+    """Starts executions for records."""
+
+    def __init__(
+        self,
+        config: CloudRunExecutionConfig,
+        *,
+        targets: Targets,
+        client: Callable[[], Awaitable[JobsClient]],
+        executions: Executions,
+        lane: Callable[[str], Lane],
+        build: Callable[[ExecutionService, QueuedTaskRecord], dict[str, Any]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._client = client
+        self._executions = executions
+        self._lane = lane
+        self._build = build
+        self._clock = clock
+
+    async def dispatch(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:
+        """
+        Start an execution for a record, reserving it first when nobody has, and return it as it is kept.
+
+        Raises StorageError when a pending record cannot be reserved; Google's errors end in the record or the log.
+        """
+        at_once = record.status is TaskStatus.PENDING
+        if at_once:
+            reserved = lifecycle.dispatch(record, at=service.queue_backend.now())
+            if not await service.swap(record, reserved):
+                return await _current(service, record)
+            record = reserved
+        if record.status is not TaskStatus.DISPATCHED:
+            return record
+        try:
+            return await self._start(service, record, at_once=at_once)
+        except StorageError as error:
+            # Reserved it stays, until the container claims it or reconciliation has looked for its execution.
+            log.warning("cloudrun.not_recorded", extra={**_facts(record), "error": str(error)})
+            return record
+
+    async def _start(self, service: ExecutionService, record: QueuedTaskRecord, *, at_once: bool) -> QueuedTaskRecord:
+        if _interruptions(record) >= self._config.max_interruptions:
+            return await self._fail_interrupted(service, record)
+        try:
+            target = self._targets.of(record)
+        except UnknownProfileError as error:
+            return await self._turn_away(service, record, error, pause=self._config.max_breaker_pause)
+        lane, now = self._lane(target.job), self._clock()
+        wait = 0.0 if at_once else lane.wait(now)
+        if wait > PATIENCE:
+            message = f"{target.job} may not be run before {wait:.0f} s have passed"
+            return await _give_back(service, record, delay=wait, message=message)
+        lane.take(now)
+        if wait:
+            await asyncio.sleep(wait)
+        reserved = lifecycle.attach(record, execution_ref=target.job)
+        if not await service.swap(record, reserved):
+            lane.forget()
+            return await _current(service, record)
+        return await self._ask(service, reserved, target, lane)
+
+    async def _ask(
+        self, service: ExecutionService, record: QueuedTaskRecord, target: Target, lane: Lane
+    ) -> QueuedTaskRecord:
+        try:
+            request = self._build(service, record)
+            operation = await (await self._client()).run_job(request=request, timeout=self._config.rpc_timeout)
+            execution: Any = operation.metadata
+        except Exception as error:  # noqa: BLE001 -- whatever it was, what became of the call decides, not its class
+            return await self._after(error, service, record, target, lane)
+        lane.accepted()
+        log.info("cloudrun.dispatched", extra={**_facts(record), "execution": execution.name})
+        return await self._confirm(service, record, execution)
+
+    async def _confirm(self, service: ExecutionService, record: QueuedTaskRecord, execution: Any) -> QueuedTaskRecord:
+        confirmed = lifecycle.attach(record, execution_ref=execution.name, log_url=log_url_of(execution))
+        if await service.swap(record, confirmed):
+            return confirmed
+        current = await _current(service, record)
+        if current.execution_ref != execution.name and not _may_have_run(current):
+            # Cancelled or taken over while the call was under way: nobody waits for this execution.
+            log.info("cloudrun.unwanted", extra={**_facts(record), "execution": execution.name})
+            await self._executions.stop(execution.name)
+        return current
+
+    async def _after(
+        self, error: Exception, service: ExecutionService, record: QueuedTaskRecord, target: Target, lane: Lane
+    ) -> QueuedTaskRecord:
+        refusal = refusal_of(error)
+        facts = {**_facts(record), "job": target.job, "error": f"{type(error).__name__}: {error}"}
+        log.warning("cloudrun.run_job_failed", extra={**facts, "refusal": refusal.value})
+        match refusal:
+            case Refusal.UNKNOWN:
+                return record
+            case Refusal.TOO_FAST:
+                pause = lane.slow_down(self._clock())
+                message = f"the RunJob quota is used up; going on at {lane.rate:.0f} a minute"
+                return await _give_back(service, record, delay=pause, message=message)
+            case Refusal.MISCONFIGURED if self._config.fallback_execution_backend:
+                lane.forget()
+                return await self._turn_away(service, record, error, pause=0)
+            case Refusal.MISCONFIGURED | Refusal.REFUSED:
+                pause = lane.close(self._clock())
+                return await _give_back(service, record, delay=pause, message=f"{target.job} was refused: {error}")
+
+    async def _turn_away(
+        self, service: ExecutionService, record: QueuedTaskRecord, error: Exception, *, pause: float
+    ) -> QueuedTaskRecord:
+        """Send a record that this configuration cannot run to the fallback; without one it waits to be mended."""
+        fallback = self._config.fallback_execution_backend
+        log.warning("cloudrun.turned_away", extra={**_facts(record), "fallback": fallback, "error": str(error)})
+        if fallback is None:
+            return await _give_back(service, record, delay=pause, message=str(error))
+        at = service.queue_backend.now()
+        elsewhere = lifecycle.reroute(record, execution_backend=fallback, at=at, message=str(error))
+        return elsewhere if await service.swap(record, elsewhere) else await _current(service, record)
+
+    async def _fail_interrupted(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:
+        failure = TaskFailure(
+            type="ExecutionInterrupted",
+            message=(
+                f"The task was stopped from outside {self._config.max_interruptions} times before it could end. "
+                f"If it takes long, give it a timeout, or raise timeout={self._config.timeout} of the configuration."
+            ),
+        )
+        failed = lifecycle.retry_or_fail(record, failure=failure, delay=None, at=service.queue_backend.now())
+        return failed if await service.swap(record, failed) else await _current(service, record)
+
+
+async def _give_back(
+    service: ExecutionService, record: QueuedTaskRecord, *, delay: float, message: str
+) -> QueuedTaskRecord:
+    later = delay * random.uniform(1, 1.25)  # noqa: S311 -- so that what was refused together does not come back together
+    released = lifecycle.release(record, at=service.queue_backend.now(), delay=later, message=message)
+    return released if await service.swap(record, released) else await _current(service, record)
+
+
+async def _current(service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:
+    return await service.queue_backend.get(record.id) or record
+
+
+def _interruptions(record: QueuedTaskRecord) -> int:
+    """Count how often its executions were stopped from outside, since a person last retried it."""
+    events = [entry.event for entry in record.history]
+    since = len(events) - events[::-1].index("revived") if "revived" in events else 0
+    return events[since:].count("interrupted")
+
+
+def _may_have_run(record: QueuedTaskRecord) -> bool:
+    return record.status in {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.RUNNING}
+
+
+def _facts(record: QueuedTaskRecord) -> dict[str, object]:
+    return {"record_id": str(record.id), "task_name": record.task_name, "epoch": record.epoch}

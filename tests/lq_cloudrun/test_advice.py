@@ -1,0 +1,99 @@
+"""``lq-cloudrun doctor``, ``gcloud`` and ``terraform``: what they say of a configuration."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lq_cloudrun.cli import main
+from lq_cloudrun.emulator import EmulatedJob, Emulator, EmulatorThread
+
+SAID = """
+from lq_cloudrun import CloudRunExecutionConfig
+cloud = CloudRunExecutionConfig(
+    "emulated", job_name="reports", profiles={{"large": "reports-large"}}, endpoint={endpoint!r},
+    fallback_execution_backend=None, container={container!r},
+)
+"""
+JOBS = ("--image", "europe-docker.pkg.dev/shop/tasks:1", "--dispatcher", "worker@shop.iam.gserviceaccount.com")
+
+
+def ask(folder: Path, *words: str, endpoint: str | None = None, container: str | None = None) -> Result:
+    name = f"said_{folder.name}"
+    (folder / f"{name}.py").write_text(SAID.format(endpoint=endpoint, container=container))
+    return CliRunner().invoke(main, [*words, "--config", f"{name}:cloud"])
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def emulated(name: str, *, max_retries: int = 0, config: str = "shop:config", task_count: int = 1) -> EmulatedJob:
+    env = {"LITESTAR_QUEUES_CONFIG": config} if config else {}
+    return EmulatedJob(name=name, command=["true"], env=env, max_retries=max_retries, task_count=task_count)
+
+
+def test_the_doctor_finds_healthy_jobs_well(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports"), emulated("reports-large")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+
+    assert told.exit_code == 0, told.output
+    assert told.output.count("is there.") == 2
+    assert "--max-retries" not in told.output
+
+
+def test_the_doctor_gives_the_command_that_makes_a_missing_job(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+
+    assert told.exit_code == 1
+    assert "jobs/reports-large does not exist" in told.output
+    assert "gcloud run jobs create reports-large" in told.output
+
+
+def test_the_doctor_warns_of_restarts_of_a_missing_queue_and_of_more_tasks(tmp_path: Path) -> None:
+    job = emulated("reports", max_retries=3, config="", task_count=2)
+    with EmulatorThread(Emulator([job, emulated("reports-large")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+
+    assert told.exit_code == 0, told.output
+    assert "gcloud run jobs update reports --project=emulated --region=us-central1 --max-retries=0" in told.output
+    assert "does not set LITESTAR_QUEUES_CONFIG" in told.output
+    assert "--tasks=1" in told.output
+
+
+def test_the_doctor_finds_a_container_that_is_not_there(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports"), emulated("reports-large")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, container="main")
+
+    assert told.exit_code == 1
+    assert "counts on ['main']" in told.output
+
+
+def test_the_commands_make_each_job_and_let_the_workers_run_it(tmp_path: Path) -> None:
+    told = ask(tmp_path, "gcloud", *JOBS, "--env", "LITESTAR_QUEUES_CONFIG=shop:config", "--env", "LEVEL=7")
+
+    assert told.exit_code == 0, told.output
+    assert told.output.count("gcloud run jobs create") == 2
+    assert told.output.count("--max-retries=0") == 2
+    assert "--set-env-vars='^|^LITESTAR_QUEUES_CONFIG=shop:config|LEVEL=7'" in told.output
+    assert told.output.count("--role=roles/run.jobsExecutorWithOverrides") == 2
+
+
+def test_terraform_gets_the_same(tmp_path: Path) -> None:
+    told = ask(tmp_path, "terraform", *JOBS, "--env", 'QUOTED="${x}"')
+
+    assert told.exit_code == 0, told.output
+    assert told.output.count('resource "google_cloud_run_v2_job" ') == 2
+    assert told.output.count('role     = "roles/run.viewer"') == 2
+    assert 'value = "\\"$${x}\\""' in told.output
+    assert told.output.count("{") - told.output.count("}") == 0
+
+
+@pytest.mark.parametrize("path, complaint", [("nowhere:config", "cannot be imported"), ("asyncio:run", "which has no")])
+def test_a_configuration_that_is_none_is_told_clearly(path: str, complaint: str) -> None:
+    told = CliRunner().invoke(main, ["doctor", "--config", path])
+
+    assert told.exit_code == 1
+    assert complaint in told.output

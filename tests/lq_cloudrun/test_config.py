@@ -1,0 +1,89 @@
+"""The configuration: its fixed defaults, and what it refuses with which advice."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+import warehouse as shop
+from lq_cloudrun import CloudRunExecutionBackend, CloudRunExecutionConfig, UnknownProfileError
+from lq_core import ConfigurationError, QueueConfig, QueueService
+from lq_core.queue.memory import InMemoryQueueBackend
+
+FIXED: dict[str, object] = {
+    "region": "us-central1",
+    "job_name": None,
+    "profiles": {},
+    "timeout": 300,
+    "poll_interval": 5.0,
+    "env_prefix": "LITESTAR_QUEUES",
+    "extra_env": {},
+    "fallback_execution_backend": "local",
+}
+
+
+def test_the_first_fields_and_their_defaults_are_fixed() -> None:
+    config = CloudRunExecutionConfig("shop")
+
+    assert {name: getattr(config, name) for name in FIXED} == FIXED
+    assert [each.name for each in fields(config)][: len(FIXED) + 1] == ["project_id", *FIXED]
+    assert config.execution_backend == "cloudrun"
+
+
+@pytest.mark.parametrize(
+    "settings, advice",
+    [
+        ({"project_id": ""}, "project_id is empty"),
+        ({"region": ""}, "region is empty"),
+        ({"job_name": ""}, "a job has no name"),
+        ({"profiles": {"large": ""}}, "a job has no name"),
+        ({"timeout": 0}, "timeout is 0; it must be greater than 0"),
+        ({"runs_per_minute": -1}, "runs_per_minute is -1"),
+        ({"startup_margin": -1}, "startup_margin is -1; it must not be negative"),
+        ({"env_prefix": "1 2"}, "env_prefix is '1 2'"),
+        ({"extra_env": {"LITESTAR_QUEUES_EPOCH": "7"}}, "tells the container its record"),
+        ({"extra_env": {"CLOUD_RUN_JOB": "7"}}, "which Cloud Run keeps for itself"),
+        ({"extra_env": {"PORT": "80"}}, "which Cloud Run keeps for itself"),
+        ({"endpoint": "run.example:443"}, "for an emulator on this machine only"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_name_of_the_field(settings: dict[str, Any], advice: str) -> None:
+    values: dict[str, Any] = {"project_id": "shop", **settings}
+
+    with pytest.raises(ConfigurationError, match=advice):
+        CloudRunExecutionConfig(**values)
+
+
+def test_without_a_configuration_the_backend_says_where_it_belongs() -> None:
+    with pytest.raises(ConfigurationError, match="QueueConfig\\(execution_backends"):
+        _ = CloudRunExecutionBackend().execution_config
+
+
+async def request(config: CloudRunExecutionConfig, **options: Any) -> dict[str, Any]:
+    queue = QueueConfig(execution_backend=config)
+    async with QueueService(queue, queue_backend=InMemoryQueueBackend(queue)) as service:
+        sent = await service.enqueue(shop.add.using(**options), 1, second=2)
+        return CloudRunExecutionBackend(queue, execution_config=config).build_run_job_request(service, sent.record)
+
+
+@pytest.mark.parametrize("timeout, limit", [(None, "300s"), (0.2, "11s"), (7.01, "18s"), (10**9, "604800s")], ids=str)
+async def test_the_limit_of_an_execution_leaves_the_task_its_time(timeout: float | None, limit: str) -> None:
+    built = await request(CloudRunExecutionConfig("shop", job_name="tasks", startup_margin=10), timeout=timeout)
+
+    assert built["overrides"]["timeout"] == limit
+
+
+async def test_a_profile_may_name_a_job_elsewhere() -> None:
+    full = "projects/other/locations/us-east4/jobs/gpu"
+    config = CloudRunExecutionConfig("shop", profiles={"gpu": full}, containers={"gpu": "main"})
+
+    built = await request(config, execution_profile="gpu")
+
+    assert built["name"] == full
+    assert built["overrides"]["container_overrides"][0]["name"] == "main"
+
+
+@pytest.mark.parametrize("profile, advice", [(None, "there is no default job"), ("larg", "Did you mean 'large'")])
+async def test_a_profile_that_is_not_there_is_an_error_with_advice(profile: str | None, advice: str) -> None:
+    with pytest.raises(UnknownProfileError, match=advice):
+        await request(CloudRunExecutionConfig("shop", profiles={"large": "tasks-large"}), execution_profile=profile)

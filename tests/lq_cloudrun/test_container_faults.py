@@ -1,0 +1,270 @@
+"""What may happen to a container: it dies, is stopped, is restarted. One outcome, and no execution too many."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import warehouse as shop
+from cloud import Cloud, cloud, events_of
+from lq_cloudrun.emulator import Phase
+from lq_core import QueueConfig, QueueService, Task, TaskFailedError, TaskStatus, Worker, lifecycle
+
+SOON = {"SHOP_HEARTBEAT": "0.2"}
+
+
+@pytest.fixture(autouse=True)
+def heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead container is noticed in two heartbeats: here, in less than half a second."""
+    monkeypatch.setenv("SHOP_HEARTBEAT", "0.2")
+
+
+async def running(sky: Cloud, text: str = "hanging") -> str:
+    """Wait until the only container says something, and give the name of its execution."""
+    await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+    [name] = sky.emulator.executions()
+    await sky.emulator.wait_for_output(name, text)
+    return name
+
+
+async def test_a_container_that_dies_before_the_claim_is_replaced(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    program = f"test -e {marker} && exec {sys.executable} -m lq_cloudrun; touch {marker}; kill -9 $$"
+    async with cloud(queue, address, job={"command": ["sh", "-c", program]}) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (kept.losses, kept.retry_count, kept.attempt) == (1, 0, 1)
+        assert "without claiming it" in str(kept.history)
+        assert len(sky.emulator.executions()) == 2
+
+
+async def test_an_image_that_cannot_start_is_a_lost_dispatch(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sky.emulator.faults.fail_image("shop")
+        sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert "CONTAINER_MISSING" in str(kept.history)
+        assert len(sky.emulator.executions()) == 2
+
+
+async def test_a_job_that_never_claims_fails_its_record_in_the_end(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, job={"command": ["true"]}) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+
+        with pytest.raises(TaskFailedError, match=r"succeeded \(exit code 0\) without claiming it"):
+            await sent.wait(timeout=20)
+        assert len(sky.emulator.executions()) == 6
+
+
+async def test_an_execution_that_does_not_start_in_time_is_cancelled_and_replaced(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, start_deadline=1) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("CancelExecution") == 1)
+            hold.release()
+
+            assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert "start_deadline" in str(kept.history)
+        first, _ = sky.emulator.executions()
+        assert sky.emulator.phase(first) is Phase.CANCELLED
+
+
+async def test_a_container_that_is_killed_in_the_task_is_replaced(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    async with cloud(queue, address, env=SOON) as sky, Worker(sky.service):
+        task = shop.die_at_first.using(backoff=shop.AT_ONCE)
+        sent = await sky.service.enqueue(task, str(tmp_path / "marker"))
+
+        assert await sent.wait(timeout=20) == "alive"
+        kept = await sky.record(sent.record)
+        assert (kept.losses, kept.retry_count, kept.attempt) == (1, 0, 2)
+        assert len(sky.emulator.executions()) == 2
+
+
+async def test_a_task_that_ends_the_process_well_without_a_result_fails(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, env=SOON) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.leave)
+
+        with pytest.raises(TaskFailedError, match="ended without recording a result"):
+            await sent.wait(timeout=20)
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_with_retries_of_cloud_run_the_same_execution_takes_its_claim_over(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    # Nobody else may find the dead container before its own successor does, however busy the machine is.
+    patient = replace(queue, heartbeat_timeout=60.0)
+    async with cloud(patient, address, job={"max_retries": 3}) as sky, Worker(sky.service):
+        task = shop.die_at_first.using(backoff=shop.AT_ONCE)
+        sent = await sky.service.enqueue(task, str(tmp_path / "marker"))
+
+        assert await sent.wait(timeout=20) == "alive"
+        kept = await sky.record(sent.record)
+        assert (kept.attempt, kept.losses) == (2, 1)
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_with_retries_of_cloud_run_a_recorded_failure_keeps_to_the_backoff_of_the_queue(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    env = {"LITESTAR_QUEUES_EXIT_POLICY": "recorded"}
+    async with cloud(queue, address, job={"max_retries": 3}, env=env) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.fail_at_first, str(tmp_path / "marker"))
+
+        assert await sent.wait(timeout=20) == "well in the end"
+        ended = [await sky.emulator.wait_until_over(name) for name in sky.emulator.executions()]
+        assert [each.retried_count for each in ended] == [0, 0]
+
+
+async def test_a_spurious_restart_after_the_result_changes_nothing(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sky.emulator.faults.retry_spuriously("shop")
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        await sent.wait(timeout=20)
+        [name] = sky.emulator.executions()
+        ended = await sky.emulator.wait_until_over(name)
+
+        assert (ended.succeeded_count, ended.retried_count) == (1, 1)
+        kept = await sky.record(sent.record)
+        assert (kept.attempt, kept.result) == (1, "3")
+
+
+@pytest.mark.parametrize("task", [shop.hang, shop.hang_in_a_thread], ids=lambda task: task.name)
+async def test_a_running_task_is_cancelled_and_its_execution_ends(
+    queue: QueueConfig, address: str, task: Task[[], None]
+) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(task)
+        name = await running(sky)
+        await sky.service.cancel(sent.id)
+        await sky.until(sent.record, lambda record: record.has_ended)
+        await sky.emulator.wait_until_over(name)
+
+        kept = await sky.record(sent.record)
+        assert (kept.status, events_of(kept)) == (TaskStatus.CANCELLED, ["cancelled"])
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_process_that_cannot_speak_to_cloud_run_cancels_all_the_same(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service), QueueService(queue) as web:
+        sent = await sky.service.enqueue(shop.hang)
+        name = await running(sky)
+        assert await web.cancel(sent.id)
+
+        kept = await sky.until(sent.record, lambda record: record.has_ended)
+        assert kept.status is TaskStatus.CANCELLED
+        await sky.emulator.wait_until_over(name)
+
+
+async def test_a_record_is_cancelled_before_its_container_starts(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop"):
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            await sky.until(sent.record, lambda record: "/executions/" in (record.execution_ref or ""))
+            await sky.service.cancel(sent.id)
+            [name] = sky.emulator.executions()
+            ended = await sky.emulator.wait_until_over(name)
+
+        assert ended.cancelled_count == 1
+        assert (await sky.record(sent.record)).status is TaskStatus.CANCELLED
+
+
+async def test_what_has_ended_cannot_be_cancelled(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        await sent.wait(timeout=20)
+        [name] = sky.emulator.executions()
+        await sky.emulator.wait_until_over(name)
+
+        assert await sky.service.cancel(sent.id) is False
+        backend = await sky.backend()
+        as_it_was = lifecycle.attach(sent.record, execution_ref=name)
+        assert await backend.cancel(sky.service, as_it_was) is False
+
+
+async def test_a_container_that_is_stopped_gives_its_record_back_and_spends_no_retry(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.hang)
+        name = await running(sky)
+        await stop_from_outside(sky, name)
+        kept = await sky.until(sent.record, lambda record: bool(record.history))
+
+        assert (events_of(kept)[0], kept.retry_count, kept.losses) == ("interrupted", 0, 0)
+        await sky.service.cancel(sent.id)
+
+
+async def test_what_is_stopped_from_outside_again_and_again_fails_with_advice(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, timeout=1, max_interruptions=2, job={"grace": 5}) as sky:
+        async with Worker(sky.service):
+            sent = await sky.service.enqueue(shop.hang)
+
+            with pytest.raises(TaskFailedError, match="give it a timeout, or raise timeout=1"):
+                await sent.wait(timeout=30)
+        assert len(sky.emulator.executions()) == 2
+
+
+async def test_sigterm_before_the_claim_leaves_the_record_to_the_next_execution(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    # The first container cannot reach its database, and is stopped while it tries.
+    nowhere = f"test -e {marker} || export SHOP_QUEUE=sqlite:/dev/null/x; touch {marker}"
+    program = f"{nowhere}; exec {sys.executable} -m lq_cloudrun"
+    async with cloud(queue, address, job={"command": ["sh", "-c", program]}) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+        name = await running(sky, "cloudrun.connecting")
+        await stop_from_outside(sky, name)
+
+        assert await sent.wait(timeout=20) == 3
+        assert "stopped_early" in sky.emulator.output(name)
+        assert len(sky.emulator.executions()) == 2
+
+
+async def stop_from_outside(sky: Cloud, name: str) -> None:
+    """Cancel an execution as a person does in the console: the record knows nothing of it."""
+    backend = await sky.backend()
+    assert backend.executions_client is not None
+    await backend.executions_client.cancel_execution(name=name, timeout=5)
+
+
+async def test_twenty_dead_executions_behind_ten_long_ones_are_all_settled(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, profiles=["broken"]) as sky, Worker(sky.service):
+        sky.emulator.faults.fail_image("broken", times=200)
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            long = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(10))
+            broken = shop.add.using(execution_profile="broken", backoff=shop.AT_ONCE)
+            dead = await sky.service.enqueue_many(broken.call(number, second=1) for number in range(20))
+            ended = [await sky.service.wait(each.id, timeout=30) for each in dead]
+            hold.release()
+            results = [await each.wait(timeout=40) for each in long]
+
+        assert {each.status for each in ended} == {TaskStatus.FAILED}
+        assert results == [number + 1 for number in range(10)]
+
+
+async def test_an_execution_that_vanished_is_unknown_and_not_failed(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            record = await sky.until(sent.record, lambda record: "/executions/" in (record.execution_ref or ""))
+            sky.emulator.faults.vanish(str(record.execution_ref))
+            asked = sky.emulator.calls("GetExecution")
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("GetExecution") > asked + 3)
+            hold.release()
+
+            assert await sent.wait(timeout=20) == 3
+        assert len(sky.emulator.executions()) == 1

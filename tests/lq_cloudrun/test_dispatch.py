@@ -1,0 +1,171 @@
+"""Between the reservation and the claim: replies that are lost, calls that are refused, dispatchers that die."""
+
+import asyncio
+
+import pytest
+from grpc import StatusCode
+
+import warehouse as shop
+from cloud import cloud, events_of
+from lq_core import ConfigurationError, QueueConfig, TaskStatus, UnknownBackendError, Worker
+
+
+async def test_a_container_adopts_its_record_after_a_lost_reply(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, confirm_after=60) as sky, Worker(sky.service):
+        sky.emulator.faults.lose_reply("RunJob")
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (kept.attempt, kept.losses, len(sky.emulator.executions())) == (1, 0, 1)
+        assert kept.log_url is not None
+
+
+async def test_a_container_adopts_its_record_after_silence_until_the_deadline(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, confirm_after=60, rpc_timeout=0.3) as sky, Worker(sky.service):
+        sky.emulator.faults.never_reply("RunJob")
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_lost_execution_is_found_by_its_environment_before_it_starts(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            sky.emulator.faults.lose_reply("RunJob")
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            await sky.until(sent.record, lambda record: "/executions/" in (record.execution_ref or ""))
+            hold.release()
+
+            assert await sent.wait(timeout=20) == 3
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_reservation_without_an_execution_is_given_back_after_two_looks(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, rpc_timeout=0.3) as sky, Worker(sky.service):
+        sky.emulator.faults.refuse("RunJob", StatusCode.UNAVAILABLE)
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (events_of(kept), kept.losses) == (["released"], 0)
+        assert (len(sky.emulator.executions()), sky.emulator.calls("RunJob")) == (1, 2)
+        assert sky.emulator.calls("ListExecutions") >= 2
+
+
+async def test_an_execution_that_the_list_does_not_show_yet_is_not_started_twice(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, absence_margin=60) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop") as start, sky.emulator.faults.freeze_list() as shown:
+            sky.emulator.faults.lose_reply("RunJob")
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > 3)
+            shown.release()
+            start.release()
+
+            assert await sent.wait(timeout=20) == 3
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_storm_of_429_costs_no_attempt_and_slows_the_pace(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, runs_per_minute=600) as sky, Worker(sky.service):
+        sky.emulator.faults.refuse("RunJob", StatusCode.RESOURCE_EXHAUSTED, times=3)
+        sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
+        results = [await each.wait(timeout=30) for each in sent]
+
+        assert results == [1, 2, 3, 4, 5]
+        kept = [await sky.record(each.record) for each in sent]
+        assert {(each.attempt, each.losses, each.retry_count) for each in kept} == {(1, 0, 0)}
+        assert len(sky.emulator.executions()) == 5
+
+
+async def test_an_unknown_profile_waits_with_its_reason_while_good_records_go_through(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, profiles=["large"]) as sky, Worker(sky.service):
+        bad = await sky.service.enqueue(shop.add.using(execution_profile="lagre", priority=9), 1, second=2)
+        good = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(3))
+
+        assert [await each.wait(timeout=20) for each in good] == [1, 2, 3]
+        kept = await sky.record(bad.record)
+        assert (kept.status, kept.history[-1].event) == (TaskStatus.PENDING, "released")
+        assert "Did you mean 'large'?" in (kept.history[-1].message or "")
+
+
+@pytest.mark.parametrize("code", [StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED, StatusCode.INVALID_ARGUMENT])
+async def test_without_a_fallback_a_misconfigured_job_is_tried_again_until_it_is_mended(
+    queue: QueueConfig, address: str, code: StatusCode
+) -> None:
+    async with cloud(queue, address) as sky, Worker(sky.service):
+        sky.emulator.faults.refuse("RunJob", code, times=2)
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (events_of(kept), kept.attempt) == (["released", "released"], 1)
+
+
+async def test_a_cancelled_record_whose_call_is_under_way_leaves_no_execution_behind(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, rpc_timeout=20) as sky, Worker(sky.service):
+        starts = sky.emulator.faults.hold_starts("shop")
+        with starts, sky.emulator.faults.hold("RunJob") as call:
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            await sky.emulator.wait_until(lambda: call.waiting == 1)
+            await sky.service.cancel(sent.id)
+            call.release()
+            await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+            [name] = sky.emulator.executions()
+            ended = await sky.emulator.wait_until_over(name)
+
+            assert ended.cancelled_count == 1
+            assert (await sky.record(sent.record)).status is TaskStatus.CANCELLED
+
+
+async def test_no_more_executions_are_in_flight_than_allowed(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, max_in_flight=2) as sky:
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            async with Worker(sky.service):
+                sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
+                await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 2)
+                looks = sky.emulator.calls("ListExecutions")
+                await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
+                most = len(sky.emulator.executions())
+                hold.release()
+                results = [await each.wait(timeout=30) for each in sent]
+
+        assert (most, results) == (2, [1, 2, 3, 4, 5])
+
+
+async def test_a_dispatch_that_is_cancelled_keeps_its_reservation(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, rpc_timeout=20) as sky:
+        backend = await sky.backend()
+        sky.emulator.faults.never_reply("RunJob")
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        dispatching = asyncio.create_task(backend.execute(sky.service, sent.record))
+        await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+        dispatching.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await dispatching
+        assert await sent.wait(timeout=20) == 3
+        assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_fallback_that_is_not_installed_is_refused_when_the_worker_starts(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, fallback_execution_backend="nowhere") as sky:
+        with pytest.raises(UnknownBackendError, match="nowhere"):
+            await Worker(sky.service).run()
+
+
+async def test_without_any_job_the_worker_says_what_to_set(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, job_name=None) as sky:
+        with pytest.raises(ConfigurationError, match="job_name"):
+            await Worker(sky.service).run()

@@ -1,0 +1,238 @@
+"""The entrypoint without a container: which record it takes, and which code it answers with."""
+
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace as changed
+
+import warehouse as shop
+from cloud import events_of
+from lq_cloudrun import CloudRunExecutionConfig, CloudRunExitCode, execute_cloudrun_task
+from lq_core import QueueConfig, QueueService, TaskStatus, lifecycle
+from lq_core.queue.memory import InMemoryQueueBackend
+
+JOB = "projects/shop/locations/us-central1/jobs/shop"
+CLOUD = {"CLOUD_RUN_JOB": "shop", "CLOUD_RUN_EXECUTION": "shop-abcde", "CLOUD_RUN_TASK_INDEX": "0"}
+
+
+@pytest.fixture
+async def service() -> AsyncGenerator[QueueService]:
+    config = QueueConfig(execution_backend=CloudRunExecutionConfig("shop", job_name="shop"))
+    async with QueueService(config, queue_backend=InMemoryQueueBackend(config)) as opened:
+        yield opened
+
+
+async def reserved(service: QueueService, *, reference: str | None = JOB) -> dict[str, str]:
+    """Enqueue a call, reserve it, and give the environment of its container."""
+    sent = await service.enqueue(shop.add, 1, second=2)
+    record = lifecycle.dispatch(sent.record, at=service.queue_backend.now())
+    record = changed(record, execution_ref=reference)
+    assert await service.swap(sent.record, record)
+    return {**CLOUD, "LITESTAR_QUEUES_TASK_ID": str(record.id), "LITESTAR_QUEUES_EPOCH": "1"}
+
+
+async def test_it_runs_a_reserved_record_whose_reference_was_never_stored(service: QueueService) -> None:
+    env = await reserved(service, reference=None)
+
+    assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.SUCCESS
+    [record] = await service.find()
+    assert (record.status, record.result) == (TaskStatus.COMPLETED, "3")
+
+
+async def test_it_runs_a_pending_record_that_a_person_names(service: QueueService) -> None:
+    sent = await service.enqueue(shop.add, 1, second=2)
+
+    code = await execute_cloudrun_task(service=service, env={"LITESTAR_QUEUES_TASK_ID": str(sent.id)})
+
+    assert code is CloudRunExitCode.SUCCESS
+
+
+async def test_a_prefix_of_ones_own_is_found_by_its_pair(service: QueueService) -> None:
+    env = await reserved(service)
+    mine = {name.replace("LITESTAR_QUEUES", "SHOP"): value for name, value in env.items()}
+    plain = replace(service.config, execution_backend="cloudrun")
+
+    assert await execute_cloudrun_task(config=plain, service=service, env=mine) is CloudRunExitCode.SUCCESS
+
+
+async def test_a_second_container_for_the_same_epoch_loses_the_claim(service: QueueService) -> None:
+    env = await reserved(service)
+    await execute_cloudrun_task(service=service, env=env)
+
+    assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.CLAIM_LOST
+    [record] = await service.find()
+    assert record.attempt == 1
+
+
+async def test_the_container_of_an_earlier_epoch_loses_the_claim(service: QueueService) -> None:
+    env = await reserved(service)
+
+    code = await execute_cloudrun_task(service=service, env={**env, "LITESTAR_QUEUES_EPOCH": "0"})
+
+    assert code is CloudRunExitCode.CLAIM_LOST
+    [record] = await service.find()
+    assert record.status is TaskStatus.DISPATCHED
+
+
+async def test_a_restarted_container_takes_over_the_claim_of_its_dead_process(service: QueueService) -> None:
+    env = await reserved(service)
+    [record] = await service.find()
+    earlier = lifecycle.claim(record, worker_id="the process before", at=service.queue_backend.now())
+    assert await service.swap(record, lifecycle.attach(earlier, execution_ref=f"{JOB}/executions/shop-abcde"))
+
+    code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_ATTEMPT": "1"})
+
+    assert code is CloudRunExitCode.SUCCESS
+    [ended] = await service.find()
+    assert (ended.result, ended.attempt, ended.losses, events_of(ended)) == ("3", 2, 1, ["lost"])
+
+
+async def test_a_container_does_not_take_over_what_another_execution_runs(service: QueueService) -> None:
+    env = await reserved(service)
+    [record] = await service.find()
+    other = lifecycle.claim(record, worker_id="another", at=service.queue_backend.now())
+    assert await service.swap(record, lifecycle.attach(other, execution_ref=f"{JOB}/executions/shop-zzzzz"))
+
+    code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_ATTEMPT": "1"})
+
+    assert code is CloudRunExitCode.CLAIM_LOST
+
+
+async def test_a_container_that_is_restarted_after_its_success_ends_well(service: QueueService) -> None:
+    env = await reserved(service)
+    await execute_cloudrun_task(service=service, env=env)
+
+    code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_ATTEMPT": "1"})
+
+    assert code is CloudRunExitCode.SUCCESS
+
+
+async def test_a_record_that_was_cancelled_is_not_run(service: QueueService) -> None:
+    env = await reserved(service)
+    [record] = await service.find()
+    assert await service.swap(record, lifecycle.cancel(record, at=service.queue_backend.now()))
+
+    assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.CANCELLED
+
+
+async def test_a_pending_record_of_another_backend_is_left_alone(service: QueueService) -> None:
+    sent = await service.enqueue(shop.add.using(execution_backend="local"), 1, second=2)
+
+    code = await execute_cloudrun_task(service=service, env={"LITESTAR_QUEUES_TASK_ID": str(sent.id)})
+
+    assert code is CloudRunExitCode.CLAIM_LOST
+
+
+async def test_a_task_that_the_image_does_not_know_fails_with_advice(service: QueueService) -> None:
+    env = await reserved(service)
+    [record] = await service.find()
+    assert await service.swap(record, changed(record, task_name="shop.unheard_of"))
+
+    assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.UNKNOWN_TASK
+    [failed] = await service.find()
+    assert failed.error is not None
+    assert "No task is registered as 'shop.unheard_of'" in failed.error.message
+
+
+async def test_only_the_first_task_of_an_execution_does_anything(service: QueueService) -> None:
+    env = await reserved(service)
+
+    code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_INDEX": "1"})
+
+    assert code is CloudRunExitCode.SUCCESS
+    [record] = await service.find()
+    assert record.status is TaskStatus.DISPATCHED
+
+
+async def test_a_factory_makes_the_service_and_it_is_closed_again() -> None:
+    made: list[QueueService] = []
+
+    async def factory() -> QueueService:
+        made.append(QueueService(QueueConfig(), queue_backend=InMemoryQueueBackend()))
+        return made[0]
+
+    code = await execute_cloudrun_task(service_factory=factory, env={"LITESTAR_QUEUES_TASK_ID": str(uuid4())})
+
+    assert code is CloudRunExitCode.MISSING_RECORD
+    assert "closed" in repr(made[0])
+
+
+@pytest.mark.parametrize(
+    "env, code",
+    [
+        ({}, CloudRunExitCode.MISSING_TASK_ID),
+        ({"LITESTAR_QUEUES_TASK_ID": " "}, CloudRunExitCode.MISSING_TASK_ID),
+        ({"LITESTAR_QUEUES_TASK_ID": "seven"}, CloudRunExitCode.INVALID_TASK_ID),
+        ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_EPOCH": "x"}, CloudRunExitCode.INVALID_TASK_ID),
+        ({"LITESTAR_QUEUES_TASK_ID": str(uuid4())}, CloudRunExitCode.MISSING_RECORD),
+        ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_EXIT_POLICY": "x"}, CloudRunExitCode.FAILURE),
+        ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_TASK_MODULES": "x.y"}, CloudRunExitCode.FAILURE),
+    ],
+)
+async def test_a_bad_environment_has_its_exit_code(
+    service: QueueService, env: dict[str, str], code: CloudRunExitCode
+) -> None:
+    assert await execute_cloudrun_task(service=service, env=env) is code
+
+
+@pytest.mark.parametrize(
+    "settings, advice",
+    [
+        ({}, "does not know its queue: set LITESTAR_QUEUES_CONFIG"),
+        ({"LITESTAR_QUEUES_CONFIG": "warehouse"}, "write it as module:attribute"),
+        ({"LITESTAR_QUEUES_CONFIG": "cloud.nowhere:config"}, "cannot be imported: ModuleNotFoundError"),
+        ({"LITESTAR_QUEUES_CONFIG": "warehouse:unknown"}, "cannot be imported: AttributeError"),
+        ({"LITESTAR_QUEUES_CONFIG": "warehouse:say"}, "neither a QueueConfig nor a QueueService"),
+        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:AT_ONCE"}, "which is not a function"),
+    ],
+)
+async def test_a_configuration_that_cannot_be_used_is_an_error_that_says_what_to_set(
+    settings: dict[str, str], advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = await execute_cloudrun_task(env={"LITESTAR_QUEUES_TASK_ID": str(uuid4()), **settings})
+
+    assert code is CloudRunExitCode.FAILURE
+    assert advice in str([vars(each).get("reason") for each in caplog.records])
+
+
+async def test_an_awaited_factory_in_the_environment_makes_the_configuration(address: str) -> None:
+    env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:later_queue_config"}
+
+    assert await execute_cloudrun_task(env=env) is CloudRunExitCode.MISSING_RECORD
+
+
+async def test_a_database_that_cannot_be_reached_is_tried_for_a_while_and_then_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SHOP_QUEUE", f"sqlite:{tmp_path / 'not there' / 'shop.db'}")
+    env = {
+        "LITESTAR_QUEUES_TASK_ID": str(uuid4()),
+        "LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:queue_config",
+        "LITESTAR_QUEUES_CONNECT_SECONDS": "0.05",
+    }
+
+    assert await execute_cloudrun_task(env=env) is CloudRunExitCode.FAILURE
+    assert [each.getMessage() for each in caplog.records][-2:] == ["cloudrun.connecting", "cloudrun.refused"]
+
+
+def test_the_entrypoint_imports_nothing_of_google_or_the_terminal_or_a_framework() -> None:
+    program = (
+        "import sys, lq_cloudrun.entrypoint; "
+        "print(sorted({'google', 'grpc', 'litestar', 'click', 'rich'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert told.stdout.strip() == "[]"
+
+
+def test_main_ends_with_the_code_and_one_line_that_says_why() -> None:
+    told = subprocess.run([sys.executable, "-m", "lq_cloudrun"], env={}, capture_output=True, text=True, check=False)
+
+    assert told.returncode == CloudRunExitCode.MISSING_TASK_ID
+    assert told.stderr.count("\n") == 1
+    assert "LITESTAR_QUEUES_TASK_ID is not set" in told.stderr
