@@ -1,0 +1,142 @@
+"""
+What Cloud Run execution costs on this side of the API, against the emulator: ``./dev bench cloudrun``.
+
+No process of a job is started where only calls are counted: those of this machine would be measured instead.
+"""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+from uuid import UUID
+
+from figures import Figure, show
+
+import warehouse as shop
+from cloud import Cloud, cloud, sqlite_address
+from cloud.sky import CONTAINER
+from lq_cloudrun.emulator import connected
+from lq_core import QueueConfig, RecordFilter, Worker
+from lq_core.queue.sqlite import SQLiteConfig
+
+RECORDS: Final = 1_000
+ROUNDS: Final = 7
+PAGE: Final = 100
+CLAIM_GOAL: Final = 150
+PATIENT: Final[dict[str, Any]] = {
+    "max_in_flight": 10 * RECORDS,
+    "runs_per_minute": 1e7,
+    "rpc_timeout": 30.0,
+    "poll_interval": 60.0,
+    "confirm_after": 600.0,
+}
+
+
+def measure() -> list[Figure]:
+    """Measure dispatch, reconciliation, and the start of a container."""
+    return [*asyncio.run(_dispatch()), *asyncio.run(_reconcile()), *_imports(), asyncio.run(_claim())]
+
+
+@asynccontextmanager
+async def _sky(**settings: Any) -> AsyncGenerator[Cloud]:
+    with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
+        path = Path(room) / "lq.db"
+        queue = QueueConfig(queue_backend=SQLiteConfig(path=path))
+        # What is held back is never released: it would be a thousand processes.
+        async with cloud(queue, sqlite_address(path), **{**PATIENT, **settings}) as sky:
+            yield sky
+
+
+async def _dispatch() -> list[Figure]:
+    async with _sky() as sky:
+        sky.emulator.faults.hold_starts("shop")
+        bare = await _bare(sky)
+        await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
+        wanted = sky.emulator.calls("RunJob") + RECORDS
+        began = perf_counter()
+        async with Worker(sky.service):
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("RunJob") == wanted, within=120)
+            took = perf_counter() - began
+        return [
+            Figure("Cloud Run, run_job by the bare client", RECORDS / bare, "/s"),
+            Figure("Cloud Run, records dispatched", RECORDS / took, "/s"),
+            Figure("Cloud Run, dispatcher's own time for each record", (took - bare) / RECORDS * 1000, "ms"),
+        ]
+
+
+async def _bare(sky: Cloud) -> float:
+    async with connected(sky.emulator.address) as clients:
+        name = sky.emulator.job_name("shop")
+        await clients.jobs.run_job(name=name, timeout=30)
+        began = perf_counter()
+        for _ in range(RECORDS // 50):
+            await asyncio.gather(*(clients.jobs.run_job(name=name, timeout=30) for _ in range(50)))
+        return perf_counter() - began
+
+
+async def _reconcile() -> list[Figure]:
+    async with _sky() as sky:
+        sky.emulator.faults.hold_starts("shop")
+        await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
+        async with Worker(sky.service):
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("RunJob") == RECORDS, within=120)
+        backend = await sky.backend()
+        began, after = perf_counter(), UUID(int=0)
+        while page := await sky.service.queue_backend.find(RecordFilter(), limit=PAGE, after=after):
+            await backend.reconcile_many(sky.service, page)
+            after = page[-1].id
+        took = perf_counter() - began
+        calls = sky.emulator.calls("ListExecutions") + sky.emulator.calls("GetExecution")
+        return [
+            Figure(f"Cloud Run, {RECORDS:,} in flight compared", took * 1000, "ms"),
+            Figure(f"Cloud Run, {RECORDS:,} in flight compared, calls of the API", calls, "times"),
+        ]
+
+
+def _imports() -> list[Figure]:
+    figures: list[Figure] = []
+    for what, module in (("the entrypoint", "lq_cloudrun.entrypoint"), ("Google's client", "google.cloud.run_v2")):
+        program = (
+            "import resource, time; began = time.perf_counter(); "
+            f"import {module}; print((time.perf_counter() - began) * 1000, "
+            "int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() / 1e6)"
+        )
+        runs = [
+            [float(word) for word in subprocess.check_output([sys.executable, "-c", program], text=True).split()]
+            for _ in range(ROUNDS)
+        ]
+        milliseconds, megabytes = (min(column) for column in zip(*runs, strict=True))
+        figures += [Figure(f"import {what}", milliseconds, "ms"), Figure(f"memory, {what}", megabytes, "MB")]
+    return figures
+
+
+async def _claim() -> Figure:
+    """The best time from the start of a container's process to the moment that its claim carries."""
+    best = float("inf")
+    async with _sky() as sky:
+        backend = await sky.backend()
+        sky.emulator.faults.hold_starts("shop")
+        for number in range(ROUNDS):
+            sent = await sky.service.enqueue(shop.add, number, second=1)
+            record = await backend.execute(sky.service, sent.record)
+            env = {each.name: each.value for each in _variables(sky, str(record.execution_ref))}
+            began = datetime.now(UTC)
+            await asyncio.to_thread(subprocess.run, CONTAINER, env=env, check=True, capture_output=True)
+            ended = await sky.record(record)
+            assert ended.started_at is not None
+            best = min(best, (ended.started_at - began).total_seconds() * 1000)
+    return Figure("Cloud Run, from the start of a process to its claim", best, "ms", CLAIM_GOAL)
+
+
+def _variables(sky: Cloud, name: str) -> Any:
+    return sky.emulator.execution(name).template.containers[0].env
+
+
+if __name__ == "__main__":
+    show(measure())

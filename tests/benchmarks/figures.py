@@ -1,0 +1,68 @@
+"""
+One measured figure beside its goal, and the table of many.
+
+Every script here offers ``measure()`` and prints its figures as a table, or as JSON with ``--json``.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, json
+
+Unit: TypeAlias = Literal["/s", "ms", "MB", "times"]
+
+
+class Figure(Struct, frozen=True):
+    """What was measured; a rate or a multiple is better when larger, time and memory when smaller."""
+
+    what: str
+    value: float
+    unit: Unit
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the goal; None without a goal."""
+        if self.goal is None:
+            return None
+        return self.value / self.goal if self.unit in {"/s", "times"} else self.goal / max(self.value, 0.01)
+
+
+def show(figures: Sequence[Figure]) -> None:
+    """Print the figures of one script, in the form that its caller asks for."""
+    print(json.encode(figures).decode() if "--json" in sys.argv[1:] else table(figures))
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """Write figures as a Markdown table; a ratio above 1 is a goal that is reached."""
+    lines = ["| measurement | goal | value | ratio |", "|---|---:|---:|---:|"]
+    for figure in figures:
+        value = _written(figure.value, figure.unit)
+        lines.append(f"| {figure.what} | {_goal(figure)} | {value} | {_ratio(figure)} |")
+    return "\n".join(lines)
+
+
+def missed(figures: Iterable[Figure]) -> list[str]:
+    """Name the measurements whose goals are not reached."""
+    return [figure.what for figure in figures if figure.ratio is not None and figure.ratio < 1]
+
+
+def _goal(figure: Figure) -> str:
+    if figure.goal is None:
+        return ""
+    return f"{'≥' if figure.unit in {'/s', 'times'} else '<'} {_written(figure.goal, figure.unit)}"
+
+
+def _ratio(figure: Figure) -> str:
+    return "" if figure.ratio is None else f"{figure.ratio:.2f}"
+
+
+def _written(value: float, unit: Unit) -> str:
+    match unit:
+        case "/s":
+            return f"{value:,.0f}/s"
+        case "times":
+            return f"{value:.1f} times"
+        case "ms" | "MB":
+            return f"{value:.{2 if value < 10 else 0}f} {unit}"

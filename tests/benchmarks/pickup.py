@@ -1,0 +1,94 @@
+"""
+How soon an idle worker starts what was just enqueued: ``./dev bench pickup``.
+
+The time runs from the call of ``enqueue``, so that it holds the commit, to the first line of the task.
+"""
+
+import asyncio
+import random
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
+from typing import Final
+
+from figures import Figure, show
+from stage import HERE, stage
+
+from lq_core import QueueService, Worker, task
+
+GOAL_HERE: Final = 1.0
+GOAL_ACROSS: Final = 5.0
+PICK_UPS: Final = 200
+
+
+@task(name="benchmark.waited")
+async def waited(since: float) -> float:
+    """Tell the milliseconds since a moment of this machine's monotonic clock, which its processes share."""
+    return (perf_counter() - since) * 1000
+
+
+def measure() -> list[Figure]:
+    """Pick up in one process on both queue backends, then between two processes on SQLite."""
+    figures: list[Figure] = []
+    for where, goal, waits in (
+        ("memory, one process", GOAL_HERE, asyncio.run(_in_one_process("memory"))),
+        ("SQLite, one process", GOAL_HERE, asyncio.run(_in_one_process("sqlite"))),
+        ("SQLite, two processes", GOAL_ACROSS, asyncio.run(_between_processes())),
+    ):
+        hundredths = quantiles(waits, n=100)
+        figures.append(Figure(f"pick-up p50, {where}", hundredths[49], "ms", goal))
+        figures.append(Figure(f"pick-up p95, {where}", hundredths[94], "ms"))
+    return figures
+
+
+async def _in_one_process(queue_backend: str) -> list[float]:
+    async with stage(queue_backend) as service, Worker(service):
+        return await _waits(service)
+
+
+async def _between_processes() -> list[float]:
+    with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
+        path = Path(room) / "lq.db"
+        async with stage("sqlite", path=path) as service, _worker_process(path):
+            return await _waits(service)
+
+
+async def _waits(service: QueueService) -> list[float]:
+    waits: list[float] = []
+    for number in range(PICK_UPS + 10):
+        result = await service.enqueue(waited, perf_counter())
+        wait = await result.wait(timeout=30)
+        if number >= 10:  # The first ones meet a process that is still warming up.
+            waits.append(wait)
+        await asyncio.sleep(random.uniform(0.01, 0.05))  # The queue is idle again, at no fixed beat.
+    return waits
+
+
+@asynccontextmanager
+async def _worker_process(path: Path) -> AsyncGenerator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, HERE / "pickup.py", "--work", path, stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+async def _work(path: Path) -> None:
+    """Work until standard input is closed, which also happens when the parent dies."""
+    async with stage("sqlite", path=path) as service, Worker(service):
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    if "--work" in sys.argv:
+        asyncio.run(_work(Path(sys.argv[-1])))
+    else:
+        show(measure())

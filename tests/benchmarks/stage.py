@@ -1,0 +1,76 @@
+"""Where a measurement is played: an open service on an empty queue, and a task that does next to nothing."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from lq_core import QueueConfig, QueueService, TaskStatus, task
+from lq_core.queue.sqlite import SQLiteConfig
+
+HERE: Final = Path(__file__).parent
+
+
+class Arrivals:
+    """Counts the calls of the task in this process, and tells when enough have come."""
+
+    def __init__(self) -> None:
+        self.expect(0)
+
+    def expect(self, number: int) -> None:
+        """Begin to count, in the event loop that will wait."""
+        self.expected = number
+        self.first: float | None = None
+        self.complete = asyncio.Event()
+
+    def count(self) -> None:
+        """Count one, and note the moment of the first."""
+        if self.first is None:
+            self.first = perf_counter()
+        self.expected -= 1
+        if not self.expected:
+            self.complete.set()
+
+
+ARRIVALS: Final = Arrivals()
+
+
+@task(name="benchmark.nothing")
+async def nothing(number: int) -> int:
+    """Give back what was given: the least that has an argument and a result."""
+    ARRIVALS.count()
+    return number
+
+
+@asynccontextmanager
+async def stage(queue_backend: str, *, path: Path | None = None, concurrency: int = 50) -> AsyncGenerator[QueueService]:
+    """Open a service on an empty memory queue, or on a SQLite file with everything as it is by default."""
+    with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
+        settings = SQLiteConfig(path=path or Path(room) / "lq.db") if queue_backend == "sqlite" else queue_backend
+        async with QueueService(QueueConfig(queue_backend=settings, concurrency=concurrency)) as service:
+            yield service
+
+
+async def all_completed(service: QueueService, records: int) -> float:
+    """Wait until so many calls have come and the results of all are stored; return the seconds since the first came."""
+    await ARRIVALS.complete.wait()
+    # The last batch is on its way to the disk, and no event tells when it is there.
+    while (await service.statistics()).total(TaskStatus.COMPLETED) < records:  # noqa: ASYNC110 -- see above
+        await asyncio.sleep(0.001)  # Short beside what is measured.
+    assert ARRIVALS.first is not None
+    return perf_counter() - ARRIVALS.first
+
+
+async def output(script: str, *arguments: str) -> bytes:
+    """Run one of these scripts in a fresh process and return what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, HERE / f"{script}.py", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{script} {' '.join(arguments)} ended with code {process.returncode}")
+    return printed

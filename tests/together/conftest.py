@@ -1,0 +1,42 @@
+"""One service on each queue backend, with a worker that is quick to notice."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from lq_core import QueueConfig, QueueService, Worker
+from lq_core.queue.sqlite import SQLiteConfig
+from lq_postgres import PostgresConfig
+from servers import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The oldest PostgreSQL here; tests/lq_postgres runs on the others too."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> QueueConfig:
+    quick = QueueConfig(heartbeat_interval=0.1, heartbeat_timeout=1.0, poll_interval=0.2, shutdown_grace=5.0)
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return replace(quick, queue_backend=PostgresConfig(dsn=server.create_database(f"shop_{uuid4().hex}")))
+    stores = {"memory": "memory", "sqlite": SQLiteConfig(path=tmp_path / "lq.db")}
+    return replace(quick, queue_backend=stores[request.param])
+
+
+@pytest.fixture
+async def service(config: QueueConfig) -> AsyncIterator[QueueService]:
+    async with QueueService(config) as service:
+        yield service
+
+
+@pytest.fixture
+async def worker(service: QueueService) -> AsyncIterator[Worker]:
+    async with Worker(service) as worker:
+        yield worker

@@ -1,0 +1,201 @@
+"""Every record that has not ended is looked at again without anyone's help, however it came to where it is."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import ClassVar
+
+import pytest
+from msgspec.structs import replace as changed
+
+import shop
+from lq_core import (
+    BaseExecutionBackend,
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueService,
+    TaskFailure,
+    TaskStatus,
+    Worker,
+    execution_backend,
+    lifecycle,
+)
+from lq_core.execution import ExecutionService
+from lq_core.queue import Swap
+from lq_core.testing import a_record, a_worker
+
+
+@execution_backend("elsewhere")
+class Elsewhere(BaseExecutionBackend):
+    """Never starts anything, so that only reconciliation can end a record."""
+
+    external: ClassVar[bool] = True
+    reconcile_interval = 0.05
+
+    async def execute(
+        self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> QueuedTaskRecord:
+        return record
+
+    async def reconcile(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
+        lost = lifecycle.reroute(record, execution_backend="local", at=service.queue_backend.now(), message="not there")
+        return lost if await service.swap(record, lost) else None
+
+
+@execution_backend("broken-elsewhere")
+class BrokenElsewhere(Elsewhere):
+    """Cannot even be asked."""
+
+    async def execute(
+        self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> QueuedTaskRecord:
+        raise ConnectionError("nobody answers")
+
+
+@execution_backend("broken-here")
+class BrokenHere(BaseExecutionBackend):
+    """Raises instead of running."""
+
+    async def execute(
+        self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> QueuedTaskRecord:
+        raise ConnectionError("nothing works")
+
+
+def a_sum(**changes: object) -> QueuedTaskRecord:
+    record = a_record(task_name=shop.add.name, arguments='{"first": 1, "second": 1}')
+    return changed(record, **changes)
+
+
+Leave = Callable[[QueueService], Awaitable[QueuedTaskRecord]]
+
+
+async def stored(service: QueueService, record: QueuedTaskRecord, *steps: QueuedTaskRecord) -> QueuedTaskRecord:
+    """Store a record and take it through these steps."""
+    await service.queue_backend.insert([record])
+    for step in steps:
+        await service.queue_backend.swap([Swap(record=step, epoch=record.epoch)])
+        record = step
+    return record
+
+
+async def a_due_record(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum())
+
+
+async def a_delayed_record(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum(scheduled_at=service.queue_backend.now() + timedelta(seconds=0.2)))
+
+
+async def an_overdue_record(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum(expires_at=service.queue_backend.now()))
+
+
+async def a_record_of_a_dead_worker(service: QueueService) -> QueuedTaskRecord:
+    record = a_sum()
+    return await stored(service, record, lifecycle.claim(record, worker_id="dead", at=record.created_at))
+
+
+async def a_record_of_a_worker_that_falls_silent(service: QueueService) -> QueuedTaskRecord:
+    await service.queue_backend.register(a_worker("silent"))
+    record = a_sum()
+    return await stored(service, record, lifecycle.claim(record, worker_id="silent", at=record.created_at))
+
+
+async def a_cancelled_record_of_a_dead_worker(service: QueueService) -> QueuedTaskRecord:
+    running = await a_record_of_a_dead_worker(service)
+    assert await service.cancel(running.id)
+    return running
+
+
+async def a_record_given_back_while_it_was_asked_to_stop(service: QueueService) -> QueuedTaskRecord:
+    running = await a_record_of_a_dead_worker(service)
+    assert await service.queue_backend.request_cancel(running.id, running.epoch)
+    # Its owner did not know of the request yet.
+    returned = lifecycle.interrupt(running, at=service.queue_backend.now())
+    await service.queue_backend.swap([Swap(record=returned, epoch=running.epoch)])
+    return running
+
+
+async def a_reserved_record_without_a_reference(service: QueueService) -> QueuedTaskRecord:
+    record = a_sum(execution_backend="elsewhere")
+    return await stored(service, record, lifecycle.dispatch(record, at=record.created_at))
+
+
+async def a_record_that_runs_elsewhere(service: QueueService) -> QueuedTaskRecord:
+    record = a_sum(execution_backend="elsewhere")
+    reserved = lifecycle.dispatch(record, at=record.created_at)
+    named = lifecycle.attach(reserved, execution_ref="executions/1")
+    return await stored(service, record, reserved, named, lifecycle.claim(named, worker_id="box", at=record.created_at))
+
+
+async def a_record_for_an_executor_that_can_never_be_asked(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum(execution_backend="broken-elsewhere", losses=lifecycle.MAX_LOSSES))
+
+
+async def a_record_for_a_backend_that_raises(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum(execution_backend="broken-here"))
+
+
+@pytest.mark.parametrize(
+    "leave, end",
+    [
+        (a_due_record, "completed"),
+        (a_delayed_record, "completed"),
+        (an_overdue_record, "expired"),
+        (a_record_of_a_dead_worker, "completed"),
+        (a_record_of_a_worker_that_falls_silent, "completed"),
+        (a_cancelled_record_of_a_dead_worker, "cancelled"),
+        (a_record_given_back_while_it_was_asked_to_stop, "cancelled"),
+        (a_reserved_record_without_a_reference, "completed"),
+        (a_record_that_runs_elsewhere, "completed"),
+        (a_record_for_an_executor_that_can_never_be_asked, "failed"),
+        (a_record_for_a_backend_that_raises, "failed"),
+    ],
+)
+async def test_every_record_ends_without_anyones_help(config: QueueConfig, leave: Leave, end: str) -> None:
+    async with QueueService(replace(config, poll_interval=0.05)) as service:
+        left = await leave(service)
+
+        async with Worker(service):
+            ended = await service.wait(left.id, timeout=30)
+
+    assert ended.status == end
+    assert (ended.worker_id, ended.execution_ref) == (None, None)
+
+
+async def test_the_failure_of_a_backend_is_told_in_the_record(service: QueueService, worker: Worker) -> None:
+    left = await a_record_for_a_backend_that_raises(service)
+
+    ended = await service.wait(left.id, timeout=10)
+
+    assert ended.status is TaskStatus.FAILED
+    assert isinstance(ended.error, TaskFailure)
+    assert (ended.error.type, ended.error.message) == ("ConnectionError", "nothing works")
+
+
+async def test_a_record_that_its_living_worker_knows_nothing_of_is_given_back(
+    service: QueueService, worker: Worker
+) -> None:
+    assert worker.worker_id is not None
+    mislaid = lifecycle.claim(a_sum(), worker_id=worker.worker_id, at=service.queue_backend.now())
+    await service.queue_backend.insert([mislaid])
+
+    ended = await service.wait(mislaid.id, timeout=20)
+
+    assert (ended.status, ended.attempt, ended.losses) == (TaskStatus.COMPLETED, 2, 1)
+
+
+async def test_a_task_that_takes_its_time_is_not_taken_for_mislaid(service: QueueService, worker: Worker) -> None:
+    gate = shop.new_gate()
+    sent = await service.enqueue(shop.wait_at_gate)
+    await gate.wait_begun()
+    mislaid = lifecycle.claim(a_sum(), worker_id=str(worker.worker_id), at=service.queue_backend.now())
+    await service.queue_backend.insert([mislaid])
+
+    # By then the worker has looked twice.
+    await service.wait(mislaid.id, timeout=20)
+    gate.opened.set()
+
+    assert await sent.wait(timeout=10) == "passed"
+    assert (sent.record.attempt, sent.record.losses) == (1, 0)
