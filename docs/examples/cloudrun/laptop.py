@@ -1,0 +1,49 @@
+"""
+The whole path on one machine: a record, a worker, an execution of an emulated Cloud Run job, and its result.
+
+Run it in this folder: ``python laptop.py``. No account, no container engine.
+"""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from paperwork.queue import config
+from paperwork.tasks import make_report
+
+from lq_cloudrun import CloudRunExecutionConfig
+from lq_cloudrun.emulator import EmulatedJob, Emulator
+from lq_core import QueueService, Worker
+
+HERE = Path(__file__).parent
+
+
+async def main() -> None:
+    """Send one record on its way, and wait for what comes of it."""
+    job = EmulatedJob(
+        name="reports",
+        # What the image's ENTRYPOINT says; the job has nothing in its environment but what stands here.
+        command=[sys.executable, "-m", "lq_cloudrun"],
+        env={
+            "PYTHONPATH": str(HERE),
+            "LITESTAR_QUEUES_CONFIG": "paperwork.queue:config",
+            "LITESTAR_QUEUES_TASK_MODULES": "paperwork.tasks",
+        },
+        max_retries=0,
+    )
+    async with Emulator([job]) as emulator:
+        cloud = CloudRunExecutionConfig(
+            project_id="emulated",
+            job_name="reports",
+            endpoint=emulator.address,
+            fallback_execution_backend=None,
+        )
+        async with QueueService(replace(config, execution_backends=(cloud,))) as queue, Worker(queue):
+            report = await queue.enqueue(make_report, "2026-11", pages=3)
+            print(await report.wait(timeout=30))
+            print("The container wrote:", emulator.output(emulator.executions()[0]), sep="\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""An office whose reports are made by Cloud Run job executions."""
