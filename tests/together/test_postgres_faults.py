@@ -175,16 +175,34 @@ async def test_a_statement_that_takes_too_long_is_given_up(own_postgres_server: 
 
 async def test_a_full_disk_refuses_what_is_new_and_loses_nothing(own_postgres_server: PostgresServer, dsn: str) -> None:
     async with at_work(a_config(dsn)) as (service, _):
-        body = "BEGIN RAISE 'full' USING ERRCODE = '53100'; END"
-        _ = own_postgres_server.run_sql(
-            f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${body}$$", at=dsn
-        )
-        _ = own_postgres_server.run_sql(
-            "CREATE TRIGGER full_disk BEFORE INSERT ON lq.records EXECUTE FUNCTION full_disk()", at=dsn
-        )
+        disk = FullDisk(own_postgres_server, dsn)
+        await asyncio.to_thread(disk.fill)
         with pytest.raises(StorageError, match="Free space"):
             _ = await service.enqueue(square, 1)
-        _ = own_postgres_server.run_sql("DROP TRIGGER full_disk ON lq.records", at=dsn)
+        await asyncio.to_thread(disk.make_room)
+
+
+class FullDisk:
+    """
+    Refuses inserts with the code of a full disk.
+
+    Its statements wait for the worker's transactions, and so must not be run in the worker's event loop.
+    """
+
+    def __init__(self, server: PostgresServer, dsn: str) -> None:
+        self.server = server
+        self.dsn = dsn
+
+    def fill(self) -> None:
+        body = "BEGIN RAISE 'full' USING ERRCODE = '53100'; END"
+        self._run(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+        self._run("CREATE TRIGGER full_disk BEFORE INSERT ON lq.records EXECUTE FUNCTION full_disk()")
+
+    def make_room(self) -> None:
+        self._run("DROP TRIGGER full_disk ON lq.records")
+
+    def _run(self, statement: str) -> None:
+        _ = self.server.run_sql(statement, at=self.dsn)
 
 
 async def test_a_worker_that_sleeps_past_its_heartbeat_loses_its_records(dsn: str, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class PostgresServer:
     def run_sql(self, statement: str, *, at: str | None = None) -> str:
         """Run one statement as the superuser, and return its rows as text, one a line; *at* is an address."""
         command = [*self._program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", at or self.dsn(), "-c", statement]
-        answer = subprocess.run(command, check=False, capture_output=True, text=True)
+        answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         if answer.returncode != 0:
             message = f"psql failed on {statement!r}: {answer.stderr.strip()}"
             raise RuntimeError(message)
