@@ -37,8 +37,12 @@ class LostClaims:
             self._next_look = 0.0
 
     async def found(self, claim: Claim) -> tuple[QueuedTaskRecord, ...]:
-        """Read what the worker's unanswered claims took; nothing, and at once, when all were answered."""
-        if not self._lost or monotonic() < self._next_look:
+        """
+        Read what the worker's unanswered claims took; nothing, and at once, when all were answered.
+
+        Only a claim that would start records is told: who reserves them for elsewhere could not run what is found.
+        """
+        if not self._lost or claim.to is not TaskStatus.RUNNING or monotonic() < self._next_look:
             return ()
         self._lost = {key: lost for key, lost in self._lost.items() if key[0] == claim.worker_id}
         for (worker_id, number), lost in list(self._lost.items()):

@@ -115,8 +115,8 @@ class Pump:
         await self._queue.wait_for_work(changes, timeout=timeout)
 
     async def _execute(self, record: QueuedTaskRecord) -> None:
-        backend = self._backends[record.execution_backend]
         try:
+            backend = self._backends[record.execution_backend]
             await backend.execute(self._service, record, worker_id=record.worker_id)
         except Exception as error:
             log.exception("execution.failed", extra={"record_id": str(record.id), "task_name": record.task_name})

@@ -1,0 +1,28 @@
+"""A claim whose answer was lost is answered later, and only to who can run what it took."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from lq_core.queue import Claim
+from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.testing import a_record
+from lq_postgres.lost_claims import LostClaims
+
+TO_RUN = Claim(worker_id="ada", limit=1, execution_backends=("local",))
+TO_DISPATCH = Claim(worker_id="ada", limit=1, execution_backends=("cloudrun",), to=TaskStatus.DISPATCHED)
+
+
+async def test_who_dispatches_is_not_given_what_was_to_run_here() -> None:
+    record = a_record()
+    claims = LostClaims(one_record(record))
+    claims.lose(TO_RUN, claims.next_number())
+
+    assert await claims.found(TO_DISPATCH) == ()
+    assert await claims.found(TO_RUN) == (record,)
+    assert await claims.found(TO_RUN) == ()
+
+
+def one_record(record: QueuedTaskRecord) -> Callable[[str, int], Awaitable[Sequence[QueuedTaskRecord]]]:
+    async def read(_worker_id: str, _number: int) -> Sequence[QueuedTaskRecord]:
+        return [record]
+
+    return read
