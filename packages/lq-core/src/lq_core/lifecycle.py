@@ -169,7 +169,9 @@ def holds_key(record: QueuedTaskRecord) -> bool:
 
 
 def _wait(record: QueuedTaskRecord, *, until: datetime, **changes: object) -> QueuedTaskRecord:
-    return _move(record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, **changes)
+    return _move(
+        record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, blocked=False, **changes
+    )
 
 
 def _end(record: QueuedTaskRecord, to: TaskStatus, *, at: datetime, **changes: object) -> QueuedTaskRecord:
@@ -180,6 +182,7 @@ def _end(record: QueuedTaskRecord, to: TaskStatus, *, at: datetime, **changes: o
         worker_id=None,
         execution_ref=None,
         cancel_requested=False,
+        blocked=False,
         key_released=True,
         **changes,
     )

@@ -79,6 +79,70 @@ class Backoff(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """The share of the wait that is random, from 0 to 1."""
 
 
+class RetryRules(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    Which failures are followed by another attempt, and how long after.
+
+    What is defined in Python is named by its import path.
+    """
+
+    only: tuple[str, ...] | None = None
+    """Exception classes that are retried, subclasses too, such as ``"builtins.OSError"``; None for all."""
+
+    never: tuple[str, ...] = ()
+    """Exception classes that are not retried, subclasses too."""
+
+    wait: str | None = None
+    """The function that says how long to wait, such as ``"shop.tasks:patience"``; None for the backoff."""
+
+
+class KeyScope(StrEnum):
+    """How long a record holds its key."""
+
+    STARTED = "started"
+    """Until it is started."""
+
+    ENDED = "ended"
+    """Until it has ended."""
+
+    WINDOW = "window"
+    """Until ``key_until``, whatever becomes of the record."""
+
+
+class RateLimit(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """How many records may be started in a span of time: a bucket of tokens that fills up evenly."""
+
+    count: int
+    per: float = 1.0
+    """The span in seconds."""
+
+    burst: int | None = None
+    """How many may be started at once after a pause; None for *count*."""
+
+
+class Limits(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """What the records of one concurrency key share."""
+
+    concurrency: int | None = None
+    """How many may run at once, over all workers."""
+
+    rate: RateLimit | None = None
+
+
+class AfterFailure(StrEnum):
+    """What becomes of a record when one that it comes after does not complete."""
+
+    CANCEL = "cancel"
+    RUN = "run"
+
+
+class Dependencies(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """The records that have to end before this one starts."""
+
+    ids: tuple[UUID, ...]
+    on_failure: AfterFailure = AfterFailure.CANCEL
+
+
 class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     One call of one task, as every queue backend keeps it.
@@ -107,6 +171,10 @@ class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unkno
     key: str | None = None
     """While a record holds a key, no second one with the same key is enqueued."""
 
+    key_scope: KeyScope = KeyScope.ENDED
+    key_until: datetime | None = None
+    """Until when a key of the scope ``window`` is held."""
+
     key_released: bool = False
     """True once the record holds its key no more."""
 
@@ -116,6 +184,9 @@ class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unkno
     backoff: Backoff | None = None
     """How long to wait before a retry; None for the task's own, or the house's default."""
 
+    retry_rules: RetryRules | None = None
+    """Which failures are retried; None for all."""
+
     timeout: float | None = None
     """Seconds that one attempt may take; None for no limit."""
 
@@ -124,6 +195,14 @@ class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unkno
 
     schedule: str | None = None
     """The name of the schedule that enqueued it."""
+
+    concurrency_key: str | None = None
+    """Records with the same one share the *limits*."""
+
+    limits: Limits | None = None
+    after: Dependencies | None = None
+    blocked: bool = False
+    """True while it waits for records that it comes after; a blocked record is not claimed."""
 
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     """What travels with the call, such as a trace context; never given to the task as an argument."""

@@ -8,7 +8,18 @@ from uuid import UUID
 from msgspec import json
 
 from lq_core.queue.messages import Swap
-from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import (
+    Backoff,
+    Dependencies,
+    HistoryEntry,
+    KeyScope,
+    Limits,
+    Progress,
+    QueuedTaskRecord,
+    RetryRules,
+    TaskFailure,
+    TaskStatus,
+)
 from lq_postgres.driver import Row
 
 COLUMNS: Final = (
@@ -16,16 +27,21 @@ COLUMNS: Final = (
     *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata", "created_at"),
     *("scheduled_at", "status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
     *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history"),
+    *("retry_rules", "key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
 )
 """The columns of a record, in the order in which statements name them and rows bring them."""
 
 _STATUS: Final = {str(status): status for status in TaskStatus}
+_SCOPE: Final = {str(scope): scope for scope in KeyScope}
 _ENCODE: Final = json.encode
 _METADATA: Final = json.Decoder(dict[str, str])
 _BACKOFF: Final = json.Decoder(Backoff)
 _PROGRESS: Final = json.Decoder(Progress)
 _FAILURE: Final = json.Decoder(TaskFailure)
 _HISTORY: Final = json.Decoder(tuple[HistoryEntry, ...])
+_RULES: Final = json.Decoder(RetryRules)
+_LIMITS: Final = json.Decoder(Limits)
+_DEPENDENCIES: Final = json.Decoder(Dependencies)
 
 
 def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
@@ -63,6 +79,13 @@ def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
         result,
         error,
         history,
+        retry_rules,
+        key_scope,
+        key_until,
+        concurrency_key,
+        limits,
+        after,
+        blocked,
     ) = row[start:]
     return QueuedTaskRecord(
         id=UUID(int=id_.int),  # The driver's own class of UUID stays here.
@@ -74,11 +97,18 @@ def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
         execution_profile=execution_profile,
         key=key,
         key_released=key_released,
+        key_scope=_SCOPE[key_scope],
+        key_until=key_until,
         retries=retries,
         backoff=None if backoff is None else _BACKOFF.decode(backoff),
+        retry_rules=None if retry_rules is None else _RULES.decode(retry_rules),
         timeout=timeout,
         expires_at=expires_at,
         schedule=schedule,
+        concurrency_key=concurrency_key,
+        limits=None if limits is None else _LIMITS.decode(limits),
+        after=None if after is None else _DEPENDENCIES.decode(after),
+        blocked=blocked,
         metadata={} if metadata is None else _METADATA.decode(metadata),
         created_at=created_at,
         scheduled_at=scheduled_at,
@@ -116,7 +146,7 @@ def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
 
 
 def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
-    """Write records that are alike as the parameters $1 to $17 of ``INSERT_ALIKE``."""
+    """Write records that are alike as the parameters $1 to $24 of ``INSERT_ALIKE``."""
     first = records[0]
     return (
         [record.id for record in records],
@@ -136,11 +166,18 @@ def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
         first.timeout,
         first.expires_at,
         first.schedule,
+        _text(first.retry_rules),
+        first.key_scope.value,
+        first.key_until,
+        first.concurrency_key,
+        _text(first.limits),
+        _text(first.after),
+        first.blocked,
     )
 
 
 def mixed(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
-    """Write any records as the parameters $1 to $32 of ``INSERT_MIXED``."""
+    """Write any records as the parameters $1 to $39 of ``INSERT_MIXED``."""
     rows = [
         (
             *(r.id, r.task_name, r.arguments, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key),
@@ -148,6 +185,8 @@ def mixed(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
             *(_text(r.metadata or None), r.created_at, r.scheduled_at, r.status.value, r.epoch, r.attempt),
             *(r.retry_count, r.losses, r.worker_id, r.execution_ref, r.log_url, r.cancel_requested, r.started_at),
             *(r.finished_at, _text(r.progress), r.result, _text(r.error), _text(r.history or None)),
+            *(_text(r.retry_rules), r.key_scope.value, r.key_until, r.concurrency_key, _text(r.limits)),
+            *(_text(r.after), r.blocked),
         )
         for r in records
     ]
@@ -182,13 +221,13 @@ def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
 
 
 def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
-    """Write any swaps as the parameters $11 to $31 of ``SETTLE``."""
+    """Write any swaps as the parameters $11 to $32 of ``SETTLE``."""
     rows = [
         (
             *(r.id, swap.epoch, r.status.value, r.epoch, r.attempt, r.retry_count, r.losses, r.key_released),
             *(r.worker_id, r.execution_backend, r.execution_profile, r.execution_ref, r.log_url, r.scheduled_at),
             *(r.expires_at, r.started_at, r.finished_at, _text(r.progress), r.result, _text(r.error)),
-            _text(r.history or None),
+            *(_text(r.history or None), r.blocked),
         )
         for swap in swaps
         for r in (swap.record,)
@@ -204,6 +243,7 @@ def _shape(r: QueuedTaskRecord) -> tuple[Any, ...]:
     return (
         *(r.task_name, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key_released, r.retries),
         *(r.backoff, r.timeout, r.expires_at, r.schedule, r.status, r.epoch),
+        *(r.retry_rules, r.key_scope, r.key_until, r.concurrency_key, r.limits, r.after, r.blocked),
     )
 
 

@@ -243,7 +243,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         if record.cancel_requested:
             self._stopping.add(number)
         if status is TaskStatus.PENDING:
-            if not record.cancel_requested:
+            if not (record.cancel_requested or record.blocked):
                 self._lanes.add(record, at)
             if record.expires_at is not None:
                 heappush(self._expiring, (record.expires_at, number, record.epoch))

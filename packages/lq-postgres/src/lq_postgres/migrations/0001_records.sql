@@ -10,6 +10,7 @@ CREATE TABLE lq.records (
     created_at timestamptz NOT NULL,
     scheduled_at timestamptz NOT NULL,
     expires_at timestamptz,
+    key_until timestamptz,
     started_at timestamptz,
     finished_at timestamptz,
     timeout double precision,
@@ -21,11 +22,14 @@ CREATE TABLE lq.records (
     ready boolean,
     key_released boolean NOT NULL,
     cancel_requested boolean NOT NULL,
+    blocked boolean NOT NULL,
     status text COLLATE "C" NOT NULL,
     queue text COLLATE "C" NOT NULL,
     execution_backend text COLLATE "C" NOT NULL,
     task_name text NOT NULL,
     key text,
+    key_scope text NOT NULL,
+    concurrency_key text,
     held_key text GENERATED ALWAYS AS (CASE WHEN NOT key_released THEN key END) STORED,
     shelf text GENERATED ALWAYS AS (
         CASE
@@ -41,6 +45,9 @@ CREATE TABLE lq.records (
     arguments text NOT NULL,
     metadata text,
     backoff text,
+    retry_rules text,
+    limits text,
+    after text,
     progress text,
     result text,
     error text,
@@ -62,6 +69,7 @@ CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DES
 CREATE INDEX records_waiting ON lq.records (scheduled_at) WHERE NOT ready;
 CREATE INDEX records_expiring ON lq.records (expires_at) WHERE ready IS NOT NULL AND expires_at IS NOT NULL;
 CREATE INDEX records_stopping ON lq.records (id) WHERE cancel_requested;
+CREATE INDEX records_blocked ON lq.records (id) WHERE blocked;
 CREATE INDEX records_shelf ON lq.records (shelf, id) WHERE shelf IS NOT NULL;
 CREATE INDEX records_key ON lq.records (key, id) WHERE key IS NOT NULL;
 CREATE INDEX records_schedule ON lq.records (schedule, id) WHERE schedule IS NOT NULL;

@@ -12,19 +12,21 @@ WITH RECURSIVE settled AS (
       execution_profile = s.execution_profile, execution_ref = s.execution_ref, log_url = s.log_url,
       scheduled_at = s.scheduled_at, expires_at = s.expires_at, started_at = s.started_at,
       finished_at = s.finished_at, progress = s.progress, result = s.result, error = s.error, history = s.history,
-      claim_number = NULL,
+      blocked = s.blocked, claim_number = NULL,
       cancel_requested = r.cancel_requested AND s.status IN ('pending', 'dispatched', 'running'),
-      ready = CASE WHEN s.status = 'pending' AND NOT r.cancel_requested THEN s.scheduled_at <= s.at END
+      ready = CASE
+        WHEN s.status = 'pending' AND NOT r.cancel_requested AND NOT s.blocked THEN s.scheduled_at <= s.at
+      END
   FROM (
     SELECT *, coalesce($1::timestamptz, now()) AS at FROM unnest(
       $11::uuid[], $12::bigint[], $13::text[], $14::bigint[], $15::integer[], $16::integer[], $17::integer[],
       $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::timestamptz[],
       $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[], $30::text[],
-      $31::text[]
+      $31::text[], $32::boolean[]
     ) AS u(
       id, expected, status, epoch, attempt, retry_count, losses, key_released, worker_id, execution_backend,
       execution_profile, execution_ref, log_url, scheduled_at, expires_at, started_at, finished_at, progress,
-      result, error, history
+      result, error, history, blocked
     )
   ) s
   WHERE r.id = s.id AND r.epoch = s.expected

@@ -74,6 +74,10 @@ FROM lq.records r GROUP BY r.queue, r.status
 
 OVERDUE: Final = """
 (SELECT {record} FROM lq.records r
+ WHERE r.blocked AND r.expires_at <= coalesce($1::timestamptz, now())
+ ORDER BY r.id LIMIT $2)
+UNION ALL
+(SELECT {record} FROM lq.records r
  WHERE r.ready IS NOT NULL AND r.expires_at IS NOT NULL AND r.expires_at <= coalesce($1::timestamptz, now())
  ORDER BY r.expires_at LIMIT $2)
 UNION ALL

@@ -9,24 +9,25 @@ WITH stored AS (
   INSERT INTO lq.records (
     id, arguments, created_at, scheduled_at, key, metadata,
     task_name, queue, priority, execution_backend, execution_profile, key_released, retries, backoff, timeout,
-    expires_at, schedule, ready,
+    expires_at, schedule, retry_rules, key_scope, key_until, concurrency_key, limits, after, blocked, ready,
     status, epoch, attempt, retry_count, losses, cancel_requested
   )
   SELECT
     t.id, t.arguments, t.created_at, t.scheduled_at, t.key, t.metadata,
     $7, $8, $9, $10, $11, $12, $13, $14, $15,
-    $16, $17, t.scheduled_at <= greatest(t.created_at, coalesce($18::timestamptz, now())),
+    $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    CASE WHEN NOT $24 THEN t.scheduled_at <= greatest(t.created_at, coalesce($25::timestamptz, now())) END,
     'pending', 0, 0, 0, 0, false
   FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
     AS t(id, arguments, created_at, scheduled_at, key, metadata)
 """
 
 _TELL: Final = """
-SELECT CASE WHEN bool_or(ready) THEN pg_notify($19, $20)::text END FROM stored
+SELECT CASE WHEN bool_or(ready) THEN pg_notify($26, $27)::text END FROM stored
 """
 
 _TELL_IDS: Final = """
-SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($19, $20)::text END FROM stored
+SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($26, $27)::text END FROM stored
 """
 
 INSERT_ALIKE: Final = _ALIKE + "  RETURNING ready\n)" + _TELL
@@ -41,29 +42,30 @@ WITH stored AS (
     id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
     backoff, timeout, expires_at, schedule, metadata, created_at, scheduled_at, status, epoch, attempt,
     retry_count, losses, worker_id, execution_ref, log_url, cancel_requested, started_at, finished_at, progress,
-    result, error, history,
+    result, error, history, retry_rules, key_scope, key_until, concurrency_key, limits, after, blocked,
     ready
   )
   SELECT
     t.*,
-    CASE WHEN t.status = 'pending' AND NOT t.cancel_requested
-    THEN t.scheduled_at <= greatest(t.created_at, coalesce($33::timestamptz, now())) END
+    CASE WHEN t.status = 'pending' AND NOT t.cancel_requested AND NOT t.blocked
+    THEN t.scheduled_at <= greatest(t.created_at, coalesce($40::timestamptz, now())) END
   FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::boolean[],
     $10::integer[], $11::text[], $12::double precision[], $13::timestamptz[], $14::text[], $15::text[],
     $16::timestamptz[], $17::timestamptz[], $18::text[], $19::bigint[], $20::integer[], $21::integer[],
     $22::integer[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::timestamptz[], $28::timestamptz[],
-    $29::text[], $30::text[], $31::text[], $32::text[]
+    $29::text[], $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::timestamptz[], $36::text[],
+    $37::text[], $38::text[], $39::boolean[]
   ) AS t(
     id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
     backoff, timeout, expires_at, schedule, metadata, created_at, scheduled_at, status, epoch, attempt,
     retry_count, losses, worker_id, execution_ref, log_url, cancel_requested, started_at, finished_at, progress,
-    result, error, history
+    result, error, history, retry_rules, key_scope, key_until, concurrency_key, limits, after, blocked
   )
   ON CONFLICT (held_key) WHERE held_key IS NOT NULL DO NOTHING
   RETURNING id, ready
 )
-SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($34, $35)::text END FROM stored
+SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($41, $42)::text END FROM stored
 """
 
 HOLDERS: Final = """

@@ -14,18 +14,33 @@ from msgspec import json
 
 from lq_core import lifecycle
 from lq_core.queue.messages import Swap, WorkerInfo
-from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import (
+    Backoff,
+    Dependencies,
+    HistoryEntry,
+    KeyScope,
+    Limits,
+    Progress,
+    QueuedTaskRecord,
+    RetryRules,
+    TaskFailure,
+    TaskStatus,
+)
 
 Row: TypeAlias = tuple[Any, ...]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES = {status.value: status for status in TaskStatus}
+_SCOPES = {scope.value: scope for scope in KeyScope}
 _encode = json.Encoder().encode
 _backoff = json.Decoder(Backoff).decode
 _metadata = json.Decoder(dict[str, str]).decode
 _progress = json.Decoder(Progress).decode
 _failure = json.Decoder(TaskFailure).decode
 _history = json.Decoder(tuple[HistoryEntry, ...]).decode
+_rules = json.Decoder(RetryRules).decode
+_limits = json.Decoder(Limits).decode
+_dependencies = json.Decoder(Dependencies).decode
 _names = json.Decoder(tuple[str, ...]).decode
 
 
@@ -75,6 +90,13 @@ def to_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
         record.result,
         _text(record.error),
         _text(record.history or None),
+        _text(record.retry_rules),
+        record.key_scope.value,
+        _stamp(record.key_until),
+        record.concurrency_key,
+        _text(record.limits),
+        _text(record.after),
+        int(record.blocked),
         record.key if lifecycle.holds_key(record) else None,
         None if record.cancel_requested else _ready(record, at),
     )
@@ -106,6 +128,11 @@ def is_plain(record: QueuedTaskRecord) -> bool:
         and record.backoff is None
         and record.schedule is None
         and record.execution_profile is None
+        and record.retry_rules is None
+        and record.concurrency_key is None
+        and record.limits is None
+        and record.after is None
+        and not record.blocked
     )
 
 
@@ -146,8 +173,15 @@ def to_new_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
         _text(record.metadata) if record.metadata else None,
         to_microseconds(record.created_at),
         to_microseconds(record.scheduled_at),
+        _text(record.retry_rules),
+        record.key_scope.value,
+        _stamp(record.key_until),
+        record.concurrency_key,
+        _text(record.limits),
+        _text(record.after),
+        int(record.blocked),
         key,
-        int(record.scheduled_at <= at),
+        _ready(record, at),
     )
 
 
@@ -178,6 +212,7 @@ def to_swap(swap: Swap, *, at: datetime) -> Row:
         int(record.has_ended),
         int(record.key_released),
         int(not record.key_released),
+        int(record.blocked),
         record.worker_id,
         record.execution_backend,
         record.execution_profile,
@@ -234,6 +269,13 @@ def from_row(row: Row) -> QueuedTaskRecord:
         result,
         error,
         history,
+        retry_rules,
+        key_scope,
+        key_until,
+        concurrency_key,
+        limits,
+        after,
+        blocked,
         *_,
     ) = row
     created = to_moment(created_at)
@@ -247,11 +289,18 @@ def from_row(row: Row) -> QueuedTaskRecord:
         execution_profile=execution_profile,
         key=key,
         key_released=key_released != 0,
+        key_scope=_SCOPES[key_scope],
+        key_until=None if key_until is None else to_moment(key_until),
         retries=retries,
         backoff=None if backoff is None else _backoff(backoff),
+        retry_rules=None if retry_rules is None else _rules(retry_rules),
         timeout=timeout,
         expires_at=None if expires_at is None else to_moment(expires_at),
         schedule=schedule,
+        concurrency_key=concurrency_key,
+        limits=None if limits is None else _limits(limits),
+        after=None if after is None else _dependencies(after),
+        blocked=blocked != 0,
         metadata={} if metadata is None else _metadata(metadata),
         created_at=created,
         scheduled_at=created if scheduled_at == created_at else to_moment(scheduled_at),
@@ -304,7 +353,8 @@ def to_text(values: Sequence[str | int] | None) -> str | None:
 
 
 def _ready(record: QueuedTaskRecord, at: datetime) -> int | None:
-    return int(record.scheduled_at <= at) if record.status is TaskStatus.PENDING else None
+    waits = record.status is TaskStatus.PENDING and not record.blocked
+    return int(record.scheduled_at <= at) if waits else None
 
 
 def _stamp(moment: datetime | None) -> int | None:

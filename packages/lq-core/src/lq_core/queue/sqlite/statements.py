@@ -32,7 +32,10 @@ KEEP: Final = "RELEASE batch"
 # The values are those of rows.to_row.
 INSERT: Final = """
 INSERT INTO records
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (
+  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+  ?, ?, ?, ?, ?, ?, ?, ?, ?
+)
 ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING
 """
 
@@ -42,7 +45,7 @@ INSERT_NEW: Final = """
 INSERT INTO records
 VALUES (
   ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, 0, 0, 0,
-  NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, ?, ?
+  NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?
 )
 ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING
 """
@@ -53,7 +56,8 @@ INSERT_PLAIN: Final = """
 INSERT INTO records
 VALUES (
   ?, ?, ?, ?, ?, ?, NULL, NULL, 0, ?, NULL, ?, NULL, NULL, NULL, ?, ?, 'pending', 0, 0, 0, 0,
-  NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ?
+  NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL,
+  NULL, 'ended', NULL, NULL, NULL, NULL, 0, NULL, ?
 )
 """
 
@@ -70,7 +74,7 @@ SWAP: Final = """
 UPDATE records SET
   status = ?, epoch = ?, ready = CASE WHEN cancel_requested THEN NULL ELSE ? END,
   cancel_requested = cancel_requested AND NOT ?, key_released = ?, unique_key = CASE WHEN ? THEN unique_key END,
-  worker_id = ?, execution_backend = ?, execution_profile = ?, execution_ref = ?, log_url = ?,
+  blocked = ?, worker_id = ?, execution_backend = ?, execution_profile = ?, execution_ref = ?, log_url = ?,
   scheduled_at = ?, expires_at = ?, started_at = ?, finished_at = ?,
   attempt = ?, retry_count = ?, losses = ?,
   progress = ?, result = ?, error = ?, history = ?
@@ -81,7 +85,7 @@ WHERE id = ? AND epoch = ?
 # The values are those of rows.to_end.
 END: Final = """
 UPDATE records SET
-  status = ?, epoch = ?, ready = NULL, cancel_requested = 0, key_released = 1, unique_key = NULL,
+  status = ?, epoch = ?, ready = NULL, cancel_requested = 0, blocked = 0, key_released = 1, unique_key = NULL,
   worker_id = NULL, execution_ref = NULL, log_url = ?, finished_at = ?,
   progress = ?, result = ?, error = ?, history = ?
 WHERE id = ? AND epoch = ?
@@ -214,6 +218,8 @@ WITH_STATUS: Final = """
   UNION ALL
   SELECT rowid FROM records WHERE ready = 0 AND :pending
   UNION ALL
+  SELECT rowid FROM records WHERE blocked = 1 AND :pending
+  UNION ALL
   SELECT rowid FROM records WHERE cancel_requested = 1 AND status = 'pending' AND :pending
 """
 
@@ -247,13 +253,15 @@ SELECT count(*) FROM records
 WHERE finished_at IS NOT NULL AND status = :status AND queue = :queue
 """
 
-# Each part is answered from an index; the last one is what waits and was asked to stop.
+# Each part is answered from an index; the last ones are what waits for others, and what waits and was asked to stop.
 COUNT_ACTIVE: Final = """
 SELECT queue, status, count(*) FROM records WHERE status IN ('dispatched', 'running') GROUP BY status, queue
 UNION ALL
 SELECT queue, 'pending', count(*) FROM records WHERE ready = 1 GROUP BY execution_backend, queue
 UNION ALL
 SELECT queue, 'pending', count(*) FROM records WHERE ready = 0 GROUP BY execution_backend, queue
+UNION ALL
+SELECT queue, 'pending', count(*) FROM records WHERE blocked = 1 GROUP BY queue
 UNION ALL
 SELECT queue, 'pending', count(*) FROM records WHERE cancel_requested = 1 AND status = 'pending' GROUP BY queue
 """

@@ -3,8 +3,20 @@
 from datetime import UTC, datetime, timedelta
 
 from lq_core import lifecycle
+from lq_core.identity import new_id
 from lq_core.queue import BaseQueueBackend, Insertion
-from lq_core.record import Backoff, HistoryEntry, Progress, TaskFailure
+from lq_core.record import (
+    AfterFailure,
+    Backoff,
+    Dependencies,
+    HistoryEntry,
+    KeyScope,
+    Limits,
+    Progress,
+    RateLimit,
+    RetryRules,
+    TaskFailure,
+)
 from lq_core.testing.records import a_record, a_swap, claimed
 
 
@@ -23,6 +35,13 @@ class InsertContract:
             key="welcome:1",
             retries=3,
             backoff=Backoff(base=1.5, jitter=0.0),
+            retry_rules=RetryRules(only=("builtins.OSError",), never=("builtins.KeyError",), wait="shop:patience"),
+            key_scope=KeyScope.WINDOW,
+            key_until=moment + timedelta(hours=1, microseconds=1),
+            concurrency_key="tenant:1",
+            limits=Limits(concurrency=2, rate=RateLimit(count=10, per=60.0, burst=3)),
+            after=Dependencies(ids=(new_id(), new_id()), on_failure=AfterFailure.RUN),
+            blocked=True,
             timeout=2.5,
             expires_at=moment + timedelta(days=40_000, microseconds=1),
             schedule="nightly",

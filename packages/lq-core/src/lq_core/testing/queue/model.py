@@ -53,6 +53,7 @@ class QueueModel:
             for record in self.all()
             if record.status is TaskStatus.PENDING
             and not record.cancel_requested
+            and not record.blocked
             and not lifecycle.is_overdue(record, at=self.at)
             and record.execution_backend in claim.execution_backends
             and (claim.queues is None or record.queue in claim.queues)
@@ -118,6 +119,7 @@ class QueueModel:
             for record in self.all()
             if record.status is TaskStatus.PENDING
             and not record.cancel_requested
+            and not record.blocked
             and not lifecycle.is_overdue(record, at=self.at)
             and record.scheduled_at <= self.at
         ]

@@ -3,8 +3,11 @@
 import asyncio
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from lq_core import lifecycle
 from lq_core.queue import BaseQueueBackend
+from lq_core.record import TaskStatus
 from lq_core.testing.records import a_claim, a_record, a_swap, a_worker, claimed
 
 
@@ -43,6 +46,26 @@ class WaitingContract:
         await queue.insert([mine, *others])
 
         assert await queue.next_due(a_claim(queues=("mail", "paused"))) == mine.scheduled_at
+
+    async def test_what_waits_for_other_records_is_neither_claimed_nor_due(self, queue: BaseQueueBackend) -> None:
+        """It is pending all the same, and is claimed once it is let go."""
+        blocked = a_record(blocked=True)
+        assert await claimed(queue, blocked) == []
+        assert await queue.next_due(a_claim()) is None
+        assert (await queue.statistics()).total(TaskStatus.PENDING) == 1
+
+        freed = replace(blocked, blocked=False, epoch=1)
+        assert await queue.swap([a_swap(freed)]) == [True]
+
+        assert [record.id for record in (await queue.claim(a_claim())).records] == [blocked.id]
+
+    async def test_what_waits_for_other_records_expires_as_well(self, queue: BaseQueueBackend) -> None:
+        """Whoever waits too long is overdue, whatever it waits for."""
+        at = queue.now()
+        blocked = a_record(blocked=True, expires_at=at - timedelta(seconds=1))
+        await queue.insert([blocked])
+
+        assert await queue.overdue(limit=10) == [blocked]
 
     async def test_nothing_is_due_in_an_empty_queue(self, queue: BaseQueueBackend) -> None:
         """None means that only new work can change anything."""

@@ -33,6 +33,14 @@ CREATE TABLE records (
   result TEXT,
   error TEXT,
   history TEXT,
+  retry_rules TEXT,
+  key_scope TEXT NOT NULL,
+  key_until INTEGER,
+  concurrency_key TEXT,
+  limits TEXT,
+  after TEXT,
+  -- 1: waits for the records of `after`.
+  blocked INTEGER NOT NULL,
   -- The key, as long as it is held; NULL afterwards.
   unique_key TEXT,
   -- 1: pending and due, may be claimed. 0: pending, waits for its time. NULL: neither.
@@ -60,6 +68,10 @@ CREATE INDEX records_expiring ON records (expires_at)
 
 CREATE INDEX records_stopping ON records (status, queue)
   WHERE cancel_requested = 1;
+
+-- What waits for others.
+CREATE INDEX records_blocked ON records (queue)
+  WHERE blocked = 1;
 
 CREATE UNIQUE INDEX records_unique_key ON records (unique_key)
   WHERE unique_key IS NOT NULL;
