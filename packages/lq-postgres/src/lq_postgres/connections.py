@@ -1,14 +1,15 @@
 """The connections of one backend: its own pool, or one that the application lends."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from lq_core.errors import StorageError
 from lq_postgres.config import PostgresConfig, for_asyncpg, without_secrets
-from lq_postgres.driver import Connection, Pool, Row, connect, open_pool
+from lq_postgres.driver import Connection, Pool, Row, connect
 from lq_postgres.faults import told_as_storage_errors
 from lq_postgres.insertion import Fetch
+from lq_postgres.pool import OwnPool
 from lq_postgres.statements.writing import for_schema
 
 # Plans that do not look at the parameters are made once, and are good for these statements; planning anew, or
@@ -51,17 +52,12 @@ class Connections:
         if config.pool is not None:
             self._pool = config.pool
             return
+        pool = OwnPool(self._connect, most=config.max_connections)
         with told_as_storage_errors():
-            self._pool = await open_pool(
-                for_asyncpg(config.dsn),
-                min_size=config.min_connections,
-                max_size=config.max_connections,
-                ssl=config.ssl,
-                connect_timeout=config.connect_timeout,
-                command_timeout=config.command_timeout,
-                statement_cache=config.statement_cache,
-                settings=dict(SESSION) if config.statement_cache else {},
-            )
+            async with AsyncExitStack() as opening:
+                for _ in range(config.min_connections):
+                    _ = await opening.enter_async_context(pool.acquire())
+        self._pool = pool
 
     async def close(self) -> None:
         """Disconnect, unless the pool belongs to the application."""
@@ -115,9 +111,22 @@ class Connections:
                 for_asyncpg(config.listen_dsn or config.dsn),
                 ssl=config.ssl,
                 connect_timeout=config.connect_timeout,
+                command_timeout=config.command_timeout,
+                statement_cache=False,
                 settings={"application_name": "lq (listening)"} if config.statement_cache else {},
             )
             try:
                 yield connection
             finally:
                 connection.terminate()
+
+    def _connect(self) -> Awaitable[Connection]:
+        config = self.config
+        return connect(
+            for_asyncpg(config.dsn),
+            ssl=config.ssl,
+            connect_timeout=config.connect_timeout,
+            command_timeout=config.command_timeout,
+            statement_cache=config.statement_cache,
+            settings=dict(SESSION) if config.statement_cache else {},
+        )

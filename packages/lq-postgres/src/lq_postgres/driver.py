@@ -74,16 +74,8 @@ class Pool(Protocol):
         """Lend a connection."""
         ...
 
-    async def close(self) -> None:
-        """Wait for the lent connections, and close all."""
-        ...
-
     def terminate(self) -> None:
         """Close all connections without a word."""
-        ...
-
-    async def expire_connections(self) -> None:
-        """Let no connection that is open now be lent again."""
         ...
 
     def get_size(self) -> int:
@@ -99,49 +91,22 @@ class Pool(Protocol):
         ...
 
 
-async def open_pool(
-    dsn: str | None,
-    *,
-    min_size: int,
-    max_size: int,
-    ssl: SSLContext | str | bool | None,
-    connect_timeout: float,
-    command_timeout: float,
-    statement_cache: bool,
-    settings: dict[str, str],
-) -> Pool:
-    """Open a pool whose connections are handed on as they are: nothing here leaves state in a session."""
-    pool = await asyncpg.create_pool(  # pyright: ignore[reportUnknownMemberType] -- asyncpg has no types
-        dsn,
-        min_size=min_size,
-        max_size=max_size,
-        ssl=ssl,
-        timeout=connect_timeout,
-        command_timeout=command_timeout,
-        server_settings=settings,
-        reset=_leave_as_it_is,
-        statement_cache_size=CACHE if statement_cache else 0,
-    )
-    return cast("Pool", pool)
-
-
 async def connect(
     dsn: str | None,
     *,
     ssl: SSLContext | str | bool | None,
     connect_timeout: float,
+    command_timeout: float,
+    statement_cache: bool,
     settings: dict[str, str],
 ) -> Connection:
-    """Open one connection, apart from any pool, that keeps no prepared statements."""
-    connection = await asyncpg.connect(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- as above
+    """Open one connection."""
+    connection = await asyncpg.connect(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- asyncpg has no types
         dsn,
         ssl=ssl,
         timeout=ceil(connect_timeout),
+        command_timeout=command_timeout,
         server_settings=settings,
-        statement_cache_size=0,
+        statement_cache_size=CACHE if statement_cache else 0,
     )
     return cast("Connection", connection)
-
-
-async def _leave_as_it_is(connection: object) -> None:
-    """Replace the round trip in which a pool resets a connection that it gets back."""

@@ -1,0 +1,84 @@
+"""A backend of its own settings opens few connections, uses them again, and gets over whatever happens to one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lq_core import StorageError
+from lq_core.testing import opened
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.connections import Connections
+from programs import until
+from servers.fixtures import Database
+
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+HANG_UP = OTHERS.replace("count(*)", "pg_terminate_backend(pid)")
+ASLEEP = OTHERS + " AND state = 'active' AND query LIKE '%pg_sleep%'"
+SLEEP = "SELECT pg_sleep(60)"
+
+
+@pytest.fixture
+async def connections(database: Database) -> AsyncIterator[Connections]:
+    """Those of a backend that may open two."""
+    settings = PostgresConfig(dsn=database.dsn, max_connections=2, connect_timeout=0.5)
+    async with opened(PostgresQueueBackend(settings=settings)) as backend:
+        yield backend.connections
+
+
+async def test_statements_one_after_the_other_share_one_connection(
+    connections: Connections, database: Database
+) -> None:
+    processes = {(await connections.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(10)}
+
+    assert len(processes) == 1
+    assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
+
+
+async def test_who_waits_longer_than_the_connect_timeout_for_a_connection_is_told(connections: Connections) -> None:
+    async with connections.lent(), connections.lent():
+        with pytest.raises(StorageError, match="is the pool large enough"):
+            _ = await connections.fetch("SELECT 1")
+
+    assert len(await connections.fetch("SELECT 1")) == 1
+
+
+async def test_a_connection_that_has_ended_is_replaced(connections: Connections, database: Database) -> None:
+    async with connections.lent() as first, connections.lent() as second:
+        ended = [asyncio.Event(), asyncio.Event()]
+        first.add_termination_listener(lambda _: ended[0].set())
+        second.add_termination_listener(lambda _: ended[1].set())
+        _ = database.server.run_sql(HANG_UP, at=database.dsn)
+        async with asyncio.timeout(10):
+            _ = await asyncio.gather(*(one.wait() for one in ended))
+
+    assert len(await connections.fetch("SELECT 1")) == 1
+    assert connections.pool.get_size() == 1
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_is_ended(
+    connections: Connections, database: Database
+) -> None:
+    sleeping = [asyncio.create_task(connections.fetch(SLEEP)) for _ in range(2)]
+
+    async def number_asleep(number: str) -> bool:
+        return database.server.run_sql(ASLEEP, at=database.dsn) == number
+
+    await until(lambda: number_asleep("2"), what="both statements run")
+
+    for one in sleeping:
+        _ = one.cancel()
+    _ = await asyncio.wait(sleeping)
+
+    assert len(await connections.fetch("SELECT 1")) == 1
+    await until(lambda: number_asleep("0"), what="neither statement runs")
+
+
+async def test_a_statement_that_the_server_refuses_costs_no_connection(
+    connections: Connections, database: Database
+) -> None:
+    with pytest.raises(ValueError, match="division by zero"):
+        _ = await connections.fetch("SELECT 1 / 0")
+
+    assert len(await connections.fetch("SELECT 1")) == 1
+    assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
