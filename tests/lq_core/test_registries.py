@@ -1,5 +1,6 @@
 """How backends are found, and what is said when they are not."""
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,6 +33,16 @@ class Here(BaseExecutionBackend):
         return await service.execute_record(record, worker_id=worker_id)
 
 
+opened: list[str] = []
+
+
+@execution_backend("tests-slow-to-open")
+class SlowToOpen(Here):
+    async def open(self, service: ExecutionService) -> None:
+        await asyncio.sleep(0)
+        opened.append("tests-slow-to-open")
+
+
 @dataclass(frozen=True)
 class HereSettings:
     execution_backend: str = "tests-here"
@@ -39,6 +50,14 @@ class HereSettings:
 
 def test_a_backend_is_found_by_the_name_of_its_decorator() -> None:
     assert get_execution_backend_class("tests-here") is Here
+
+
+async def test_a_backend_that_several_ask_for_at_once_is_opened_once() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        first, second = await asyncio.gather(*[service.execution_backend("tests-slow-to-open") for _ in range(2)])
+
+    assert first is second
+    assert opened == ["tests-slow-to-open"]
 
 
 def test_an_installed_backend_is_found_by_its_short_name() -> None:

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from uuid import UUID
 
-from lq_core import Backoff, NonRetryable, RetryLater, TaskContext, current_context, task
+from lq_core import Backoff, NonRetryable, QueueService, RetryLater, TaskContext, current_context, task
 
 SOON = Backoff(base=0.01, factor=1)
 
@@ -128,6 +128,43 @@ async def give_up_itself() -> None:
     raise asyncio.CancelledError
 
 
+@task(name="shop.cancel_itself", backoff=SOON)
+async def cancel_itself() -> None:
+    me = asyncio.current_task()
+    assert me is not None
+    me.cancel()
+    await asyncio.sleep(0)
+
+
+@task(name="shop.cancel_itself_later")
+async def cancel_itself_later() -> None:
+    me = asyncio.current_task()
+    assert me is not None
+    asyncio.get_running_loop().call_later(0.01, me.cancel)
+    await asyncio.Event().wait()
+
+
+@task(name="shop.refuse_to_stop")
+async def refuse_to_stop() -> None:
+    while True:
+        try:
+            await gate.pass_through()
+        except asyncio.CancelledError:
+            gate.ended.append("cancelled")
+        else:
+            return
+
+
+@task(name="shop.return_nan")
+async def return_nan() -> list[float]:
+    return [1.0, float("nan")]
+
+
+@task(name="shop.return_text_for_number")
+async def return_text_for_number() -> int:
+    return "seven"  # pyright: ignore[reportReturnType] -- the mistake is the example
+
+
 @task(name="shop.return_nonsense")
 async def return_nonsense() -> object:
     return object()
@@ -182,3 +219,18 @@ async def come_back_never() -> None:
 @task(name="shop.count_nonsense")
 async def count_nonsense(context: TaskContext) -> None:
     await context.progress(float("nan"))
+
+
+_services: dict[int, QueueService] = {}
+
+
+def offer(service: QueueService) -> int:
+    """Let a task enqueue with a service of the test's; it is found again by the number."""
+    _services[id(service)] = service
+    return id(service)
+
+
+@task(name="shop.wait_inside")
+async def wait_inside(service: int) -> str:
+    inner = await _services[service].enqueue(wait_at_gate.using(execution_backend="immediate"))
+    return await inner.wait()

@@ -10,6 +10,8 @@ import pytest
 import shop
 from lq_core import (
     InvalidArgumentError,
+    InvalidResultError,
+    OwnershipLostError,
     PayloadTooLargeError,
     QueueConfig,
     QueueService,
@@ -104,7 +106,10 @@ async def test_a_timeout_is_recorded_with_its_limit(service: QueueService, worke
         ("shop.interrupt_in_thread", r"The function raised KeyboardInterrupt"),
         ("shop.complain_of_file", r"ValueError: there is no caf\\udce9\.txt"),
         ("shop.give_up_itself", "cancelled itself"),
+        ("shop.cancel_itself", "cancelled itself"),
+        ("shop.cancel_itself_later", "cancelled itself"),
         ("shop.return_nonsense", "cannot be stored as JSON"),
+        ("shop.return_nan", "nan is no number in JSON"),
     ],
 )
 async def test_one_poison_record_fails_alone(service: QueueService, worker: Worker, name: str, message: str) -> None:
@@ -114,6 +119,35 @@ async def test_one_poison_record_fails_alone(service: QueueService, worker: Work
     with pytest.raises(TaskFailedError, match=message):
         await poison.wait(timeout=10)
     assert await good.wait(timeout=10) == 2
+
+
+async def test_a_task_that_cancels_itself_spends_its_retry_budget(service: QueueService, worker: Worker) -> None:
+    sent = await service.enqueue(shop.cancel_itself.using(retries=2))
+
+    with pytest.raises(TaskFailedError, match="cancelled itself"):
+        await sent.wait(timeout=10)
+    assert (sent.record.attempt, sent.record.retry_count) == (3, 2)
+
+
+async def test_a_result_that_the_annotation_does_not_allow_names_the_task_and_the_record(
+    service: QueueService, worker: Worker
+) -> None:
+    sent = await service.enqueue(shop.return_text_for_number)
+
+    with pytest.raises(InvalidResultError, match=rf"shop\.return_text_for_number \({sent.id}\).*Expected `int`"):
+        await sent.wait(timeout=10)
+
+
+async def test_a_record_runs_once_under_one_epoch(service: QueueService, worker: Worker) -> None:
+    gate = shop.new_gate()
+    sent = await service.enqueue(shop.wait_at_gate)
+    await gate.wait_begun()
+
+    with pytest.raises(OwnershipLostError):
+        await service.execute_record(await sent.refresh())
+    gate.opened.set()
+
+    assert await sent.wait(timeout=10) == "passed"
 
 
 async def test_a_record_whose_task_is_gone_fails_with_advice(service: QueueService) -> None:

@@ -217,6 +217,55 @@ async def test_of_immediate_calls_whose_caller_goes_away_none_is_kept(service: Q
     assert [record.status for record in await service.find()] == [TaskStatus.PENDING, TaskStatus.PENDING]
 
 
+async def test_a_task_called_inside_a_cancelled_one_is_given_back(service: QueueService, worker: Worker) -> None:
+    gate = shop.new_gate()
+    outer = await service.enqueue(shop.wait_inside, shop.offer(service))
+    await gate.wait_begun()
+
+    assert await service.cancel(outer.id)
+    with pytest.raises(TaskFailedError, match="cancelled"):
+        await outer.wait(timeout=10)
+    gate.opened.set()
+
+    (inner,) = [record for record in await service.find() if record.task_name == "shop.wait_at_gate"]
+    assert (await service.wait(inner.id, timeout=10)).retry_count == 0
+
+
+async def test_closing_leaves_behind_a_task_that_does_not_let_itself_be_cancelled_and_says_so(
+    config: QueueConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lq_core.service.runner.SETTLE_GRACE", 0.05)
+    gate = shop.new_gate()
+    service = await QueueService(config).open()
+    caller = asyncio.create_task(service.enqueue(shop.refuse_to_stop.using(execution_backend="immediate")))
+    await gate.wait_begun()
+
+    async with asyncio.timeout(10):
+        await service.close()
+
+    assert gate.ended == ["cancelled"]
+    assert ["shop.refuse_to_stop"] in [vars(entry).get("tasks") for entry in caplog.records]
+    gate.opened.set()
+    await asyncio.gather(caller, return_exceptions=True)
+
+
+async def test_a_worker_that_is_cancelled_twice_gives_back_what_runs_and_signs_off(config: QueueConfig) -> None:
+    async with QueueService(replace(config, shutdown_grace=3600.0)) as service:
+        gate = shop.new_gate()
+        body = asyncio.create_task(Worker(service).run())
+        sent = await service.enqueue(shop.wait_at_gate)
+        await gate.wait_begun()
+
+        body.cancel()
+        await asyncio.sleep(0)
+        body.cancel()
+        await asyncio.gather(body, return_exceptions=True)
+
+        assert await service.workers() == []
+        given_back = await sent.refresh()
+        assert (given_back.status, given_back.attempt, given_back.retry_count) == ("pending", 1, 0)
+
+
 async def test_a_busy_worker_begins_to_drain_when_it_is_told(config: QueueConfig) -> None:
     async with QueueService(replace(config, poll_interval=60, concurrency=1, shutdown_grace=0.05)) as service:
         gate = shop.new_gate()

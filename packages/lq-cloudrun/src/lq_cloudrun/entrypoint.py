@@ -183,6 +183,7 @@ class _Run:
     async def _run(self, record: QueuedTaskRecord, stopping: "asyncio.Task[None]") -> CloudRunExitCode:
         log.info("cloudrun.claimed", extra=self._facts(task_name=record.task_name, attempt=record.attempt))
         running = asyncio.create_task(self._service.execute_record(record, worker_id=record.worker_id))
+        self._service.runner.is_for_one = lambda body: body is running
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             await self._stop(record)

@@ -55,6 +55,7 @@ class Attempt:
         *,
         report: Callable[[Progress], Awaitable[None]],
         complete: Callable[[object, object], Awaitable[None]] | None = None,
+        alone: Callable[["Attempt"], bool] = lambda _: False,
     ) -> None:
         self.record = record
         self.completed: QueuedTaskRecord | None = None
@@ -62,7 +63,9 @@ class Attempt:
         self.stop_reason: StopReason | None = None
         body = asyncio.current_task()
         assert body is not None
-        self._body = body
+        self.body = body
+        """The asyncio task that performs it."""
+        self._alone = alone
         self._cancels_before = body.cancelling()
         self._runs = False
         self._stops_body = False
@@ -71,8 +74,12 @@ class Attempt:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the asyncio task that performs it has been cancelled by somebody else."""
-        return self._body.cancelling() > self._cancels_before
+        """
+        Whether the asyncio task that performs it has been cancelled by somebody else.
+
+        Where that asyncio task is there for this attempt alone, nobody but the task's own function would do that.
+        """
+        return self.body.cancelling() > self._cancels_before and not self._alone(self)
 
     def stop(self, reason: StopReason) -> None:
         """Cancel the task's function, if it is running; the first reason counts."""
@@ -80,7 +87,7 @@ class Attempt:
             self.stop_reason = reason
             self.context.stop()
             if self._runs:
-                self._body.cancel()
+                self.body.cancel()
                 self._stops_body = True
 
     async def perform(self, *, now: Callable[[], datetime], max_result_bytes: int) -> QueuedTaskRecord:
@@ -131,7 +138,7 @@ class Attempt:
             self._runs = False
             if self._stops_body:
                 # Whatever the function made of it: the cancellation was meant for the function, and ends here.
-                self._body.uncancel()
+                self.body.uncancel()
         return self._completed(task, value, now=now, max_result_bytes=max_result_bytes)
 
     def _completed(

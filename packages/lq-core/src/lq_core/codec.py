@@ -5,8 +5,9 @@ A call is encoded and decoded again at enqueue, so that what cannot arrive is re
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, TypeVar, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any, Final, Generic, TypeVar, cast, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -61,7 +62,7 @@ class CallCodec(Generic[Result]):
         """Bind a call to the signature and encode it. Raises InvalidArgumentError, which names the parameter."""
         bound = self._bind(args, kwargs)
         try:
-            encoded = _ENCODER.encode(bound)
+            encoded = _encoded(bound)
         except _REFUSALS:
             raise self._refused(self._unencodable(bound)) from None
         try:
@@ -94,7 +95,7 @@ class CallCodec(Generic[Result]):
 
     def encode_result(self, value: object) -> str:
         """Encode what the function returned. Raises TypeError, ValueError, OverflowError or RecursionError."""
-        return _ENCODER.encode(value).decode()
+        return _encoded(value).decode()
 
     def decode_result(self, result: str) -> Result:
         """Decode an encoded result to the annotated return type. Raises msgspec.ValidationError if it does not fit."""
@@ -115,7 +116,7 @@ class CallCodec(Generic[Result]):
     def _unencodable(self, bound: Mapping[str, object]) -> str:
         for name, value in bound.items():
             try:
-                _ENCODER.encode(value)
+                _encoded(value)
             except _REFUSALS as error:
                 return f"the argument {name!r} cannot be encoded as JSON: {error}"
         return "the arguments cannot be encoded as JSON"
@@ -127,6 +128,24 @@ class CallCodec(Generic[Result]):
 def size_of(encoded: str) -> int:
     """Count the bytes of encoded arguments or of an encoded result."""
     return len(encoded) if encoded.isascii() else len(encoded.encode())
+
+
+def _encoded(value: object) -> bytes:
+    """Encode a value; what msgspec would write as null although it is a number is refused with a ValueError."""
+    encoded = _ENCODER.encode(value)
+    if b"null" in encoded and (number := _no_number(msgspec.to_builtins(value))) is not None:
+        raise ValueError(f"{number} is no number in JSON")
+    return encoded
+
+
+def _no_number(value: object) -> float | None:
+    """Find a number in plain data that is infinite or not a number."""
+    if isinstance(value, float):
+        return None if isfinite(value) else value
+    if isinstance(value, dict):
+        value = [*cast("dict[object, object]", value).values()]
+    inner = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
+    return next((found for each in inner if (found := _no_number(each)) is not None), None)
 
 
 def _field(parameter: inspect.Parameter, annotation: object) -> tuple[str, Any] | tuple[str, Any, Any]:

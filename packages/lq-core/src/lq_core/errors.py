@@ -175,6 +175,22 @@ class TaskFailedError(QueueError):
         return f"{self.task_name} ({self.record_id}) is {self.status}: {self.reason}"
 
 
+class InvalidResultError(QueueError, TypeError):
+    """The stored result of a completed task does not fit the task's return annotation."""
+
+    def __init__(self, record_id: UUID, task_name: str, problem: str) -> None:
+        super().__init__(record_id, task_name, problem)
+        self.record_id = record_id
+        self.task_name = task_name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.task_name} ({self.record_id}) has completed, and its result does not fit the return annotation: "
+            f"{self.problem}. Correct the annotation, or read the result as it is stored: record.result."
+        )
+
+
 class WaitTimeoutError(QueueError, TimeoutError):
     """The record had not ended when the time to wait was up; it goes on all the same."""
 

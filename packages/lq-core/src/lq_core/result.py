@@ -3,8 +3,10 @@
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from lq_core.codec import CallCodec
-from lq_core.errors import TaskFailedError, WaitTimeoutError
+from lq_core.errors import InvalidResultError, TaskFailedError, WaitTimeoutError
 from lq_core.record import QueuedTaskRecord, TaskStatus
 
 Result = TypeVar("Result")
@@ -57,8 +59,8 @@ class TaskResult(Generic[Result]):
         Wait until the record has ended and return what the task returned, as its annotation says.
 
         Raises TaskFailedError when it failed, was cancelled or expired; WaitTimeoutError after *timeout* seconds
-        (None: never), while the record goes on; RecordNotFoundError when it was deleted;
-        msgspec.ValidationError when the result does not fit the task's return annotation.
+        (None: never), while the record goes on; RecordNotFoundError when it was deleted; InvalidResultError when
+        the result does not fit the task's return annotation.
         """
         try:
             self.record = await self._source.wait(self.record.id, timeout=timeout)
@@ -67,7 +69,10 @@ class TaskResult(Generic[Result]):
             raise error from None
         record = self.record
         if record.status is TaskStatus.COMPLETED:
-            return self._codec.decode_result(record.result or "null")
+            try:
+                return self._codec.decode_result(record.result or "null")
+            except msgspec.ValidationError as error:
+                raise InvalidResultError(record.id, record.task_name, str(error)) from error
         reason = f"{record.error.type}: {record.error.message}" if record.error else "it never ran to its end"
         raise TaskFailedError(record.id, record.task_name, record.status, reason)
 

@@ -1,5 +1,6 @@
 """The execution backends of one service: which names are good, which run where, and the open instances."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ class Executions:
         self._default = _name_of(config.execution_backend)
         self._made: dict[str, BaseExecutionBackend] = {}
         self._opened: dict[str, BaseExecutionBackend] = {}
+        self._opening = asyncio.Lock()
         self._inline: dict[str, bool] = {}
 
     def check(self) -> None:
@@ -61,9 +63,11 @@ class Executions:
     async def opened(self, name: str, service: ExecutionService) -> BaseExecutionBackend:
         """Return the open backend of this name. Raises UnknownBackendError, or what it refuses to open with."""
         if name not in self._opened:
-            backend = self._get(name)
-            await backend.open(service)
-            self._opened[name] = backend
+            async with self._opening:
+                if name not in self._opened:
+                    backend = self._get(name)
+                    await backend.open(service)
+                    self._opened[name] = backend
         return self._opened[name]
 
     async def usable(self, service: ExecutionService) -> Mapping[str, BaseExecutionBackend]:
@@ -86,6 +90,7 @@ class Executions:
         for backend in self._opened.values():
             await backend.close()
         self._opened.clear()
+        self._opening = asyncio.Lock()  # A lock stays with its event loop; the service may be opened again in another.
 
     def _get(self, name: str) -> BaseExecutionBackend:
         if name not in self._made:

@@ -26,6 +26,9 @@ log = logging.getLogger("lq")
 PROGRESS_INTERVAL: Final = 0.25
 """Seconds between two writes of progress: reports in between are merged."""
 
+SETTLE_GRACE: Final = 5.0
+"""Seconds that whoever stops waits for interrupted records to be given back."""
+
 SETTLE_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries to record an outcome while the database is away; the last one repeats."""
 
@@ -46,15 +49,27 @@ class Runner:
         self.attempts: dict[tuple[UUID, int], Attempt] = {}
         """What runs here now, by record id and epoch."""
 
+        self.is_for_one: Callable[[asyncio.Task[object]], bool] = lambda _: False
+        """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
+
         self.on_body_end: Callable[[QueuedTaskRecord], None] = lambda _: None
         """Called when a function has returned and its record is still to be settled: its slot is free."""
 
     async def close(self) -> None:
-        """Interrupt what still runs, and stop being a worker."""
+        """
+        Interrupt what still runs, and stop being a worker.
+
+        A task that does not let itself be cancelled is waited for ``SETTLE_GRACE`` seconds, and then left behind.
+        """
         for attempt in list(self.attempts.values()):
             attempt.stop(StopReason.STOPPING)
         self._closing = True
-        await self._idle.wait()
+        try:
+            async with asyncio.timeout(SETTLE_GRACE):
+                await self._idle.wait()
+        except TimeoutError:
+            left = sorted({attempt.record.task_name for attempt in self.attempts.values()})
+            log.warning("service.left_running", extra={"tasks": left, "grace": SETTLE_GRACE})
         if self._reporter is not None:
             self._reporter.cancel()
             await asyncio.gather(self._reporter, return_exceptions=True)
@@ -77,15 +92,21 @@ class Runner:
         """
         Run a record, claiming it first when nobody has, and return what has become of it.
 
-        Raises OwnershipLostError when the record cannot be claimed: it is gone or has moved on.
+        Raises OwnershipLostError when the record cannot be claimed, for it is gone or has moved on, and when it
+        runs here already.
         """
         if record.status is not TaskStatus.RUNNING:
             worker_id = worker_id or await self.worker_id()
             record = await self._backend.claim_one(record.id, record.epoch, worker_id=worker_id)
         place = (record.id, record.epoch)
+        if place in self.attempts:
+            raise OwnershipLostError(*place)
         self._idle.clear()
         attempt = self.attempts[place] = Attempt(
-            record, report=partial(self._report, place), complete=partial(self._complete_in, place)
+            record,
+            report=partial(self._report, place),
+            complete=partial(self._complete_in, place),
+            alone=self._is_alone,
         )
         try:
             after = await attempt.perform(
@@ -134,6 +155,11 @@ class Runner:
                 refused = True
                 log.exception("record.outcome_refused", extra={"record_id": str(old.id)})
                 new = lifecycle.retry_or_fail(old, failure=failure_of(error), delay=None, at=self._backend.now())
+
+    def _is_alone(self, attempt: Attempt) -> bool:
+        """Whether an attempt is the only one in an asyncio task that was made for it; a call within a task is not."""
+        others = (each.body for each in self.attempts.values() if each is not attempt)
+        return self.is_for_one(attempt.body) and attempt.body not in others
 
     async def _lost(self, record: QueuedTaskRecord, *, committed: QueuedTaskRecord | None = None) -> QueuedTaskRecord:
         if committed is not None:

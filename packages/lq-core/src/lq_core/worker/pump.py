@@ -45,6 +45,7 @@ class Pump:
         self.busy: set[tuple[UUID, int]] = set()
         """The records that take up slots, by id and epoch."""
 
+        self._body: asyncio.Task[object] | None = None
         self._freed = asyncio.Event()
         self._pause = FIRST_PAUSE
         self.running: set[asyncio.Task[None]] = set()
@@ -68,12 +69,18 @@ class Pump:
         self.busy.discard((record.id, record.epoch))
         self._freed.set()
 
+    def is_for_one(self, execution: asyncio.Task[object]) -> bool:
+        """Whether an asyncio task runs one record for this pump, which is not being cancelled itself."""
+        leaving = self._body is None or self._body.done() or self._body.cancelling() > 0
+        return execution in self.running and not leaving
+
     def nudge(self) -> None:
         """Do not wait for a slot any longer."""
         self._freed.set()
 
     async def step(self) -> float:
         """Claim once, start what was claimed, and wait until it makes sense to claim again."""
+        self._body = asyncio.current_task()
         changes = self._queue.changes
         self._freed.clear()
         slots = await self.free_slots()

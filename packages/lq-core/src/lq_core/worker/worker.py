@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
 
 from lq_core.attempt import StopReason
@@ -17,14 +17,12 @@ from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
 from lq_core.queue import WorkerInfo
 from lq_core.service import QueueService
+from lq_core.service.runner import SETTLE_GRACE
 from lq_core.worker.loop import Stop, repeat
 from lq_core.worker.maintenance import Maintenance
 from lq_core.worker.pump import DispatchPump, Pump
 
 log = logging.getLogger("lq")
-
-SETTLE_GRACE: Final = 5.0
-"""Seconds that a stopping worker waits for interrupted records to be given back."""
 
 
 class Worker:
@@ -83,6 +81,7 @@ class Worker:
         if local:
             pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
             service.runner.on_body_end = pumps[0].free
+            service.runner.is_for_one = pumps[0].is_for_one
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
@@ -137,24 +136,40 @@ class Worker:
         return loops
 
     async def _drain(self, loops: list[asyncio.Task[None]], heartbeat: Heartbeat) -> None:
-        """Let what runs finish within grace, give back the rest, and sign off."""
+        """Let what runs finish within grace, give back the rest, and sign off; at once when it is cancelled again."""
         self.stop()
-        await asyncio.gather(*loops, return_exceptions=True)
-        running = {execution for pump in self._pumps for execution in pump.running}
-        log.info("worker.draining", extra={"worker_id": heartbeat.worker_id, "running": len(running)})
-        if running and (late := await self._wait_for(running)):
-            for attempt in list(self._service.runner.attempts.values()):
-                if attempt.record.worker_id == heartbeat.worker_id:
-                    attempt.stop(StopReason.STOPPING)
-            await asyncio.wait(late, timeout=SETTLE_GRACE)
-        await heartbeat.stop()
+        try:
+            await asyncio.gather(*loops, return_exceptions=True)
+            running = self._running()
+            log.info("worker.draining", extra={"worker_id": heartbeat.worker_id, "running": len(running)})
+            if running:
+                await self._wait_for(running)
+        finally:
+            try:
+                await self._give_back_what_runs(heartbeat)
+            finally:
+                await heartbeat.stop()
         log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
 
-    async def _wait_for(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-        """Wait until all have ended, grace is over or :meth:`give_back` is called; return those that still run."""
+    def _running(self) -> set[asyncio.Task[None]]:
+        return {execution for pump in self._pumps for execution in pump.running}
+
+    async def _give_back_what_runs(self, heartbeat: Heartbeat) -> None:
+        late = self._running()
+        if not late:
+            return
+        for attempt in list(self._service.runner.attempts.values()):
+            if attempt.record.worker_id == heartbeat.worker_id:
+                attempt.stop(StopReason.STOPPING)
+        _, left = await asyncio.wait(late, timeout=SETTLE_GRACE)
+        if left:
+            names = sorted({attempt.record.task_name for attempt in self._service.runner.attempts.values()})
+            log.warning("worker.left_running", extra={"worker_id": heartbeat.worker_id, "tasks": names})
+
+    async def _wait_for(self, running: set[asyncio.Task[None]]) -> None:
+        """Wait until all have ended, grace is over or :meth:`give_back` is called."""
         hurry = asyncio.create_task(self._hurry.wait(self._service.config.shutdown_grace))
         ended = asyncio.create_task(asyncio.wait(running))
         await asyncio.wait([hurry, ended], return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         ended.cancel()
-        return {execution for execution in running if not execution.done()}
