@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from lq_core.queue import Finding
 from lq_core.testing import a_record, opened
-from lq_postgres import Finding, PostgresConfig, PostgresQueueBackend
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from servers import PostgresServer
 from servers.fixtures import Database
 
 
@@ -12,14 +14,32 @@ async def findings(backend: PostgresQueueBackend) -> Mapping[str, Finding]:
 
 
 async def test_a_queue_that_is_well_needs_no_advice(backend: PostgresQueueBackend) -> None:
-    await backend.wait_for_work(backend.changes, timeout=10)  # It listens from now on, and says so.
-
     assert {check: finding.advice for check, finding in (await findings(backend)).items()} == dict.fromkeys(
         [
-            *("schema", "oldest ready record", "oldest transaction", "dead rows"),
-            *("indexes", "listener", "clocks", "pool"),
+            *("schema", "oldest transaction", "dead rows", "indexes", "listener", "clocks", "pool", "connections"),
+            *("oldest ready record", "workers", "records without a worker", "running records", "unknown tasks"),
         ]
     )
+
+
+async def test_a_listener_that_is_up_is_not_tried_out(backend: PostgresQueueBackend) -> None:
+    await backend.wait_for_work(backend.changes, timeout=10)  # It listens from now on, and says so.
+
+    assert (await findings(backend))["listener"].found == "hears wake-ups"
+
+
+async def test_a_listener_that_cannot_hear_is_found_before_anybody_waits(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    _ = database.server.run_sql("CREATE DATABASE elsewhere", at=database.dsn)
+    address = database.server.dsn("elsewhere")
+    deaf = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, listen_dsn=address))
+    async with opened(deaf):
+        finding = (await findings(deaf))["listener"]
+    database.server.drop_database("elsewhere")
+
+    assert finding.found == "down: records are found by polling"
+    assert "listen_dsn" in (finding.advice or "")
 
 
 async def test_a_record_that_nobody_takes_is_noticed(backend: PostgresQueueBackend) -> None:
@@ -27,14 +47,28 @@ async def test_a_record_that_nobody_takes_is_noticed(backend: PostgresQueueBacke
 
     finding = (await findings(backend))["oldest ready record"]
 
-    assert finding.found.endswith("0 workers are alive")
+    assert finding.found.endswith("0 workers alive")
     assert finding.advice == "Start a worker: lq worker"
 
 
 async def test_a_missing_index_is_named(backend: PostgresQueueBackend, database: Database) -> None:
     _ = database.server.run_sql("DROP INDEX lq.records_waiting", at=database.dsn)
 
-    assert (await findings(backend))["indexes"].found == "missing: records_waiting"
+    missing = (await findings(backend))["indexes"]
+    _ = database.server.run_sql((missing.advice or "").removeprefix("Run: "), at=database.dsn)
+
+    assert missing.found == "missing: records_waiting"
+    assert (await findings(backend))["indexes"].advice is None
+
+
+async def test_a_server_that_is_about_to_refuse_connections_is_noticed() -> None:
+    with PostgresServer(settings={"max_connections": "8"}) as small:
+        backend = PostgresQueueBackend(settings=PostgresConfig(dsn=small.dsn(), poll_only=True))
+        lent = backend.connections.lent
+        async with opened(backend), lent(), lent(), lent(), lent():
+            crowded = (await findings(backend))["connections"]
+
+    assert crowded.found == "5 of 5 that the server takes"
 
 
 async def test_a_transaction_that_holds_a_snapshot_is_shown(backend: PostgresQueueBackend, database: Database) -> None:

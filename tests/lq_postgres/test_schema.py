@@ -40,22 +40,29 @@ async def test_a_database_may_be_migrated_by_somebody_else(database: Database) -
         await PostgresQueueBackend(settings=careful).open()
 
     for migration in migrations():
-        _ = database.server.run_sql("CREATE SCHEMA lq", at=database.dsn)
         _ = database.server.run_sql(migration.sql, at=database.dsn)
-    with pytest.raises(SchemaError):
-        await PostgresQueueBackend(settings=careful).open()
+    async with opened(PostgresQueueBackend(settings=careful)) as backend:
+        assert await backend.pending_migrations() == []
 
 
 async def test_what_is_missing_can_be_seen_before_it_is_applied(database: Database) -> None:
     async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, schema="other"))) as backend:
         assert await backend.pending_migrations() == []
     backend = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))
-    await backend.connections.open()
 
     assert [migration.name for migration in await backend.pending_migrations()] == NAMES
     assert [migration.name for migration in await backend.migrate()] == NAMES
     assert await backend.migrate() == []
-    await backend.close()
+
+
+async def test_who_owns_the_schema_need_not_be_allowed_to_create_one(database: Database) -> None:
+    for statement in ("CREATE ROLE owner LOGIN", "CREATE SCHEMA lq AUTHORIZATION owner"):
+        _ = database.server.run_sql(statement, at=database.dsn)
+    backend = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn.replace("postgres@", "owner@")))
+    applied = await backend.migrate()
+    _ = database.server.run_sql("DROP OWNED BY owner; DROP ROLE owner", at=database.dsn)
+
+    assert [migration.name for migration in applied] == NAMES
 
 
 async def test_an_older_code_runs_beside_a_newer_schema_that_allows_it(database: Database) -> None:

@@ -31,6 +31,7 @@ from lq_core.execution import (
 )
 from lq_core.queue import (
     BaseQueueBackend,
+    Finding,
     RecordFilter,
     Statistics,
     WorkerInfo,
@@ -52,6 +53,7 @@ __all__ = [
     "ConfigurationError",
     "DuplicateKeyError",
     "DuplicateTaskError",
+    "Finding",
     "HistoryEntry",
     "IllegalMoveError",
     "InvalidArgumentError",

@@ -6,7 +6,6 @@ Keeps the records of lq in PostgreSQL.
 
 from lq_postgres.backend import PostgresQueueBackend
 from lq_postgres.config import PostgresConfig
-from lq_postgres.diagnosis import Finding
 from lq_postgres.schema import Migration
 
-__all__ = ["Finding", "Migration", "PostgresConfig", "PostgresQueueBackend"]
+__all__ = ["Migration", "PostgresConfig", "PostgresQueueBackend"]

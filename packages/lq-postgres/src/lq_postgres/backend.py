@@ -12,6 +12,7 @@ from lq_core.queue import (
     BaseQueueBackend,
     Claim,
     Claimed,
+    Finding,
     Insertion,
     QueueState,
     RecordFilter,
@@ -23,7 +24,7 @@ from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.config import PostgresConfig
 from lq_postgres.connections import Connections
-from lq_postgres.diagnosis import Diagnosis, Finding
+from lq_postgres.diagnosis import Diagnosis
 from lq_postgres.driver import Row
 from lq_postgres.insertion import Inserter
 from lq_postgres.listener import Listener
@@ -121,7 +122,7 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def migrate(self) -> Sequence[Migration]:
         """Apply the migrations that are missing, one process at a time, and tell which those were."""
-        async with self.connections.lent() as connection:
+        async with self.connections.opened(), self.connections.lent() as connection:
             applied = await Schema(connection, self.settings.schema).migrate()
         for migration in applied:
             log.info("schema.migrated", extra={"number": migration.number, "migration": migration.name})
@@ -129,12 +130,13 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def pending_migrations(self) -> Sequence[Migration]:
         """Tell which migrations are missing; SchemaError when the database is too new for this code."""
-        async with self.connections.lent() as connection:
+        async with self.connections.opened(), self.connections.lent() as connection:
             return await Schema(connection, self.settings.schema).pending()
 
     async def diagnose(self) -> Sequence[Finding]:
-        """Look at what can hurt, and say what to do about what does: the checks of ``lq doctor``."""
-        return await Diagnosis(self.connections, clock=self.clock, listener=self.listener).all()
+        """Look at the database, and at what can hurt any queue; with a schema that does not fit, at nothing else."""
+        findings = await Diagnosis(self.connections, clock=self.clock, listener=self.listener).all()
+        return [*findings, *await super().diagnose()] if len(findings) > 1 else findings
 
     # ------------------------------------------------------------ records
 

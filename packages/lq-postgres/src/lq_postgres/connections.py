@@ -53,10 +53,15 @@ class Connections:
             self._pool = config.pool
             return
         pool = OwnPool(self._connect, most=config.max_connections)
-        with told_as_storage_errors():
-            async with AsyncExitStack() as opening:
-                for _ in range(config.min_connections):
-                    _ = await opening.enter_async_context(pool.acquire())
+        try:
+            with told_as_storage_errors():
+                async with AsyncExitStack() as opening:
+                    for _ in range(config.min_connections):
+                        _ = await opening.enter_async_context(pool.acquire())
+        except StorageError as error:
+            raise StorageError(f"{error} (at {self.address})") from error.__cause__
+        except ValueError as error:
+            raise StorageError(f"The address {self.address} cannot be read: {error}") from error
         self._pool = pool
 
     async def close(self) -> None:
@@ -64,6 +69,17 @@ class Connections:
         pool, self._pool = self._pool, None
         if pool is not None and pool is not self.config.pool:
             pool.terminate()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Be connected for a while; what was connected before stays so."""
+        was_open = self._pool is not None
+        await self.open()
+        try:
+            yield
+        finally:
+            if not was_open:
+                await self.close()
 
     @asynccontextmanager
     async def lent(self) -> AsyncGenerator[Connection]:

@@ -4,31 +4,20 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
-
+from lq_core.queue import Finding
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.connections import Connections
 from lq_postgres.listener import Listener
 from lq_postgres.schema import Schema, migrations
 from lq_postgres.statements import health
 
-LONG_WAIT: Final = 60.0
-"""Seconds that a ready record may wait before somebody should look."""
-
 LONG_TRANSACTION: Final = 60.0
 MANY_DEAD: Final = 100_000
 CLOCKS_APART: Final = 1.0
+FULL: Final = 0.9
+"""The share of the server's connections from which on somebody should look."""
 
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """The answer of one check."""
-
-    check: str
-    """What was looked at, such as ``"dead rows"``."""
-
-    found: str
-    advice: str | None = None
-    """What to do; None when all is well."""
+_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+) ON \w+\.records [^;]*;")
 
 
 class Diagnosis:
@@ -46,13 +35,13 @@ class Diagnosis:
             return [schema]
         return [
             schema,
-            await self.oldest_ready(),
             await self.oldest_transaction(),
             await self.dead_rows(),
             await self.indexes(),
-            self.listening(),
+            await self.listening(),
             self.clocks(),
             self.pool(),
+            await self.connected(),
         ]
 
     async def schema(self) -> Finding:
@@ -61,16 +50,6 @@ class Diagnosis:
             pending = await Schema(connection, self._connections.config.schema).pending()
         found = f"{len(pending)} migrations are missing" if pending else f"migration {migrations()[-1].number}"
         return Finding(check="schema", found=found, advice="Run: lq migrate" if pending else None)
-
-    async def oldest_ready(self) -> Finding:
-        """How long the record has waited that could have been started first."""
-        [[seconds, workers]] = await self._connections.fetch(health.OLDEST_READY)
-        if seconds is None:
-            return Finding(check="oldest ready record", found="none waits")
-        late = seconds > LONG_WAIT
-        advice = "Start a worker: lq worker" if not workers else "Start more workers, or raise their concurrency."
-        found = f"has waited {seconds:.0f} s; {workers} workers are alive"
-        return Finding(check="oldest ready record", found=found, advice=advice if late else None)
 
     async def oldest_transaction(self) -> Finding:
         """Who keeps PostgreSQL from cleaning up."""
@@ -95,24 +74,19 @@ class Diagnosis:
 
     async def indexes(self) -> Finding:
         """Whether an index is missing, or was never finished."""
-        wanted = {
-            name
-            for migration in migrations()
-            for name in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+) ON lq\.records", migration.sql)
-        }
-        missing = sorted(wanted - {row[0] for row in await self._connections.fetch(health.INDEXES)})
+        name = self._connections.config.schema
+        wanted = {found["name"]: found[0] for migration in migrations(name) for found in _INDEX.finditer(migration.sql)}
+        missing = sorted(wanted.keys() - {row[0] for row in await self._connections.fetch(health.INDEXES)})
         if not missing:
             return Finding(check="indexes", found=f"all {len(wanted)} are there")
-        advice = "Create it as the migration does: docs/postgres.md shows how to print it."
-        return Finding(check="indexes", found=f"missing: {', '.join(missing)}", advice=advice)
+        advice = " ".join(f"DROP INDEX IF EXISTS {name}.{index}; {wanted[index]}" for index in missing)
+        return Finding(check="indexes", found=f"missing: {', '.join(missing)}", advice=f"Run: {advice}")
 
-    def listening(self) -> Finding:
-        """Whether wake-ups arrive."""
+    async def listening(self) -> Finding:
+        """Whether wake-ups arrive; where nobody waits for any in this process, it is tried out."""
         if self._listener is None:
             return Finding(check="listener", found="off: records are found by polling")
-        if not self._listener.is_needed:
-            return Finding(check="listener", found="not needed: nobody waits for work in this process")
-        if self._listener.up:
+        if self._listener.up or (not self._listener.is_needed and await self._listener.try_out()):
             return Finding(check="listener", found="hears wake-ups")
         advice = (
             "Behind PgBouncer, give the server's own address: PostgresConfig(listen_dsn=...), or set poll_only=True."
@@ -132,3 +106,10 @@ class Diagnosis:
         full = open_ == most and not idle
         found = f"{open_ - idle} of {most} connections are in use"
         return Finding(check="pool", found=found, advice="Raise PostgresConfig(max_connections=...)." if full else None)
+
+    async def connected(self) -> Finding:
+        """Whether the server is about to refuse connections."""
+        [[number, most]] = await self._connections.fetch(health.CONNECTIONS)
+        found = f"{number} of {most} that the server takes"
+        advice = "Lower PostgresConfig(max_connections=...), put PgBouncer between, or raise max_connections there."
+        return Finding(check="connections", found=found, advice=advice if number >= FULL * most else None)

@@ -26,6 +26,11 @@ LONGEST_WAIT: Final = 10.0
 DEAF_WAIT: Final = 60.0
 """The same, where notifications do not arrive at all, as behind PgBouncer in transaction mode."""
 
+DEAF: Final = (
+    "Notifications do not arrive here, as behind PgBouncer in transaction mode. "
+    "Give the server's own address as PostgresConfig(listen_dsn=...), or set poll_only=True."
+)
+
 
 class Listener:
     """
@@ -76,6 +81,12 @@ class Listener:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def try_out(self) -> bool:
+        """Listen for a moment, on a connection for just that, and tell whether notifications arrive."""
+        async with self._connect() as connection:
+            await connection.add_listener(self._channel, self._on_notification)
+            return await self._hears()
+
     async def _keep_listening(self) -> None:
         failures = 0
         while True:
@@ -96,6 +107,8 @@ class Listener:
                 connection.add_termination_listener(lambda _: ended.set())
                 await connection.add_listener(self._channel, self._on_notification)
                 if not await self._hears():
+                    log.warning("listener.deaf", extra={"channel": self._channel, "advice": DEAF})
+                    await asyncio.sleep(DEAF_WAIT)
                     return False
                 self.up = True
                 log.info("listener.up", extra={"channel": self._channel})
@@ -111,18 +124,7 @@ class Listener:
         self._echo.clear()
         # By another connection: PgBouncer may let this one hear itself, and nobody else.
         _ = await self._tell(NOTIFY, self._channel, f"?{self._origin}")
-        if await _within(self._echo, PROBE_TIMEOUT):
-            return True
-        log.warning(
-            "listener.deaf",
-            extra={
-                "channel": self._channel,
-                "advice": "Notifications do not arrive here, as behind PgBouncer in transaction mode. "
-                "Give the server's own address as PostgresConfig(listen_dsn=...), or set poll_only=True.",
-            },
-        )
-        await asyncio.sleep(DEAF_WAIT)
-        return False
+        return await _within(self._echo, PROBE_TIMEOUT)
 
     def _on_notification(self, _connection: object, _process: int, _channel: str, payload: str) -> None:
         if payload == f"?{self._origin}":

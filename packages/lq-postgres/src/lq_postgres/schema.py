@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
-from msgspec import Struct
-
 from lq_core.errors import SchemaError
+from lq_core.queue import Migration as CoreMigration
 from lq_postgres.driver import Connection
 from lq_postgres.statements import versions
 from lq_postgres.statements.writing import for_schema
@@ -21,16 +20,11 @@ _NAME: Final = re.compile(r"(\d{4})_(\w+)\.sql")
 _BESIDE: Final = re.compile(r"-- Code that knows migration (\d+) may run beside this\.")
 
 
-class Migration(Struct, frozen=True, kw_only=True):
-    """One numbered step of the schema."""
+class Migration(CoreMigration, frozen=True, kw_only=True):
+    """One numbered step of the schema, as SQL for the schema that was chosen."""
 
-    number: int
-    name: str
     runs_beside: int
     """The oldest migration that running code must know to go on beside this one."""
-
-    sql: str
-    """What it does, written for its schema."""
 
 
 def migrations(schema: str = "lq") -> Sequence[Migration]:
@@ -43,6 +37,7 @@ def migrations(schema: str = "lq") -> Sequence[Migration]:
         sql = file.read_text(encoding="utf-8")
         beside = _BESIDE.match(sql)
         assert beside is not None, f"{file.name} does not begin with what may run beside it"
+        sql = "".join([versions.CREATE_SCHEMA, sql, versions.NOTE_MIGRATION.format(*name.groups(), beside[1])])
         found.append(
             Migration(number=int(name[1]), name=name[2], runs_beside=int(beside[1]), sql=for_schema(sql, schema))
         )
@@ -81,16 +76,9 @@ class Schema:
             return []
         async with self._connection.transaction():
             await self._fetch(versions.LOCK_SCHEMA)
-            _ = await self._connection.execute(for_schema(versions.CREATE_SCHEMA, self._name))
             applied = await self.pending()
             for migration in applied:
                 _ = await self._connection.execute(migration.sql)
-                _ = await self._connection.execute(
-                    for_schema(versions.NOTE_MIGRATION, self._name),
-                    migration.number,
-                    migration.name,
-                    migration.runs_beside,
-                )
         return applied
 
     async def check(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from lq_core.cli.doctor import doctor_command
 from lq_core.cli.migration import migrate_command
 from lq_core.cli.queues import queues_group
 from lq_core.cli.records import records_group
@@ -21,6 +22,7 @@ def queue_commands(read: Callable[[], QueueConfig]) -> list[click.Command]:
     """
     session = Session(read)
     return [
+        doctor_command(session),
         migrate_command(session),
         queues_group(session),
         records_group(session),

@@ -24,6 +24,8 @@ COLOURS: Mapping[str, str] = {
     TaskStatus.CANCELLED: "yellow",
     TaskStatus.EXPIRED: "yellow",
     "paused": "yellow",
+    "hurts": "red",
+    "well": "green",
 }
 
 WHOLE = {"id", "status", "state"}

@@ -1,41 +1,48 @@
-"""``lq migrate``: the schema of the records, brought up to date by hand."""
+"""``lq migrate``: the schema of the records, looked at, brought up to date by hand, or printed for others to do it."""
 
 import asyncio
-from dataclasses import is_dataclass, replace
+from collections.abc import Sequence
 
 import click
 
+from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.session import Session, told
-from lq_core.config import QueueBackendConfig
-from lq_core.queue import BaseQueueBackend, get_queue_backend
+from lq_core.queue import Migration
 
 
 def migrate_command(session: Session) -> click.Command:
     """Make the command ``migrate``."""
 
-    @click.command("migrate")
-    def command() -> None:
+    @click.command("migrate", cls=ExampleCommand, examples=("--show", "--sql > missing.sql", ""))
+    @click.option("--show", is_flag=True, help="List what is missing, and change nothing.")
+    @click.option("--sql", is_flag=True, help="Print what is missing as SQL, and change nothing.")
+    def command(*, show: bool, sql: bool) -> None:
         """
         Bring the schema of the database up to date, also where auto_migrate is off.
 
         It is safe to run while workers run, and to run twice.
         """
-        config = session.config()
+        backend = session.backend()
         with told():
-            backend = get_queue_backend(_migrating(config.queue_backend), config)
-            asyncio.run(_open_and_close(backend))
-        click.echo(f"The schema of {backend.address} is up to date.")
+            found = asyncio.run(backend.pending_migrations() if show or sql else backend.migrate())
+        if sql:
+            _print_sql(found, address=backend.address)
+        elif show and found:
+            click.echo("\n".join(f"{_name(migration)} is missing." for migration in found))
+        else:
+            for migration in found:
+                click.echo(f"{_name(migration)} was applied.")
+            click.echo(f"The schema of {backend.address} is up to date.")
 
     return command
 
 
-def _migrating(settings: QueueBackendConfig) -> QueueBackendConfig:
-    """Opening migrates, unless the settings say that it shall not: then here they say that it shall."""
-    if not isinstance(settings, str) and hasattr(settings, "auto_migrate") and is_dataclass(settings):
-        return replace(settings, auto_migrate=True)
-    return settings
+def _print_sql(missing: Sequence[Migration], *, address: str) -> None:
+    for migration in missing:
+        click.echo(f"-- {_name(migration)}\nBEGIN;\n{migration.sql.strip()}\nCOMMIT;\n")
+    if not missing:
+        click.echo(f"-- The schema of {address} is up to date.")
 
 
-async def _open_and_close(backend: BaseQueueBackend) -> None:
-    await backend.open()
-    await backend.close()
+def _name(migration: Migration) -> str:
+    return f"{migration.number:04}_{migration.name}"

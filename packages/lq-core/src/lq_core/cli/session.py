@@ -10,7 +10,7 @@ import click
 
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, QueueError, StorageError
-from lq_core.queue import BaseQueueBackend
+from lq_core.queue import BaseQueueBackend, get_queue_backend
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.service import QueueService
@@ -35,8 +35,14 @@ class Session:
         config = replace(self.config(), task_modules=())
         with told(), _quiet():
             service = QueueService(config)
-            _check_that_others_can_see(service.queue_backend)
+            check_that_others_can_see(service.queue_backend)
             asyncio.run(_opened(service, action))
+
+    def backend(self) -> BaseQueueBackend:
+        """Make the queue backend, which is closed; a QueueError ends the command."""
+        with told():
+            config = self._read()
+            return get_queue_backend(config.queue_backend, config)
 
     def import_tasks(self) -> None:
         """Import what the configuration says defines tasks."""
@@ -80,7 +86,8 @@ async def _nothing(_: QueueService) -> None:
     """Opening the service has done it."""
 
 
-def _check_that_others_can_see(backend: BaseQueueBackend) -> None:
+def check_that_others_can_see(backend: BaseQueueBackend) -> None:
+    """Refuse, with a QueueError, to look at records that are in another process, or at none."""
     if isinstance(backend, InMemoryQueueBackend):
         raise ConfigurationError(
             "The records of this queue are in the memory of the process that made them; no other can see them. "

@@ -1,10 +1,12 @@
 """Where records are stored: the contract, what passes through it, and how a backend is found by name."""
 
 from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
     Insertion,
+    Migration,
     QueueState,
     RecordFilter,
     Statistics,
@@ -17,7 +19,9 @@ __all__ = [
     "BaseQueueBackend",
     "Claim",
     "Claimed",
+    "Finding",
     "Insertion",
+    "Migration",
     "QueueState",
     "RecordFilter",
     "Statistics",

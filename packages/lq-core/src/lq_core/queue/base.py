@@ -15,11 +15,14 @@ from lq_core import lifecycle
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, OwnershipLostError
+from lq_core.queue import diagnosis
 from lq_core.queue.batching import ClaimMerger, GroupCommit
+from lq_core.queue.diagnosis import SAMPLE, Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
     Insertion,
+    Migration,
     QueueState,
     RecordFilter,
     Statistics,
@@ -209,6 +212,32 @@ class BaseQueueBackend(ABC):
         """Read one record; None if there is none."""
         records = await self.get_many([record_id])
         return records[0] if records else None
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Look at what can hurt, change nothing, and say what to do about what does: the checks of ``lq doctor``."""
+        statistics, workers, queues = await self.statistics(), await self.workers(), await self.queues()
+        at = self.now()
+        timeout = self.config.heartbeat_timeout
+        return [
+            diagnosis.oldest_ready(statistics, workers, queues, at=at),
+            diagnosis.heard_of(statistics, workers, timeout=timeout, at=at),
+            diagnosis.unserved(await self._newest(TaskStatus.PENDING), workers),
+            diagnosis.abandoned(await self._newest(TaskStatus.RUNNING), workers),
+            diagnosis.unknown_tasks(await self._newest(TaskStatus.FAILED)),
+        ]
+
+    async def _newest(self, status: TaskStatus) -> Sequence[QueuedTaskRecord]:
+        return await self.find(RecordFilter(statuses=(status,)), limit=SAMPLE)
+
+    # ------------------------------------------------------------ for a store with a schema
+
+    async def pending_migrations(self) -> Sequence[Migration]:
+        """Tell what opening would do to the schema, in order; it need not be open. Raises as :meth:`open` does."""
+        return ()
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Bring the schema up to date, also where opening refuses to, and tell what that took; it need not be open."""
+        return ()
 
     # ------------------------------------------------------------ for a store that shares the application's database
 

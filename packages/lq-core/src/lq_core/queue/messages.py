@@ -94,3 +94,12 @@ class QueueState(Struct, frozen=True, kw_only=True):
     """What has been said about a queue at run time."""
 
     paused: bool = False
+
+
+class Migration(Struct, frozen=True, kw_only=True):
+    """One numbered step of a database's schema."""
+
+    number: int
+    name: str
+    sql: str
+    """What it does, and the note that it has been done; to be run in one transaction."""

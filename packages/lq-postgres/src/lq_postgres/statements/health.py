@@ -2,12 +2,6 @@
 
 from typing import Final
 
-OLDEST_READY: Final = """
-SELECT extract(epoch FROM now() - min(r.scheduled_at))::double precision,
-  (SELECT count(*) FROM lq.workers WHERE alive)
-FROM lq.records r WHERE r.ready
-"""
-
 # Whoever holds a snapshot keeps every row that has been updated since: claims have to pass over them.
 OLDEST_TRANSACTION: Final = """
 SELECT extract(epoch FROM now() - xact_start)::double precision, pid, application_name, state
@@ -23,4 +17,10 @@ SELECT n_dead_tup, n_live_tup, last_autovacuum::text FROM pg_stat_all_tables WHE
 INDEXES: Final = """
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = 'lq.records'::regclass AND i.indisvalid
+"""
+
+CONNECTIONS: Final = """
+SELECT count(*),
+  current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+FROM pg_stat_activity WHERE backend_type = 'client backend'
 """

@@ -6,7 +6,10 @@ NOW: Final = "SELECT clock_timestamp()"
 
 NOTIFY: Final = "SELECT pg_notify($1, $2)::text"
 
-SCHEMA_EXISTS: Final = "SELECT to_regclass('lq.migrations') IS NOT NULL"
+# Not to_regclass, which may go on to say no after another process, for which this one has waited, has created it.
+SCHEMA_EXISTS: Final = """
+SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname || '.' || tablename = 'lq.migrations')
+"""
 
 SCHEMA_VERSION: Final = """
 SELECT coalesce(max(number), 0), coalesce(max(runs_beside), 0) FROM lq.migrations
@@ -14,8 +17,11 @@ SELECT coalesce(max(number), 0), coalesce(max(runs_beside), 0) FROM lq.migration
 
 LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(hashtextextended('lq.migrations', 0))"
 
+# Before and after each migration, also where it is printed for somebody else to run.
 CREATE_SCHEMA: Final = """
-CREATE SCHEMA IF NOT EXISTS lq;
+DO $$ BEGIN
+  IF to_regnamespace('lq') IS NULL THEN CREATE SCHEMA lq; END IF;
+END $$;
 CREATE TABLE IF NOT EXISTS lq.migrations (
     number integer PRIMARY KEY,
     name text NOT NULL,
@@ -25,5 +31,5 @@ CREATE TABLE IF NOT EXISTS lq.migrations (
 """
 
 NOTE_MIGRATION: Final = """
-INSERT INTO lq.migrations (number, name, runs_beside) VALUES ($1, $2, $3)
+INSERT INTO lq.migrations (number, name, runs_beside) VALUES ({}::integer, '{}', {});
 """

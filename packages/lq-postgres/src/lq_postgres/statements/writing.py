@@ -7,7 +7,7 @@ from typing import Final
 from lq_postgres.rows import COLUMNS
 from lq_postgres.statements import claiming, reading
 
-_SCHEMA: Final = re.compile(r"\blq\.(?=\w)|(?<=SCHEMA IF NOT EXISTS )lq\b")
+_SCHEMA: Final = re.compile(r"\blq\.(?=\w)|(?<=CREATE SCHEMA )lq\b|(?<=to_regnamespace\(')lq\b")
 
 
 _PARTS: Final = {

@@ -14,17 +14,19 @@ from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.errors import StorageError
 from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
     Insertion,
+    Migration,
     QueueState,
     RecordFilter,
     Statistics,
     Swap,
     WorkerInfo,
 )
-from lq_core.queue.sqlite import reading, writing
+from lq_core.queue.sqlite import health, reading, schema, writing
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.config import SQLiteConfig
 from lq_core.queue.sqlite.rows import to_microseconds, to_moment, to_worker
@@ -192,11 +194,33 @@ class SQLiteQueueBackend(BaseQueueBackend):
         """Read the state of the queues that somebody has set one for."""
         return await self._read(reading.queues)
 
+    async def diagnose(self) -> Sequence[Finding]:
+        """Look at the file and its disk, and at what can hurt any queue."""
+        journal = await self._read(health.journal)
+        surroundings = await asyncio.to_thread(health.surroundings, self.path)
+        return [journal, *surroundings, *await super().diagnose()]
+
+    async def pending_migrations(self) -> Sequence[Migration]:
+        """Tell which migrations the file lacks; a file that is not there is not made."""
+        return await self._look_at_the_schema(schema.pending)
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Bring the file up to date, and tell what it lacked."""
+        return await self._look_at_the_schema(schema.migrate)
+
     async def wait_for_work(self, changes: int, *, timeout: float) -> None:
         """Return when this or another process may have brought work, or after *timeout* seconds."""
         if self._writer is not None:
             self._writer.watch()
         await super().wait_for_work(changes, timeout=timeout)
+
+    async def _look_at_the_schema(
+        self, act: Callable[[SQLiteConfig, Path], Sequence[Migration]]
+    ) -> Sequence[Migration]:
+        try:
+            return await asyncio.to_thread(act, self.settings, self.path)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
 
     def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         connection = connect(self.settings, self.path)

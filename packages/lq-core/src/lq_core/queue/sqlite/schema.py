@@ -7,13 +7,15 @@ The version of the schema is the number of the last migration, kept in ``PRAGMA 
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, TypeVar
 
 from lq_core.errors import SchemaError, StorageError
+from lq_core.queue.messages import Migration
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.config import SQLiteConfig
 from lq_core.queue.sqlite.trouble import is_busy
@@ -67,12 +69,12 @@ def prepare(connection: sqlite3.Connection, settings: SQLiteConfig, path: Path) 
     Raises SchemaError when the schema is newer than this code, somebody else's, or old and not to be migrated.
     """
     version = patiently(lambda: _look(connection, path))
-    if version < max(_migrations()) and not settings.auto_migrate:
+    if version < _newest() and not settings.auto_migrate:
         raise SchemaError(
-            f"The schema of {path} is at version {version}, and this lq needs {max(_migrations())}. Run: lq migrate"
+            f"The schema of {path} is at version {version}, and this lq needs {_newest()}. Run: lq migrate"
         )
     patiently(lambda: _use_wal(connection))
-    if version < max(_migrations()):
+    if version < _newest():
         patiently(lambda: connection.execute(sql.BEGIN))
         try:
             _migrate(connection, path)
@@ -80,6 +82,29 @@ def prepare(connection: sqlite3.Connection, settings: SQLiteConfig, path: Path) 
             connection.execute(sql.ROLLBACK)
             raise
         patiently(lambda: connection.execute(sql.COMMIT))
+
+
+def pending(settings: SQLiteConfig, path: Path) -> Sequence[Migration]:
+    """Tell which migrations a file lacks; one that is not there lacks them all, and is not made for the question."""
+    version = 0
+    if path.exists():
+        connection = connect(settings, path)
+        try:
+            version = patiently(lambda: _look(connection, path))
+        finally:
+            connection.close()
+    return [migration for migration in _migrations() if migration.number > version]
+
+
+def migrate(settings: SQLiteConfig, path: Path) -> Sequence[Migration]:
+    """Bring a file up to date whatever the settings say, and tell what it lacked."""
+    lacking = pending(settings, path)
+    connection = connect(settings, path)
+    try:
+        prepare(connection, replace(settings, auto_migrate=True), path)
+    finally:
+        connection.close()
+    return lacking
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -103,9 +128,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     version = int(_read(connection, sql.SCHEMA_VERSION))
     if int(_read(connection, sql.APPLICATION)) != APPLICATION_ID and (version or _read(connection, sql.TABLES)):
         raise SchemaError(f"{path} is the database of another application. Give the queue a file of its own.")
-    if version > max(_migrations()):
+    if version > _newest():
         raise SchemaError(
-            f"The schema of {path} is at version {version}, and this lq knows {max(_migrations())}. Upgrade lq-core."
+            f"The schema of {path} is at version {version}, and this lq knows {_newest()}. Upgrade lq-core."
         )
     return version
 
@@ -113,26 +138,30 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     # Another process may have migrated while this one waited for the lock.
     version = _check(connection, path)
-    for number, script in sorted(_migrations().items()):
-        if number > version:
-            for statement in _statements(script):
+    for migration in _migrations():
+        if migration.number > version:
+            for statement in _statements(migration.sql):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number:d}")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
 
 
 def _read(connection: sqlite3.Connection, pragma: str) -> str | int:
     return connection.execute(pragma).fetchone()[0]
 
 
+def _newest() -> int:
+    return _migrations()[-1].number
+
+
 @cache
-def _migrations() -> dict[int, str]:
-    folder = files("lq_core.queue.sqlite.migrations")
-    return {
-        int(entry.name.partition("_")[0]): entry.read_text(encoding="utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    }
+def _migrations() -> Sequence[Migration]:
+    found: list[Migration] = []
+    for entry in files("lq_core.queue.sqlite.migrations").iterdir():
+        number, _, name = entry.name.removesuffix(".sql").partition("_")
+        if entry.name.endswith(".sql"):
+            note = sql.NOTE_MIGRATION.format(number=int(number), application=APPLICATION_ID)
+            script = entry.read_text(encoding="utf-8") + note
+            found.append(Migration(number=int(number), name=name, sql=script))
+    return sorted(found, key=lambda migration: migration.number)
 
 
 def _statements(script: str) -> Iterator[str]:

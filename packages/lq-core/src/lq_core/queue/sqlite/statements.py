@@ -19,6 +19,12 @@ SCHEMA_VERSION: Final = "PRAGMA user_version"
 APPLICATION: Final = "PRAGMA application_id"
 TABLES: Final = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'"
 
+# Whoever prints a migration prints this after it; a PRAGMA takes no parameters.
+NOTE_MIGRATION: Final = """
+PRAGMA user_version = {number:d};
+PRAGMA application_id = {application:d};
+"""
+
 BEGIN: Final = "BEGIN IMMEDIATE"
 BEGIN_READING: Final = "BEGIN"
 COMMIT: Final = "COMMIT"

@@ -5,6 +5,7 @@ import pytest
 from lq_core.testing.queue.cancellation import CancellationContract
 from lq_core.testing.queue.claims import ClaimContract
 from lq_core.testing.queue.concurrency import ConcurrencyContract
+from lq_core.testing.queue.diagnosis import DiagnosisContract
 from lq_core.testing.queue.inserts import InsertContract
 from lq_core.testing.queue.reading import ReadingContract
 from lq_core.testing.queue.retention import RetentionContract
@@ -23,6 +24,7 @@ class QueueBackendContract(
     WorkerContract,
     ReadingContract,
     RetentionContract,
+    DiagnosisContract,
     ConcurrencyContract,
 ):
     """

@@ -1,0 +1,62 @@
+"""The commands, where the records are in PostgreSQL."""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from lq_core import Finding
+from programs import Answer, run
+from servers import PostgresServer
+
+CONFIG = """
+from lq_core import QueueConfig
+from lq_postgres import PostgresConfig
+
+queue = QueueConfig(queue_backend=PostgresConfig(dsn={dsn!r}, connect_timeout=2))
+"""
+
+
+async def lq(folder: Path, *words: str, dsn: str) -> Answer:
+    (folder / "shop.py").write_text(CONFIG.format(dsn=dsn))
+    return await run(sys.executable, "-m", "lq_core", *words, "-c", "shop:queue", folder=folder)
+
+
+async def test_the_schema_is_shown_printed_and_applied_by_other_means(postgres: PostgresServer, tmp_path: Path) -> None:
+    dsn = postgres.create_database(f"shop_{uuid4().hex}")
+    shown = await lq(tmp_path, "migrate", "--show", dsn=dsn)
+    hurting = await lq(tmp_path, "doctor", "--json", dsn=dsn)
+    printed = await lq(tmp_path, "migrate", "--sql", dsn=dsn)
+    _ = postgres.run_sql(printed.out, at=dsn)
+    after = await lq(tmp_path, "migrate", "--sql", dsn=dsn)
+    well = await lq(tmp_path, "doctor", "--json", dsn=dsn)
+
+    assert shown.out == "0001_records is missing.\n"
+    assert (hurting.code, '"Run: lq migrate"' in hurting.out) == (1, True)
+    assert after.out.endswith("is up to date.\n")
+    assert (well.code, len(msgspec.json.decode(well.out, type=list[Finding]))) == (0, 13)
+
+
+@pytest.mark.parametrize(
+    "dsn, said",
+    [
+        ("postgresql://ada:secret@127.0.0.1:1/shop", "Connect call failed ('127.0.0.1', 1)"),
+        ("postgresql://ada:secret@127.0.0.1:port/shop", "cannot be read: invalid literal for int"),
+        ("postgresql://ada:secret@127.0.0.1/shop?sslmode=odd", "`sslmode` parameter must be one of"),
+        ("mysql://ada:secret@127.0.0.1/shop", "dsn must begin with 'postgresql://'"),
+    ],
+)
+async def test_a_wrong_address_is_told_in_one_line(tmp_path: Path, dsn: str, said: str) -> None:
+    answer = await lq(tmp_path, "migrate", dsn=dsn)
+
+    assert (answer.code, answer.err.count("\n"), said in answer.err) == (1, 1, True), answer.err
+    assert "secret" not in answer.err
+
+
+async def test_a_role_that_does_not_exist_is_told_in_one_line(postgres: PostgresServer, tmp_path: Path) -> None:
+    answer = await lq(tmp_path, "migrate", dsn=postgres.dsn().replace("postgres@", "nobody@"))
+
+    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    assert "Check the user and the password of the DSN." in answer.err
