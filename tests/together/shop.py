@@ -234,3 +234,15 @@ def offer(service: QueueService) -> int:
 async def wait_inside(service: int) -> str:
     inner = await _services[service].enqueue(wait_at_gate.using(execution_backend="immediate"))
     return await inner.wait()
+
+
+@task(name="shop.report_for_ever")
+async def report_for_ever(context: TaskContext) -> None:
+    gate.begun.set()
+    try:
+        while True:
+            await context.progress(1)
+            await asyncio.sleep(0.01)  # The task is made to take its time; nobody waits by this clock.
+    except asyncio.CancelledError:
+        gate.ended.append("cancelled")
+        raise

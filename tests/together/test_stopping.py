@@ -12,9 +12,11 @@ from lq_core import (
     QueueService,
     RecordNotFoundError,
     TaskFailedError,
+    TaskFailure,
     TaskResult,
     TaskStatus,
     Worker,
+    lifecycle,
 )
 from lq_core.identity import new_id
 
@@ -290,3 +292,21 @@ async def test_a_worker_that_was_declared_dead_stops_what_it_runs(service: Queue
     gate.opened.set()
     assert await sent.wait(timeout=10) == "passed"
     assert gate.ended == ["cancelled", "passed"]
+
+
+async def test_a_task_whose_progress_report_is_refused_is_stopped(service: QueueService, worker: Worker) -> None:
+    gate = shop.new_gate()
+    sent = await service.enqueue(shop.report_for_ever)
+    await gate.wait_begun()
+    running = await sent.refresh()
+    failure = TaskFailure(type="WorkerLost", message="somebody thought so")
+    lost = lifecycle.lose(running, failure=failure, at=service.queue_backend.now(), delay=3600)
+
+    assert await service.swap(running, lost)
+
+    async with asyncio.timeout(10):
+        while not gate.ended:  # noqa: ASYNC110 -- the task tells a gate that threads use too
+            await asyncio.sleep(0)
+    # Its worker is as alive as before, and the record is what the other one made of it.
+    assert [alive.id for alive in await service.workers()] == [worker.worker_id]
+    assert (await sent.refresh()).status is TaskStatus.PENDING

@@ -43,7 +43,7 @@ class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tr
 
     at: datetime
     event: str
-    """``retried``, ``failed``, ``lost``, ``interrupted``, ``snoozed``, ``cancelled``, ``revived`` and the like."""
+    """``retried``, ``failed``, ``lost``, ``interrupted``, ``snoozed``, ``cancelled``, ``damaged`` and the like."""
 
     attempt: int = 0
     """The attempt during which it happened; 0 before the first."""

@@ -31,7 +31,7 @@ from lq_postgres.listener import Listener
 from lq_postgres.lost_claims import LostClaims
 from lq_postgres.pages import page_of
 from lq_postgres.retention import Retention
-from lq_postgres.rows import are_completions, completions, order_of_claim, record_from, swapped
+from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped
 from lq_postgres.schema import Migration, Schema
 from lq_postgres.statements import claiming, reading, upkeep, versions
 from lq_postgres.transactions import statements_on
@@ -214,7 +214,7 @@ class PostgresQueueBackend(BaseQueueBackend):
             raise
         alive, waiting, lost, _ = rows[0][:4]
         self._promote_at = _LATEST if waiting is None else waiting
-        records = sorted((record_from(row, 4) for row in rows if row[4] is not None), key=order_of_claim)
+        records = sorted(records_from((row for row in rows if row[4] is not None), 4), key=order_of_claim)
         return _kept(swaps, lost), Claimed(records=tuple(records), alive=alive)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
@@ -234,7 +234,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         return await self.connections.fetch(settle, *self._wake_up(), *claim, *swapped(swaps))
 
     async def _taken_by(self, worker_id: str, number: int) -> Sequence[QueuedTaskRecord]:
-        return [record_from(row) for row in await self.connections.read_whole(claiming.RECOVER, worker_id, number)]
+        return records_from(await self.connections.read_whole(claiming.RECOVER, worker_id, number))
 
     async def _promote(self) -> bool:
         rows = await self.connections.fetch(claiming.PROMOTE, self.clock.at(), PROMOTION_LIMIT)
@@ -334,7 +334,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         dead = [row[0] for row in await self.connections.fetch(upkeep.DEAD)]
         if not dead:  # There is no index by worker: it would cost every claim, to help this.
             return []
-        found = [record_from(row) for row in await self.connections.read_whole(upkeep.ORPHANS, dead, limit)]
+        found = records_from(await self.connections.read_whole(upkeep.ORPHANS, dead, limit))
         if not found:
             await self._forget(dead)
         return found
@@ -364,7 +364,7 @@ class PostgresQueueBackend(BaseQueueBackend):
     # ------------------------------------------------------------ what they share
 
     async def _records(self, sql: str, *parameters: object) -> list[QueuedTaskRecord]:
-        return [record_from(row) for row in await self.connections.fetch(sql, *parameters)]
+        return records_from(await self.connections.fetch(sql, *parameters))
 
     async def _look_at_the_clock(self) -> None:
         [[moment]] = await self.connections.fetch(versions.NOW)

@@ -9,7 +9,7 @@ from lq_core.errors import StorageError
 from lq_core.queue import Insertion
 from lq_core.record import QueuedTaskRecord
 from lq_postgres.driver import Row
-from lq_postgres.rows import alike, are_alike, mixed, record_from
+from lq_postgres.rows import alike, are_alike, mixed, records_from
 from lq_postgres.statements import storing
 
 TRIES: Final = 10
@@ -46,7 +46,7 @@ class Inserter:
             if not refused:
                 break
             rows = await self._fetch(storing.HOLDERS, list({record.key for record in refused}))
-            holders |= {holder.key: holder for holder in map(record_from, rows)}
+            holders |= {holder.key: holder for holder in records_from(rows)}
             freed = [record for record in refused if record.key not in holders]
             if freed:  # The holder has ended in between.
                 created |= await self._store_mixed(freed)

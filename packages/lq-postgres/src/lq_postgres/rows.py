@@ -1,25 +1,16 @@
 """Between records and rows: which column is which field, and what each looks like in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import json
 
 from lq_core.queue.messages import Swap
-from lq_core.record import (
-    Backoff,
-    Dependencies,
-    HistoryEntry,
-    KeyScope,
-    Limits,
-    Progress,
-    QueuedTaskRecord,
-    RetryRules,
-    TaskFailure,
-    TaskStatus,
-)
+from lq_core.queue.nested import Nested, read_rows
+from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_postgres.driver import Row
 
 COLUMNS: Final = (
@@ -34,18 +25,14 @@ COLUMNS: Final = (
 _STATUS: Final = {str(status): status for status in TaskStatus}
 _SCOPE: Final = {str(scope): scope for scope in KeyScope}
 _ENCODE: Final = json.encode
-_METADATA: Final = json.Decoder(dict[str, str])
-_BACKOFF: Final = json.Decoder(Backoff)
-_PROGRESS: Final = json.Decoder(Progress)
-_FAILURE: Final = json.Decoder(TaskFailure)
-_HISTORY: Final = json.Decoder(tuple[HistoryEntry, ...])
-_RULES: Final = json.Decoder(RetryRules)
-_LIMITS: Final = json.Decoder(Limits)
-_DEPENDENCIES: Final = json.Decoder(Dependencies)
 
 
-def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
-    """Read a record from the columns of a row, from *start* on."""
+def records_from(rows: Iterable[Row], start: int = 0) -> list[QueuedTaskRecord]:
+    """Read records from the columns of rows, from *start* on; of a damaged row, what can be read."""
+    return read_rows(rows, partial(_record_from, start=start))
+
+
+def _record_from(row: Row, nested: Nested, *, start: int) -> QueuedTaskRecord:
     (
         id_,
         task_name,
@@ -100,16 +87,16 @@ def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
         key_scope=_SCOPE[key_scope],
         key_until=key_until,
         retries=retries,
-        backoff=None if backoff is None else _BACKOFF.decode(backoff),
-        retry_rules=None if retry_rules is None else _RULES.decode(retry_rules),
+        backoff=None if backoff is None else nested.backoff(backoff),
+        retry_rules=None if retry_rules is None else nested.retry_rules(retry_rules),
         timeout=timeout,
         expires_at=expires_at,
         schedule=schedule,
         concurrency_key=concurrency_key,
-        limits=None if limits is None else _LIMITS.decode(limits),
-        after=None if after is None else _DEPENDENCIES.decode(after),
+        limits=None if limits is None else nested.limits(limits),
+        after=None if after is None else nested.after(after),
         blocked=blocked,
-        metadata={} if metadata is None else _METADATA.decode(metadata),
+        metadata={} if metadata is None else nested.metadata(metadata),
         created_at=created_at,
         scheduled_at=scheduled_at,
         status=_STATUS[status],
@@ -123,10 +110,10 @@ def record_from(row: Row, start: int = 0) -> QueuedTaskRecord:
         cancel_requested=cancel_requested,
         started_at=started_at,
         finished_at=finished_at,
-        progress=None if progress is None else _PROGRESS.decode(progress),
+        progress=None if progress is None else nested.progress(progress),
         result=result,
-        error=None if error is None else _FAILURE.decode(error),
-        history=() if history is None else _HISTORY.decode(history),
+        error=None if error is None else nested.error(error),
+        history=() if history is None else nested.history(history),
     )
 
 

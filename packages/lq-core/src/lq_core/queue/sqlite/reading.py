@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from lq_core.queue.messages import QueueState, RecordFilter, Statistics, WorkerInfo
+from lq_core.queue.nested import read_rows
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import queues_of
 from lq_core.queue.sqlite.rows import from_row, from_worker, to_microseconds, to_moment, to_text
@@ -21,7 +22,7 @@ FEW: Final = 2000
 def get_many(connection: sqlite3.Connection, ids: Sequence[UUID]) -> list[QueuedTaskRecord]:
     """Read the records that exist."""
     rows = (connection.execute(sql.GET, (record_id.bytes,)).fetchone() for record_id in dict.fromkeys(ids))
-    return [from_row(row) for row in rows if row is not None]
+    return read_rows((row for row in rows if row is not None), from_row)
 
 
 def find(
@@ -43,7 +44,7 @@ def find(
         "oldest_first": after is not None,
         "limit": limit,
     }
-    return [from_row(row) for row in connection.execute(_statement(connection, condition, values), values)]
+    return read_rows(connection.execute(_statement(connection, condition, values), values), from_row)
 
 
 def statistics(connection: sqlite3.Connection, *, at: datetime) -> Statistics:
@@ -67,12 +68,12 @@ def workers(connection: sqlite3.Connection) -> list[WorkerInfo]:
 
 def overdue(connection: sqlite3.Connection, *, at: datetime, limit: int) -> list[QueuedTaskRecord]:
     """Read pending records whose ``expires_at`` has passed."""
-    return [from_row(row) for row in connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit})]
+    return read_rows(connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit}), from_row)
 
 
 def cancel_requests(connection: sqlite3.Connection) -> list[QueuedTaskRecord]:
     """Read every record that has not ended and has been asked to stop."""
-    return [from_row(row) for row in connection.execute(sql.CANCEL_REQUESTS)]
+    return read_rows(connection.execute(sql.CANCEL_REQUESTS), from_row)
 
 
 def queues(connection: sqlite3.Connection) -> dict[str, QueueState]:

@@ -14,18 +14,8 @@ from msgspec import json
 
 from lq_core import lifecycle
 from lq_core.queue.messages import Swap, WorkerInfo
-from lq_core.record import (
-    Backoff,
-    Dependencies,
-    HistoryEntry,
-    KeyScope,
-    Limits,
-    Progress,
-    QueuedTaskRecord,
-    RetryRules,
-    TaskFailure,
-    TaskStatus,
-)
+from lq_core.queue.nested import STRICT, Nested
+from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -33,14 +23,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES = {status.value: status for status in TaskStatus}
 _SCOPES = {scope.value: scope for scope in KeyScope}
 _encode = json.Encoder().encode
-_backoff = json.Decoder(Backoff).decode
-_metadata = json.Decoder(dict[str, str]).decode
-_progress = json.Decoder(Progress).decode
-_failure = json.Decoder(TaskFailure).decode
-_history = json.Decoder(tuple[HistoryEntry, ...]).decode
-_rules = json.Decoder(RetryRules).decode
-_limits = json.Decoder(Limits).decode
-_dependencies = json.Decoder(Dependencies).decode
 _names = json.Decoder(tuple[str, ...]).decode
 
 
@@ -234,8 +216,8 @@ def to_swap(swap: Swap, *, at: datetime) -> Row:
     )
 
 
-def from_row(row: Row) -> QueuedTaskRecord:
-    """Make the record of a row that ``SELECT *`` has read."""
+def from_row(row: Row, nested: Nested = STRICT) -> QueuedTaskRecord:
+    """Make the record of a row that ``SELECT *`` has read; ``read_rows`` calls it for rows that may be damaged."""
     (
         id_,
         task_name,
@@ -292,16 +274,16 @@ def from_row(row: Row) -> QueuedTaskRecord:
         key_scope=_SCOPES[key_scope],
         key_until=None if key_until is None else to_moment(key_until),
         retries=retries,
-        backoff=None if backoff is None else _backoff(backoff),
-        retry_rules=None if retry_rules is None else _rules(retry_rules),
+        backoff=None if backoff is None else nested.backoff(backoff),
+        retry_rules=None if retry_rules is None else nested.retry_rules(retry_rules),
         timeout=timeout,
         expires_at=None if expires_at is None else to_moment(expires_at),
         schedule=schedule,
         concurrency_key=concurrency_key,
-        limits=None if limits is None else _limits(limits),
-        after=None if after is None else _dependencies(after),
+        limits=None if limits is None else nested.limits(limits),
+        after=None if after is None else nested.after(after),
         blocked=blocked != 0,
-        metadata={} if metadata is None else _metadata(metadata),
+        metadata={} if metadata is None else nested.metadata(metadata),
         created_at=created,
         scheduled_at=created if scheduled_at == created_at else to_moment(scheduled_at),
         status=_STATUSES[status],
@@ -315,10 +297,10 @@ def from_row(row: Row) -> QueuedTaskRecord:
         cancel_requested=cancel_requested != 0,
         started_at=None if started_at is None else to_moment(started_at),
         finished_at=None if finished_at is None else to_moment(finished_at),
-        progress=None if progress is None else _progress(progress),
+        progress=None if progress is None else nested.progress(progress),
         result=result,
-        error=None if error is None else _failure(error),
-        history=() if history is None else _history(history),
+        error=None if error is None else nested.error(error),
+        history=() if history is None else nested.history(history),
     )
 
 

@@ -7,6 +7,7 @@ from heapq import merge
 from itertools import islice
 
 from lq_core.queue.messages import Claim, Claimed, Insertion, Swap
+from lq_core.queue.nested import read_rows
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import Lanes, queues_of
 from lq_core.queue.sqlite.rows import (
@@ -86,7 +87,7 @@ def claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Cla
         return Claimed()
     statement = sql.CLAIM if wanted.to is TaskStatus.RUNNING else sql.DISPATCH
     values = {"worker_id": wanted.worker_id, "at": moment, "rowids": to_text(rowids)}
-    taken = [from_row(row) for row in connection.execute(statement, values).fetchall()]
+    taken = read_rows(connection.execute(statement, values), from_row)
     if len(firsts) > 1 or wanted.limit > 1:
         taken.sort(key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
     return Claimed(records=tuple(taken))
@@ -122,7 +123,7 @@ def next_due(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> 
 def bury_and_find_orphans(connection: sqlite3.Connection, *, lapsed: datetime, limit: int) -> list[QueuedTaskRecord]:
     """Forget workers not seen since a moment, and read the running records whose worker is gone."""
     connection.execute(sql.BURY, {"lapsed": to_microseconds(lapsed)})
-    return [from_row(row) for row in connection.execute(sql.ORPHANS, {"limit": limit})]
+    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
 
 
 def find_orphans_of_the_buried(
@@ -131,7 +132,7 @@ def find_orphans_of_the_buried(
     """Answer the same by reading only, when there is no worker to forget; None when there is one."""
     if connection.execute(sql.HAS_LAPSED, {"lapsed": to_microseconds(lapsed)}).fetchone():
         return None
-    return [from_row(row) for row in connection.execute(sql.ORPHANS, {"limit": limit})]
+    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
 
 
 def delete_ended(connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, limit: int) -> int:
@@ -155,4 +156,5 @@ def find_nothing_to_delete(connection: sqlite3.Connection, *, status: TaskStatus
 def _insert_or_find(connection: sqlite3.Connection, record: QueuedTaskRecord, statement: str, row: Row) -> Insertion:
     if connection.execute(statement, row).rowcount == 1:
         return Insertion(record, created=True)
-    return Insertion(from_row(connection.execute(sql.HOLDER, {"key": record.key}).fetchone()), created=False)
+    (holder,) = read_rows(connection.execute(sql.HOLDER, {"key": record.key}), from_row)
+    return Insertion(holder, created=False)

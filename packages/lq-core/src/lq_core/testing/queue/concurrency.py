@@ -87,3 +87,15 @@ class ConcurrencyContract:
 
         assert isinstance(answers[0], asyncio.CancelledError)
         assert len(await queue.get_many([record.id for record in records[1:]])) == 9
+
+    async def test_a_record_that_cannot_be_read_whole_does_not_hold_up_the_others(
+        self, queue: BaseQueueBackend
+    ) -> None:
+        """It is claimed in its turn, with what can be read of it, and found by every search."""
+        damaged, good = a_record(priority=9, metadata={"number": 1}, history=("nothing",)), a_record()
+
+        taken = await claimed(queue, damaged, good)
+        found = await queue.find(RecordFilter(), limit=10)
+
+        assert [record.id for record in taken] == [damaged.id, good.id]
+        assert {record.id for record in found} == {damaged.id, good.id}

@@ -1,0 +1,102 @@
+"""
+The values of a record that databases keep as JSON, and what is read of a row in which one of them is damaged.
+
+One damaged row does not hold up the others: what cannot be read of it is left out, and told in the log and in
+the record's history.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from msgspec import json
+from msgspec.structs import replace
+
+from lq_core.record import (
+    Backoff,
+    Dependencies,
+    HistoryEntry,
+    Limits,
+    Progress,
+    QueuedTaskRecord,
+    RetryRules,
+    TaskFailure,
+)
+
+Value = TypeVar("Value")
+
+log = logging.getLogger("lq")
+
+
+class Nested(NamedTuple):
+    """How each nested value is read."""
+
+    backoff: Callable[[str], Backoff | None]
+    retry_rules: Callable[[str], RetryRules | None]
+    limits: Callable[[str], Limits | None]
+    after: Callable[[str], Dependencies | None]
+    metadata: Callable[[str], dict[str, str]]
+    progress: Callable[[str], Progress | None]
+    error: Callable[[str], TaskFailure | None]
+    history: Callable[[str], tuple[HistoryEntry, ...]]
+
+
+STRICT: Final = Nested(
+    backoff=json.Decoder(Backoff).decode,
+    retry_rules=json.Decoder(RetryRules).decode,
+    limits=json.Decoder(Limits).decode,
+    after=json.Decoder(Dependencies).decode,
+    metadata=json.Decoder(dict[str, str]).decode,
+    progress=json.Decoder(Progress).decode,
+    error=json.Decoder(TaskFailure).decode,
+    history=json.Decoder(tuple[HistoryEntry, ...]).decode,
+)
+"""Raises for what is damaged."""
+
+
+def read_rows(rows: Iterable[Any], read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:
+    """Read rows as records; a row of which not even the plain values can be read is passed over, and logged."""
+    rows = list(rows)
+    try:
+        return [read(row, STRICT) for row in rows]
+    except Exception:  # noqa: BLE001 -- whatever is wrong, the rows are read one by one to find out with which
+        return [record for row in rows for record in _rest_of(row, read)]
+
+
+def _rest_of(row: Any, read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:
+    flaws: dict[str, str] = {}
+    try:
+        record = read(row, _lenient(flaws))
+    except Exception:
+        log.exception("record.unreadable", extra={"row": repr(tuple(row))[:1000]})
+        return []
+    if not flaws:
+        return [record]
+    log.error("record.damaged", extra={"record_id": str(record.id), **flaws})
+    message = "; ".join(f"{name} could not be read and is left out: {flaw}" for name, flaw in flaws.items())
+    told = HistoryEntry(at=record.created_at, event="damaged", message=message)
+    # Whoever wrote the record since has kept what it was told then.
+    return [record if told in record.history else replace(record, history=(*record.history, told))]
+
+
+def _lenient(flaws: dict[str, str]) -> Nested:
+    def or_else(name: str, decode: Callable[[str], Value], default: Value) -> Callable[[str], Value]:
+        def read(text: str) -> Value:
+            try:
+                return decode(text)
+            except Exception as error:  # noqa: BLE001 -- any reason will do, and it is told
+                flaws[name] = f"{error} in {text!r:.200}"
+                return default
+
+        return read
+
+    return Nested(
+        backoff=or_else("backoff", STRICT.backoff, None),
+        retry_rules=or_else("retry_rules", STRICT.retry_rules, None),
+        limits=or_else("limits", STRICT.limits, None),
+        after=or_else("after", STRICT.after, None),
+        metadata=or_else("metadata", STRICT.metadata, {}),
+        progress=or_else("progress", STRICT.progress, None),
+        error=or_else("error", STRICT.error, None),
+        history=or_else("history", STRICT.history, ()),
+    )

@@ -1,0 +1,66 @@
+"""A row that somebody has damaged is worked on as far as it can be read, and holds up no other."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import shop
+from lq_core import QueueConfig, QueueService, TaskStatus, Worker
+from lq_core.queue.sqlite import SQLiteConfig
+from lq_postgres import PostgresConfig
+from servers import PostgresServer
+
+Damage = Callable[[str], None]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[QueueConfig, Damage]:
+    """A configuration, and a hand that changes what is stored behind our back."""
+    quick = QueueConfig(heartbeat_interval=0.1, heartbeat_timeout=1.0, poll_interval=0.2)
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        dsn = server.create_database(f"damaged_{tmp_path.name}")
+        return replace(quick, queue_backend=PostgresConfig(dsn=dsn)), lambda change: in_postgres(server, dsn, change)
+    path = tmp_path / "lq.db"
+    return replace(quick, queue_backend=SQLiteConfig(path=path)), lambda change: in_file(path, change)
+
+
+def in_file(path: Path, change: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE records SET {change}")
+
+
+def in_postgres(server: PostgresServer, dsn: str, change: str) -> None:
+    server.run_sql(f"UPDATE lq.records SET {change}", at=dsn)
+
+
+@pytest.mark.parametrize("column", ["backoff", "metadata", "error", "history"])
+async def test_a_damaged_part_is_left_out_and_told(damaged: tuple[QueueConfig, Damage], column: str) -> None:
+    config, damage = damaged
+    async with QueueService(config) as service:
+        poison = await service.enqueue(shop.add.using(priority=9), 1, 1)
+        damage(f"{column} = '{{\"broken'")
+        good = await service.enqueue(shop.add, 2, 2)
+
+        async with Worker(service):
+            results = [await good.wait(timeout=10), await poison.wait(timeout=10)]
+        found = await service.find()
+
+    assert results == [4, 2]
+    (told,) = [entry for record in found for entry in record.history]
+    assert (told.event, str(told.message)[: len(column) + 18]) == ("damaged", f"{column} could not be read")
+
+
+async def test_a_row_of_which_nothing_can_be_made_is_passed_over(damaged: tuple[QueueConfig, Damage]) -> None:
+    config, damage = damaged
+    async with QueueService(config) as service, Worker(service):
+        await (await service.enqueue(shop.add, 1, 1)).wait(timeout=10)
+        damage("status = 'enchanted'")
+        good = await service.enqueue(shop.add, 2, 2)
+
+        assert await good.wait(timeout=10) == 4
+        assert [record.status for record in await service.find()] == [TaskStatus.COMPLETED]
