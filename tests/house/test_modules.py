@@ -1,6 +1,7 @@
 """One noun, one file: how the modules of the house are named and laid out."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_annotations_are_real_at_run_time() -> None:
     ]
 
     assert unreal == [], "msgspec and Litestar read annotations while running"
+
+
+def test_every_log_of_the_house_tells_its_facts() -> None:
+    bare = [place(path) for path in sources() if re.search(r'^log = .*getLogger\("lq[".]', path.read_text(), re.MULTILINE)]
+
+    assert bare == [], "log = event_log()"
 
 
 @pytest.mark.parametrize("path", FRONT_DOORS, ids=place)

@@ -217,7 +217,7 @@ async def test_a_database_that_cannot_be_reached_is_tried_for_a_while_and_then_a
     }
 
     assert await execute_cloudrun_task(env=env) is CloudRunExitCode.FAILURE
-    assert [each.getMessage() for each in caplog.records][-2:] == ["cloudrun.connecting", "cloudrun.refused"]
+    assert [vars(each)["event"] for each in caplog.records][-2:] == ["cloudrun.connecting", "cloudrun.refused"]
 
 
 def test_the_entrypoint_imports_nothing_of_google_or_the_terminal_or_a_framework() -> None:

@@ -24,6 +24,10 @@ from lq_core import (
 )
 
 
+def events(caplog: pytest.LogCaptureFixture) -> list[object]:
+    return [vars(entry).get("event") for entry in caplog.records]
+
+
 async def test_a_call_returns_its_result(service: QueueService, worker: Worker) -> None:
     sent = await service.enqueue(shop.add, 1, second=2)
 
@@ -286,12 +290,14 @@ async def test_every_attempt_is_told_in_the_log(
     caplog.set_level("INFO", logger="lq")
     sent = await service.enqueue(shop.stumble, 1)
     await sent.wait(timeout=10)
-    while "task.completed" not in caplog.messages:  # noqa: ASYNC110 -- logging has no event to wait for
+    while "task.completed" not in events(caplog):  # noqa: ASYNC110 -- logging has no event to wait for
         await asyncio.sleep(0)
 
-    told = [entry.getMessage() for entry in caplog.records if vars(entry).get("record_id") == str(sent.id)]
-    assert told == ["task.retried", "task.completed"]
-    assert "ValueError: stumbled 1" in [vars(entry).get("error") for entry in caplog.records]
+    told = [entry for entry in caplog.records if vars(entry).get("record_id") == str(sent.id)]
+    assert [vars(entry)["event"] for entry in told] == ["task.retried", "task.completed"]
+    assert vars(told[0])["error"] == "ValueError: stumbled 1"
+    assert f"task.retried task_name=shop.stumble record_id={sent.id} attempt=1" in told[0].getMessage()
+    assert "error='ValueError: stumbled 1'" in told[0].getMessage()
 
 
 async def test_a_task_that_blocks_the_event_loop_is_told_in_the_log(
@@ -300,5 +306,5 @@ async def test_a_task_that_blocks_the_event_loop_is_told_in_the_log(
     sent = await service.enqueue(shop.block, 2.0)
     await sent.wait(timeout=10)
     async with asyncio.timeout(10):
-        while "worker.event_loop_blocked" not in caplog.messages:  # noqa: ASYNC110 -- logging has no event to wait for
+        while "worker.event_loop_blocked" not in events(caplog):  # noqa: ASYNC110 -- logging has no event to wait for
             await asyncio.sleep(0)

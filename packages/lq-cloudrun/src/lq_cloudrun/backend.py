@@ -1,6 +1,5 @@
 """Runs each record as one execution of a Cloud Run job: dispatch, reconcile, cancel."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,13 +17,14 @@ from lq_cloudrun.status import CloudRunExecutionStatus, status_of, unknown
 from lq_cloudrun.target import Targets, UnknownProfileError, names_execution
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend, ExecutionService, get_execution_backend_class
 from lq_core.queue import RecordFilter
 from lq_core.record import OWNED, QueuedTaskRecord
 
 __all__ = ["CloudRunExecutionBackend", "CloudRunExecutionStatus"]
 
-log = logging.getLogger("lq.cloudrun")
+log = event_log("lq.cloudrun")
 
 
 class CloudRunExecutionBackend(BaseExecutionBackend):

@@ -6,7 +6,6 @@ record goes back or to the fallback; after anything unclear it stays reserved, a
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -20,10 +19,11 @@ from lq_cloudrun.status import log_url_of
 from lq_cloudrun.target import Target, Targets, UnknownProfileError
 from lq_core import lifecycle
 from lq_core.errors import StorageError
+from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
 from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
 
-log = logging.getLogger("lq.cloudrun")
+log = event_log("lq.cloudrun")
 
 PATIENCE: Final = 2.0
 """Seconds that a reserved record waits here for its turn; one that would wait longer goes back to the queue."""

@@ -7,7 +7,6 @@ when Cloud Run asks it to stop.
 
 import asyncio
 import inspect
-import logging
 import os
 import sys
 import time
@@ -27,12 +26,13 @@ from lq_core.attempt import StopReason, failure_of
 from lq_core.backoff import backoff_delay
 from lq_core.config import QueueConfig
 from lq_core.errors import QueueError, SchemaError, StorageError
+from lq_core.event_log import event_log
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
 
 __all__ = ["CloudRunExitCode", "execute_cloudrun_task", "main"]
 
-log = logging.getLogger("lq.cloudrun")
+log = event_log("lq.cloudrun")
 
 ServiceFactory = Callable[[], QueueService | Awaitable[QueueService]]
 

@@ -4,7 +4,6 @@ Asking Cloud Run about executions: one by name, all of a job in one sweep of the
 Only reads are repeated, by the next look; every call has a limit.
 """
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -14,9 +13,10 @@ from lq_cloudrun.clients import ExecutionsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.refusal import code_of, is_gone
 from lq_cloudrun.status import environment_of
+from lq_core.event_log import event_log
 from lq_core.record import QueuedTaskRecord
 
-log = logging.getLogger("lq.cloudrun")
+log = event_log("lq.cloudrun")
 
 PAGE_SIZE: Final = 1000
 

@@ -5,7 +5,6 @@ The record beats Cloud Run: only a record that is still waiting for its executio
 of the list answers for all records of a job; each record is looked at no more often than its phase asks for.
 """
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,10 +19,11 @@ from lq_cloudrun.status import CloudRunExecutionStatus, log_url_of, status_of, u
 from lq_cloudrun.target import Targets, UnknownProfileError, job_of, names_execution
 from lq_core import lifecycle
 from lq_core.backoff import backoff_delay
+from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
 from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
 
-log = logging.getLogger("lq.cloudrun")
+log = event_log("lq.cloudrun")
 
 MOST_PLANS: Final = 20_000
 """How many records' next looks are remembered before the oldest half is dropped."""

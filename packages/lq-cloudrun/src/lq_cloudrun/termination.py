@@ -1,13 +1,14 @@
 """SIGTERM, as an event: Cloud Run sends it when an execution is cancelled or its time is up, and kills soon after."""
 
 import asyncio
-import logging
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
-log = logging.getLogger("lq.cloudrun")
+from lq_core.event_log import event_log
+
+log = event_log("lq.cloudrun")
 
 
 class Termination:

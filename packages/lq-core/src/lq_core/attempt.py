@@ -5,7 +5,6 @@ Every execution backend shares this pipeline. It never raises for what a task do
 """
 
 import asyncio
-import logging
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -19,11 +18,12 @@ from lq_core.backoff import backoff_delay
 from lq_core.codec import size_of
 from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context
 from lq_core.errors import PayloadTooLargeError, UnknownTaskError
+from lq_core.event_log import event_log
 from lq_core.record import Progress, QueuedTaskRecord, TaskFailure
 from lq_core.task import AnyTask, AsyncTask, find_task
 from lq_core.thread import run_in_thread
 
-log = logging.getLogger("lq")
+log = event_log()
 
 TRACEBACK_LIMIT: Final = 8_000
 """How many characters of a traceback a record keeps."""

@@ -1,7 +1,6 @@
 """One small write keeps a worker alive, however many records it runs; its answer says when it is not."""
 
 import asyncio
-import logging
 from collections.abc import MutableMapping
 from typing import Final
 from uuid import UUID
@@ -10,10 +9,11 @@ from msgspec.structs import replace
 
 from lq_core.attempt import Attempt, StopReason
 from lq_core.errors import QueueError
+from lq_core.event_log import event_log
 from lq_core.identity import new_worker_id
 from lq_core.queue import BaseQueueBackend, WorkerInfo
 
-log = logging.getLogger("lq")
+log = event_log()
 
 CANCEL_WATCH = 0.5
 """Seconds between two looks for running records that somebody has cancelled."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextvars
-import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from lq_core.event_log import event_log
+
 Result = TypeVar("Result")
 
-log = logging.getLogger("lq")
+log = event_log()
 
 
 async def run_in_thread(function: Callable[[], Result], *, name: str) -> Result:

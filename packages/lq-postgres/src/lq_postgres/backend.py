@@ -1,6 +1,5 @@
 """The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
@@ -8,6 +7,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from lq_core.config import QueueConfig
+from lq_core.event_log import event_log
 from lq_core.queue import (
     BaseQueueBackend,
     Claim,
@@ -36,7 +36,7 @@ from lq_postgres.schema import Migration, Schema
 from lq_postgres.statements import claiming, reading, upkeep, versions
 from lq_postgres.transactions import statements_on
 
-log = logging.getLogger("lq.postgres")
+log = event_log("lq.postgres")
 
 PROMOTION_LIMIT: Final = 1000
 """How many waiting records one statement makes ready."""

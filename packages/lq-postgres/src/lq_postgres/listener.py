@@ -6,18 +6,18 @@ vanished looks healthy for ever), and starts again when it is not. Polling goes 
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from random import uniform
 from typing import Final
 
 from lq_core.errors import StorageError
+from lq_core.event_log import event_log
 from lq_postgres.driver import Connection
 from lq_postgres.insertion import Fetch
 from lq_postgres.statements.versions import NOTIFY
 
-log = logging.getLogger("lq.postgres")
+log = event_log("lq.postgres")
 
 PROBE_TIMEOUT: Final = 5.0
 LONGEST_WAIT: Final = 10.0

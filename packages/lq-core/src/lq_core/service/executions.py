@@ -1,15 +1,15 @@
 """The execution backends of one service: which names are good, which run where, and the open instances."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
 from lq_core.config import ExecutionBackendConfig, QueueConfig
 from lq_core.errors import QueueError, UnknownBackendError
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend, ExecutionService, get_execution_backend
 from lq_core.execution.registry import REGISTRY
 
-log = logging.getLogger("lq")
+log = event_log()
 
 
 class Executions:

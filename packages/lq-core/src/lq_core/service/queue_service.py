@@ -1,6 +1,5 @@
 """The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
@@ -13,6 +12,7 @@ from lq_core.attempt import StopReason
 from lq_core.completion import Completions
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, QueueError, RecordNotFoundError
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics, WorkerInfo, get_queue_backend
 from lq_core.record import QueuedTaskRecord, TaskStatus
@@ -26,7 +26,7 @@ from lq_core.task import Task, TaskCall, find_task
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-log = logging.getLogger("lq")
+log = event_log()
 
 EVERYTHING = RecordFilter()
 

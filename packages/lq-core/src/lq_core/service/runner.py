@@ -15,13 +15,14 @@ from lq_core.attempt import Attempt, StopReason, failure_of
 from lq_core.backoff import backoff_delay
 from lq_core.completion import Completions
 from lq_core.errors import OwnershipLostError, StorageError
+from lq_core.event_log import event_log
 from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
 from lq_core.record import HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.task import find_task
 
-log = logging.getLogger("lq")
+log = event_log()
 
 PROGRESS_INTERVAL: Final = 0.25
 """Seconds between two writes of progress: reports in between are merged."""
@@ -234,7 +235,8 @@ def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
     if ended is not None and ended.failure is not None:
         facts["error"] = f"{ended.failure.type}: {ended.failure.message}"
     event = "completed" if after.status is TaskStatus.COMPLETED or ended is None else ended.event
-    log.log(level, "task.%s", event, extra=facts)
+    told = f"task.{event}"
+    log.log(level, told, extra=facts)
 
 
 def _moment_of_end(after: QueuedTaskRecord, ended: HistoryEntry | None) -> datetime:

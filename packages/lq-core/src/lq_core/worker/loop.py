@@ -1,12 +1,13 @@
 """A loop that nothing ends but the end of the worker."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-log = logging.getLogger("lq")
+from lq_core.event_log import event_log
+
+log = event_log()
 
 LONGEST_PAUSE: Final = 10.0
 """Seconds between two tries of a step that keeps failing."""

@@ -4,7 +4,6 @@ Looks at every record that its owner may have forgotten.
 There is no leader: every step is a compare-and-set, so that all workers may do it at once.
 """
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
@@ -12,13 +11,14 @@ from typing import Final
 from uuid import UUID
 
 from lq_core import lifecycle
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.queue import RecordFilter
 from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.service import QueueService
 
-log = logging.getLogger("lq")
+log = event_log()
 
 PAGE: Final = 100
 NO_ID: Final = UUID(int=0)
@@ -52,7 +52,7 @@ class Maintenance:
 
         # After a blocked event loop this may come before the next beat, and would declare this very worker dead.
         await self._queue.beat(self._heartbeat.worker_id)
-        await self._each("rescued", lambda: self._queue.orphans(timeout=timeout, limit=PAGE), lost)
+        await self._each("record.rescued", lambda: self._queue.orphans(timeout=timeout, limit=PAGE), lost)
         return min(timeout / 5, 5.0)
 
     async def recover(self) -> float:
@@ -77,7 +77,7 @@ class Maintenance:
     async def expire(self) -> float:
         """End the pending records whose time to start is over."""
         await self._each(
-            "expired",
+            "record.expired",
             lambda: self._queue.overdue(limit=PAGE),
             lambda record: lifecycle.expire(record, at=self._queue.now()),
         )
@@ -123,6 +123,6 @@ class Maintenance:
     ) -> None:
         while records := await read():
             kept = [await self._service.swap(record, step(record)) for record in records]
-            log.warning("record.%s", event, extra={"records": sum(kept)})
+            log.warning(event, extra={"records": sum(kept)})
             if len(records) < PAGE or not any(kept):
                 return

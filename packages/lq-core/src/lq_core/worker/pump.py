@@ -1,7 +1,6 @@
 """Takes as many records as there is room for, and hands each to its execution backend."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Mapping
 from typing import Final
@@ -10,13 +9,14 @@ from uuid import UUID
 from lq_core import lifecycle
 from lq_core.attempt import failure_of
 from lq_core.backoff import backoff_delay
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.queue import Claim
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
 
-log = logging.getLogger("lq")
+log = event_log()
 
 FIRST_PAUSE: Final = 0.05
 """Seconds to the first look after a look that found nothing; the pause doubles up to the poll interval."""

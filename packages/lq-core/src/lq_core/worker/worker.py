@@ -3,7 +3,6 @@ The worker: it claims, runs, keeps its heartbeat, and looks after what others ha
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
@@ -12,6 +11,7 @@ from uuid import UUID
 
 from lq_core.attempt import StopReason
 from lq_core.errors import ConfigurationError
+from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
@@ -22,7 +22,7 @@ from lq_core.worker.loop import Stop, repeat
 from lq_core.worker.maintenance import Maintenance
 from lq_core.worker.pump import DispatchPump, Pump
 
-log = logging.getLogger("lq")
+log = event_log()
 
 
 class Worker:

@@ -1,7 +1,6 @@
 """The SQLite queue backend: every verb, and which thread answers it."""
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from uuid import UUID
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.errors import StorageError
+from lq_core.event_log import event_log
 from lq_core.queue.base import BaseQueueBackend
 from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
@@ -37,7 +37,7 @@ from lq_core.record import QueuedTaskRecord, TaskStatus
 
 Answer = TypeVar("Answer")
 
-log = logging.getLogger("lq")
+log = event_log()
 
 
 class SQLiteQueueBackend(BaseQueueBackend):
