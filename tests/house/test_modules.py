@@ -82,7 +82,9 @@ def test_annotations_are_real_at_run_time() -> None:
 
 
 def test_every_log_of_the_house_tells_its_facts() -> None:
-    bare = [place(path) for path in sources() if re.search(r'^log = .*getLogger\("lq[".]', path.read_text(), re.MULTILINE)]
+    bare = [
+        place(path) for path in sources() if re.search(r'^log = .*getLogger\("lq[".]', path.read_text(), re.MULTILINE)
+    ]
 
     assert bare == [], "log = event_log()"
 

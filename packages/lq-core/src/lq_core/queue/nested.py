@@ -5,13 +5,13 @@ One damaged row does not hold up the others: what cannot be read of it is left o
 the record's history.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import json
 from msgspec.structs import replace
 
+from lq_core.event_log import event_log
 from lq_core.record import (
     Backoff,
     Dependencies,
@@ -25,7 +25,7 @@ from lq_core.record import (
 
 Value = TypeVar("Value")
 
-log = logging.getLogger("lq")
+log = event_log()
 
 
 class Nested(NamedTuple):
