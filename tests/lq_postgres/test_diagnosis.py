@@ -88,22 +88,3 @@ async def test_a_schema_that_is_missing_comes_first(database: Database) -> None:
 
     assert (finding.check, finding.advice) == ("schema", "Run: lq migrate")
     await backend.close()
-
-
-async def test_a_role_that_can_only_enqueue_is_enough_to_enqueue(
-    backend: PostgresQueueBackend, database: Database
-) -> None:
-    for statement in (
-        "DROP ROLE IF EXISTS enqueuer",
-        "CREATE ROLE enqueuer LOGIN",
-        "GRANT USAGE ON SCHEMA lq TO enqueuer",
-        "GRANT SELECT ON lq.migrations TO enqueuer",
-        "GRANT INSERT, SELECT ON lq.records TO enqueuer",
-    ):
-        _ = database.server.run_sql(statement, at=database.dsn)
-    settings = PostgresConfig(dsn=database.dsn.replace("postgres@", "enqueuer@"), auto_migrate=False)
-    async with opened(PostgresQueueBackend(settings=settings)) as enqueuer:
-        first, second = await enqueuer.insert([a_record(key="once"), a_record(key="once")])
-    _ = database.server.run_sql("DROP OWNED BY enqueuer; DROP ROLE enqueuer", at=database.dsn)
-
-    assert (first.created, second.created) == (True, False)

@@ -59,16 +59,18 @@ class Inserter:
 
     async def _store(self, records: Sequence[QueuedTaskRecord]) -> set[UUID] | None:
         """Store what can be stored and tell the ids; None for all."""
-        if not are_alike(records):
-            created = await self._store_mixed(records)
-        elif all(record.key is None for record in records):
-            _ = await self._fetch(storing.INSERT_ALIKE, *alike(records), *self._wake_up())
+        is_alike = are_alike(records)
+        if all(record.key is None for record in records):
+            sql, parameters = (storing.INSERT_ALIKE, alike) if is_alike else (storing.INSERT_MIXED, mixed)
+            _ = await self._fetch(sql, *parameters(records), *self._wake_up())
             return None
-        else:
+        if is_alike:
             [[ids, _]] = await self._fetch(storing.INSERT_ALIKE_KEYED, *alike(records), *self._wake_up())
             created = {UUID(int=id_.int) for id_ in ids or ()}
+        else:
+            created = await self._store_mixed(records)
         return None if len(created) == len(records) else created
 
     async def _store_mixed(self, records: Sequence[QueuedTaskRecord]) -> set[UUID]:
-        [[ids, _]] = await self._fetch(storing.INSERT_MIXED, *mixed(records), *self._wake_up())
+        [[ids, _]] = await self._fetch(storing.INSERT_MIXED_KEYED, *mixed(records), *self._wake_up())
         return {UUID(int=id_.int) for id_ in ids or ()}

@@ -22,21 +22,25 @@ WITH stored AS (
     AS t(id, arguments, created_at, scheduled_at, key, metadata)
 """
 
-_TELL: Final = """
-SELECT CASE WHEN bool_or(ready) THEN pg_notify($26, $27)::text END FROM stored
-"""
-
 _TELL_IDS: Final = """
 SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($26, $27)::text END FROM stored
 """
 
-INSERT_ALIKE: Final = _ALIKE + "  RETURNING ready\n)" + _TELL
+# Without keys nothing is read from the table, so that a role needs no more than INSERT on it.
+INSERT_ALIKE: Final = (
+    _ALIKE
+    + """)
+SELECT CASE WHEN NOT $24 AND bool_or(t.scheduled_at <= greatest(t.created_at, coalesce($25::timestamptz, now())))
+  THEN pg_notify($26, $27)::text END
+FROM unnest($3::timestamptz[], $4::timestamptz[]) AS t(created_at, scheduled_at)
+"""
+)
 
 INSERT_ALIKE_KEYED: Final = (
     _ALIKE + "  ON CONFLICT (held_key) WHERE held_key IS NOT NULL DO NOTHING\n  RETURNING id, ready\n)" + _TELL_IDS
 )
 
-INSERT_MIXED: Final = """
+_MIXED: Final = """
 WITH stored AS (
   INSERT INTO lq.records (
     id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
@@ -62,11 +66,29 @@ WITH stored AS (
     retry_count, losses, worker_id, execution_ref, log_url, cancel_requested, started_at, finished_at, progress,
     result, error, history, retry_rules, key_scope, key_until, concurrency_key, limits, after, blocked
   )
+"""
+
+INSERT_MIXED: Final = (
+    _MIXED
+    + """)
+SELECT CASE WHEN bool_or(
+    t.status = 'pending' AND NOT t.cancel_requested AND NOT t.blocked
+    AND t.scheduled_at <= greatest(t.created_at, coalesce($40::timestamptz, now()))
+  ) THEN pg_notify($41, $42)::text END
+FROM unnest($18::text[], $26::boolean[], $39::boolean[], $16::timestamptz[], $17::timestamptz[])
+  AS t(status, cancel_requested, blocked, created_at, scheduled_at)
+"""
+)
+
+INSERT_MIXED_KEYED: Final = (
+    _MIXED
+    + """
   ON CONFLICT (held_key) WHERE held_key IS NOT NULL DO NOTHING
   RETURNING id, ready
 )
 SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($41, $42)::text END FROM stored
 """
+)
 
 HOLDERS: Final = """
 SELECT {record} FROM lq.records r WHERE r.held_key = ANY($1::text[])
