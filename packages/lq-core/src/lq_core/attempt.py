@@ -6,10 +6,11 @@ Every execution backend shares this pipeline. It never raises for what a task do
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, cast
+from uuid import UUID
 
 import msgspec
 
@@ -53,7 +54,8 @@ class Attempt:
         self,
         record: QueuedTaskRecord,
         *,
-        report: Callable[[Progress], Awaitable[None]],
+        report: Callable[[Progress | str], Awaitable[None]],
+        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
         complete: Callable[[object, object], Awaitable[None]] | None = None,
         alone: Callable[["Attempt"], bool] = lambda _: False,
     ) -> None:
@@ -70,7 +72,7 @@ class Attempt:
         self._runs = False
         self._stops_body = False
         # Nothing here refers back to the attempt: one that is over is gone at once, without the garbage collector.
-        self.context = TaskContext(record, report=report, loop=body.get_loop(), complete=complete)
+        self.context = TaskContext(record, report=report, loop=body.get_loop(), read=read, complete=complete)
 
     @property
     def is_abandoned(self) -> bool:

@@ -1,16 +1,38 @@
 """What a running task may know of itself, and say about itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from math import isfinite
-from typing import Final
+from typing import Final, Protocol, TypeVar
+from uuid import UUID
 
 from lq_core.clock import LONGEST_WAIT
+from lq_core.codec import CallCodec
 from lq_core.errors import ConfigurationError
-from lq_core.record import Progress, QueuedTaskRecord
+from lq_core.record import Progress, QueuedTaskRecord, TaskStatus
 
 _CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
+
+
+Result = TypeVar("Result")
+
+LINE_LIMIT: Final = 2_000
+"""How many characters of a logged line a record keeps."""
+
+
+class ResultReader(Protocol[Result]):
+    """What is needed of a task to read its results."""
+
+    @property
+    def name(self) -> str:
+        """The name that its records carry."""
+        ...
+
+    @property
+    def codec(self) -> CallCodec[Result]:
+        """What decodes them."""
+        ...
 
 
 class RetryLater(Exception):  # noqa: N818 -- an instruction of the task, not a fault
@@ -39,14 +61,16 @@ class TaskContext:
         self,
         record: QueuedTaskRecord,
         *,
-        report: Callable[[Progress], Awaitable[None]],
+        report: Callable[[Progress | str], Awaitable[None]],
         loop: asyncio.AbstractEventLoop,
+        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
         complete: Callable[[object, object], Awaitable[None]] | None = None,
     ) -> None:
         self.record = record
         self._stopping = False
         self._report = report
         self._loop = loop
+        self._read = read
         self._complete = complete
 
     @property
@@ -67,6 +91,33 @@ class TaskContext:
         """Tell how far the task has come, from a plain function, which runs in a thread."""
         reported = self._report(_progress(done, total, message))
         asyncio.run_coroutine_threadsafe(_awaited(reported), self._loop).result()
+
+    async def log(self, message: str) -> None:
+        """Add a line to the record's history, readable from any process while the task runs; the newest 50 are kept."""
+        await self._report(_line(message))
+
+    def log_from_thread(self, message: str) -> None:
+        """Add a line to the record's history, from a plain function, which runs in a thread."""
+        asyncio.run_coroutine_threadsafe(_awaited(self._report(_line(message))), self._loop).result()
+
+    async def predecessors(self) -> list[QueuedTaskRecord]:
+        """Read the records that this one came after, in the order of ``after``; what was deleted is left out."""
+        if self._read is None or self.record.after is None:
+            return []
+        found = {record.id: record for record in await self._read(self.record.after.ids)}
+        return [found[one] for one in self.record.after.ids if one in found]
+
+    async def results(self, task: "ResultReader[Result]") -> list[Result]:
+        """
+        Read what the predecessors that are calls of *task* returned, in the order of ``after``.
+
+        Those that did not complete are left out.
+        """
+        return [
+            task.codec.decode_result(record.result or "null")
+            for record in await self.predecessors()
+            if record.task_name == task.name and record.status is TaskStatus.COMPLETED
+        ]
 
     async def complete_in(self, connection: object, result: object = None) -> None:
         """
@@ -96,6 +147,12 @@ def current_context() -> TaskContext:
 def enter_context(context: TaskContext) -> None:
     """Make a context the current one of this asyncio task; lq calls it."""
     _CURRENT.set(context)
+
+
+def _line(message: str) -> str:
+    text = str(message)
+    text = text if len(text) <= LINE_LIMIT else f"{text[:LINE_LIMIT]}..."
+    return text.encode(errors="backslashreplace").decode()
 
 
 async def _awaited(reported: Awaitable[None]) -> None:

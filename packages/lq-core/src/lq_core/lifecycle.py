@@ -5,19 +5,26 @@ Every step is a pure function from a record to the next one. Queue backends neve
 on their own: they keep what a step returns, and swap it in only while ``(id, epoch)`` still match.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from lq_core.errors import IllegalMoveError
-from lq_core.record import HistoryEntry, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import AfterFailure, HistoryEntry, QueuedTaskRecord, TaskFailure, TaskStatus
 
 MOVES: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyType(
     {
-        TaskStatus.PENDING: (TaskStatus.DISPATCHED, TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.EXPIRED),
+        TaskStatus.PENDING: (
+            TaskStatus.PENDING,
+            TaskStatus.DISPATCHED,
+            TaskStatus.RUNNING,
+            TaskStatus.CANCELLED,
+            TaskStatus.EXPIRED,
+        ),
         TaskStatus.DISPATCHED: (TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED),
         TaskStatus.RUNNING: (TaskStatus.COMPLETED, TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED),
         TaskStatus.COMPLETED: (),
@@ -28,8 +35,14 @@ MOVES: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyType(
 )
 """Which status may follow which. An ended record becomes pending again only when a person retries it."""
 
+LOG: Final = "log"
+"""The event of a line that a task has logged."""
+
 MAX_HISTORY: Final = 20
-"""How many history entries a record keeps; older ones are dropped."""
+"""How many history entries a record keeps beside the lines of its task's log; older ones are dropped."""
+
+MAX_LOG: Final = 50
+"""How many lines of its task's log a record keeps; older ones are dropped."""
 
 MAX_LOSSES: Final = 5
 """How often a start may be lost before the record is failed: whatever kills its workers is probably the task."""
@@ -153,6 +166,23 @@ def retry(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
     )
 
 
+def unblock(record: QueuedTaskRecord, *, incomplete: Sequence[UUID], at: datetime) -> QueuedTaskRecord:
+    """
+    Let a blocked record go, when every record that it comes after has ended; *incomplete* are those that are no help.
+
+    It becomes claimable at its time, or is cancelled where one of them has not completed and its policy says so.
+    """
+    if incomplete and record.after is not None and record.after.on_failure is AfterFailure.CANCEL:
+        message = f"It comes after {', '.join(map(str, incomplete))}, which did not complete."
+        return cancel(record, at=at, failure=TaskFailure(type="PredecessorFailed", message=message))
+    return _move(record, TaskStatus.PENDING, blocked=False)
+
+
+def note(record: QueuedTaskRecord, *, message: str, at: datetime) -> QueuedTaskRecord:
+    """Keep a line of a running task's log; its owner stays the same."""
+    return replace(record, history=_told(record, LOG, at, message=message))
+
+
 def attach(record: QueuedTaskRecord, *, execution_ref: str, log_url: str | None = None) -> QueuedTaskRecord:
     """Store the name of the external execution of a dispatched or running record; its owner stays the same."""
     return replace(record, execution_ref=execution_ref, log_url=log_url or record.log_url)
@@ -203,6 +233,16 @@ def _told(
     message: str | None = None,
 ) -> tuple[HistoryEntry, ...]:
     entry = HistoryEntry(
-        at=at, event=event, attempt=record.attempt, worker_id=record.worker_id, failure=failure, message=message
+        at=at,
+        event=event,
+        attempt=record.attempt,
+        started_at=None if event == LOG else record.started_at,
+        worker_id=record.worker_id,
+        failure=failure,
+        message=message,
     )
-    return (*record.history, entry)[-MAX_HISTORY:]
+    limit = MAX_LOG if event == LOG else MAX_HISTORY
+    alike = [place for place, old in enumerate(record.history) if (old.event == LOG) == (event == LOG)]
+    if len(alike) < limit:
+        return (*record.history, entry)
+    return (*record.history[: alike[0]], *record.history[alike[0] + 1 :], entry)

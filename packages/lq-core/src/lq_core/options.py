@@ -1,15 +1,16 @@
 """How the calls of a task are queued and run: options, checked when they are given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Final, TypedDict
+from typing import Final, Literal, Protocol, TypedDict, cast
+from uuid import UUID
 
 import msgspec
 
 from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
-from lq_core.record import DEFAULT_QUEUE, Backoff
+from lq_core.record import DEFAULT_QUEUE, AfterFailure, Backoff
 
 KEY_LIMIT: Final = 255
 """The longest unique key, in characters."""
@@ -51,6 +52,13 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where the calls run; None for ``QueueConfig.execution_backend``."""
 
     execution_profile: str | None = None
+
+    after: tuple[UUID, ...] = ()
+    """Do not start before these records have ended; given as results, calls or ids."""
+
+    after_failure: AfterFailure = AfterFailure.CANCEL
+    """What becomes of a call when one of those in *after* does not complete: ``"cancel"`` or ``"run"``."""
+
     metadata: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -87,6 +95,15 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ConfigurationError(f"{first} and {second} contradict each other; give one of them.")
 
 
+class Enqueued(Protocol):
+    """What a call may come after: a result, a record, or a call that is enqueued together with it."""
+
+    @property
+    def id(self) -> UUID:
+        """The id of its record."""
+        ...
+
+
 class OptionArguments(TypedDict, total=False):
     """The options of ``@task(...)`` and ``task.using(...)`` as keywords; TaskOptions says what they mean."""
 
@@ -102,6 +119,8 @@ class OptionArguments(TypedDict, total=False):
     timeout: float | None
     execution_backend: str | None
     execution_profile: str | None
+    after: Sequence[Enqueued | UUID]
+    after_failure: AfterFailure | Literal["cancel", "run"]
     metadata: dict[str, str]
 
 
@@ -112,9 +131,23 @@ def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskO
         close = get_close_matches(unknown[0], TaskOptions.__struct_fields__, n=1)
         advice = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(TaskOptions.__struct_fields__)}."
         raise ConfigurationError(f"There is no task option {unknown[0]!r}. {advice}")
+    if "after" in changes:
+        changes = {**changes, "after": _ids(changes["after"])}
     try:
         return msgspec.convert({**msgspec.structs.asdict(options), **changes}, TaskOptions)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ConfigurationError):
             raise error.__cause__ from None
         raise ConfigurationError(f"A task option does not fit: {error}.") from None
+
+
+def _ids(before: object) -> tuple[UUID, ...]:
+    if not isinstance(before, Iterable) or isinstance(before, (str, bytes)):
+        raise ConfigurationError(f"after is {before!r}; it must be a list of results, calls or ids: after=[result].")
+    ids: dict[UUID, None] = {}
+    for one in cast("Iterable[object]", before):
+        found = one if isinstance(one, UUID) else getattr(one, "id", None)
+        if not isinstance(found, UUID):
+            raise ConfigurationError(f"after names {one!r}; it takes results of an enqueue, calls, and ids of records.")
+        ids[found] = None
+    return tuple(ids)

@@ -43,10 +43,13 @@ class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tr
 
     at: datetime
     event: str
-    """``retried``, ``failed``, ``lost``, ``interrupted``, ``snoozed``, ``cancelled``, ``damaged`` and the like."""
+    """``retried``, ``failed``, ``lost``, ``interrupted``, ``snoozed``, ``cancelled``, ``log`` and the like."""
 
     attempt: int = 0
     """The attempt during which it happened; 0 before the first."""
+
+    started_at: datetime | None = None
+    """When the attempt that it ended had begun."""
 
     worker_id: str | None = None
     failure: TaskFailure | None = None

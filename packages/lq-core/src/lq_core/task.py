@@ -18,10 +18,12 @@ from typing import (
     get_type_hints,
     overload,
 )
+from uuid import UUID
 
 from lq_core.codec import CallCodec
 from lq_core.context import TaskContext
-from lq_core.errors import DuplicateTaskError, TaskDefinitionError, UnknownTaskError
+from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitionError, UnknownTaskError
+from lq_core.identity import new_id
 from lq_core.options import OptionArguments, TaskOptions, change_options
 
 Params = ParamSpec("Params")
@@ -31,13 +33,35 @@ Result = TypeVar("Result")
 class TaskCall(Generic[Result]):
     """A call that is bound and encoded, and can be enqueued: made by ``task.call(...)``."""
 
-    __slots__ = ("arguments", "codec", "options", "task_name")
+    __slots__ = ("_id", "arguments", "codec", "options", "task_name")
 
     def __init__(self, task_name: str, arguments: str, options: TaskOptions, codec: CallCodec[Result]) -> None:
         self.task_name = task_name
         self.arguments = arguments
         self.options = options
         self.codec = codec
+        self._id: UUID | None = None
+
+    @property
+    def id(self) -> UUID:
+        """
+        The id that its record will have: asked for by a call that comes *after* this one.
+
+        Such a call is enqueued once. Raises ConfigurationError when it has a key, since another record may hold that.
+        """
+        if self._id is None:
+            if self.options.key is not None:
+                raise ConfigurationError(
+                    f"A call with the key {self.options.key!r} may turn out to be a record that is there already. "
+                    "Enqueue it first, and name its result in after=[...]."
+                )
+            self._id = new_id()
+        return self._id
+
+    @property
+    def has_id(self) -> bool:
+        """Whether somebody has asked for the id of its record."""
+        return self._id is not None
 
     def __repr__(self) -> str:
         return f"<TaskCall {self.task_name} {self.arguments}>"

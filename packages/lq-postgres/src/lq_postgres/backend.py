@@ -13,6 +13,7 @@ from lq_core.queue import (
     Claim,
     Claimed,
     Finding,
+    Freed,
     Insertion,
     QueueState,
     RecordFilter,
@@ -34,6 +35,7 @@ from lq_postgres.retention import Retention
 from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped
 from lq_postgres.schema import Migration, Schema
 from lq_postgres.statements import claiming, reading, upkeep, versions
+from lq_postgres.swaps import answers_to, in_waves
 from lq_postgres.transactions import statements_on
 
 log = event_log("lq.postgres")
@@ -162,10 +164,10 @@ class PostgresQueueBackend(BaseQueueBackend):
         """Swap records, then claim due ones: one statement for both."""
         await self._know(swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING)
         kept: list[bool] = []
-        waves = list(_waves(swaps))
+        waves = list(in_waves(swaps))
         for wave in waves if claim is None else waves[:-1]:
             [[lost, _]] = await self._settle(wave, *_NO_CLAIM, complete=claiming.COMPLETE, settle=claiming.SETTLE)
-            kept += _kept(wave, lost)
+            kept += answers_to(wave, lost)
         if claim is None:
             return kept, Claimed()
         last = waves[-1] if waves else ()
@@ -215,7 +217,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         alive, waiting, lost, _ = rows[0][:4]
         self._promote_at = _LATEST if waiting is None else waiting
         records = sorted(records_from((row for row in rows if row[4] is not None), 4), key=order_of_claim)
-        return _kept(swaps, lost), Claimed(records=tuple(records), alive=alive)
+        return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records in a transaction of the application's; its commit wakes the workers."""
@@ -275,6 +277,11 @@ class PostgresQueueBackend(BaseQueueBackend):
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
         return bool(await self.connections.fetch(upkeep.REQUEST_CANCEL, record_id, epoch))
+
+    async def freed(self, *, limit: int) -> Freed:
+        """Read blocked records of which every one that they come after has ended, or is there no more."""
+        rows = await self.connections.fetch(reading.FREED, limit)
+        return Freed(records=[record_from(row, 1) for row in rows if row[1] is not None], others_wait=rows[0][0])
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
         """Read every record that has not ended and has been asked to stop."""
@@ -377,21 +384,3 @@ class PostgresQueueBackend(BaseQueueBackend):
     def _wake_up_everybody(self) -> tuple[datetime | None, str, str]:
         """As above, for a commit of which this process is not told otherwise."""
         return (self.clock.at(), self.settings.schema, "")
-
-
-def _kept(swaps: Sequence[Swap], lost: Sequence[UUID] | None) -> list[bool]:
-    gone = frozenset(lost or ())
-    return [swap.record.id not in gone for swap in swaps]
-
-
-def _waves(swaps: Sequence[Swap]) -> Iterator[Sequence[Swap]]:
-    """Cut a batch so that no statement changes a record twice."""
-    start = 0
-    seen = set[UUID]()
-    for index, swap in enumerate(swaps):
-        if swap.record.id in seen:
-            yield swaps[start:index]
-            start, seen = index, set[UUID]()
-        seen.add(swap.record.id)
-    if swaps:
-        yield swaps[start:]

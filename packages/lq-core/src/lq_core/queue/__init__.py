@@ -5,6 +5,7 @@ from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
+    Freed,
     Insertion,
     Migration,
     QueueState,
@@ -20,6 +21,7 @@ __all__ = [
     "Claim",
     "Claimed",
     "Finding",
+    "Freed",
     "Insertion",
     "Migration",
     "QueueState",

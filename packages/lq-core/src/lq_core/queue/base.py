@@ -21,6 +21,7 @@ from lq_core.queue.diagnosis import SAMPLE, Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
+    Freed,
     Insertion,
     Migration,
     QueueState,
@@ -141,6 +142,10 @@ class BaseQueueBackend(ABC):
     @abstractmethod
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
         """Read pending records whose ``expires_at`` has passed."""
+
+    @abstractmethod
+    async def freed(self, *, limit: int) -> Freed:
+        """Read blocked records of which every one that they come after has ended, or is there no more."""
 
     @abstractmethod
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:

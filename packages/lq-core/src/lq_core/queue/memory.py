@@ -21,6 +21,7 @@ from lq_core.queue.lanes import Lanes, Waiting
 from lq_core.queue.messages import (
     Claim,
     Claimed,
+    Freed,
     Insertion,
     QueueState,
     RecordFilter,
@@ -49,6 +50,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._ended: dict[TaskStatus, list[tuple[datetime, int, int]]] = {status: [] for status in TERMINAL}
         self._running: set[int] = set()
         self._stopping: set[int] = set()
+        self._blocked: set[int] = set()
         self._counts: Counter[tuple[str, TaskStatus]] = Counter()
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
@@ -151,6 +153,11 @@ class InMemoryQueueBackend(BaseQueueBackend):
             heappush(self._expiring, entry)
         return self._read(number for _, number, _ in passed)
 
+    async def freed(self, *, limit: int) -> Freed:
+        """Read blocked records of which every one that they come after has ended, or is there no more."""
+        free = [number for number in sorted(self._blocked) if self._waits_for_nothing(self._records[number])][:limit]
+        return Freed(records=self._read(free), others_wait=len(self._blocked) > len(free))
+
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
         record = self._records.get(record_id.int)
@@ -243,7 +250,9 @@ class InMemoryQueueBackend(BaseQueueBackend):
         if record.cancel_requested:
             self._stopping.add(number)
         if status is TaskStatus.PENDING:
-            if not (record.cancel_requested or record.blocked):
+            if record.blocked:
+                self._blocked.add(number)
+            elif not record.cancel_requested:
                 self._lanes.add(record, at)
             if record.expires_at is not None:
                 heappush(self._expiring, (record.expires_at, number, record.epoch))
@@ -257,6 +266,8 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._counts[record.queue, status] -= 1
         if record.cancel_requested:
             self._stopping.discard(number)
+        if record.blocked:
+            self._blocked.discard(number)
         if status is TaskStatus.RUNNING:
             self._running.discard(number)
 
@@ -269,6 +280,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
             and not record.cancel_requested
             and (record.expires_at is None or record.expires_at > self.now())
         )
+
+    def _waits_for_nothing(self, record: QueuedTaskRecord) -> bool:
+        before = record.after.ids if record.after else ()
+        return all(found.has_ended for one in before if (found := self._records.get(one.int)) is not None)
 
     def _open_to(self, claim: Claim) -> Callable[[str], bool]:
         wanted = None if claim.queues is None else frozenset(claim.queues)

@@ -1,6 +1,6 @@
 """What passes between the service and a queue backend: questions and answers, as values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -45,6 +45,14 @@ class Claimed(Struct, gc=False, frozen=True, kw_only=True):
     records: tuple[QueuedTaskRecord, ...] = ()
     alive: bool = True
     """False when the worker is not registered, or has been declared dead: it has taken nothing."""
+
+
+class Freed(Struct, gc=False, frozen=True, kw_only=True):
+    """Which blocked records wait for nothing any more."""
+
+    records: Sequence[QueuedTaskRecord] = ()
+    others_wait: bool = False
+    """Whether there are blocked records besides these."""
 
 
 class RecordFilter(Struct, frozen=True, kw_only=True):

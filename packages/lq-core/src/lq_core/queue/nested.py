@@ -7,6 +7,7 @@ the record's history.
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 from msgspec import json
 from msgspec.structs import replace
@@ -61,6 +62,14 @@ def read_rows(rows: Iterable[Any], read: Callable[[Any, Nested], QueuedTaskRecor
         return [read(row, STRICT) for row in rows]
     except Exception:  # noqa: BLE001 -- whatever is wrong, the rows are read one by one to find out with which
         return [record for row in rows for record in _rest_of(row, read)]
+
+
+def predecessors_in(after: str | None) -> tuple[UUID, ...]:
+    """Read whom a record comes after; one of which that cannot be read waits for nobody."""
+    try:
+        return STRICT.after(after).ids if after else ()  # pyright: ignore[reportOptionalMemberAccess] -- strict: it raises
+    except Exception:  # noqa: BLE001 -- any damage will do; whoever reads the whole record tells of it
+        return ()
 
 
 def _rest_of(row: Any, read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:

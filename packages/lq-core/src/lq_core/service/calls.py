@@ -1,14 +1,16 @@
 """From a call to the record that is stored for it."""
 
 import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from lq_core.codec import size_of
 from lq_core.config import QueueConfig
-from lq_core.errors import PayloadTooLargeError, TaskDefinitionError
+from lq_core.errors import ConfigurationError, PayloadTooLargeError, TaskDefinitionError
 from lq_core.identity import new_id
-from lq_core.record import QueuedTaskRecord
+from lq_core.record import Dependencies, QueuedTaskRecord
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
@@ -48,7 +50,7 @@ def new_record(
     scheduled_at = options.scheduled_at or (at + timedelta(seconds=options.delay) if options.delay else at)
     expires_at = options.expires_at or (at + timedelta(seconds=options.expires_in) if options.expires_in else None)
     return QueuedTaskRecord(
-        id=new_id(),
+        id=call.id if call.has_id else new_id(),
         task_name=call.task_name,
         arguments=call.arguments,
         queue=options.queue,
@@ -60,7 +62,22 @@ def new_record(
         backoff=options.backoff,
         timeout=options.timeout,
         expires_at=expires_at,
+        after=Dependencies(ids=options.after, on_failure=options.after_failure) if options.after else None,
+        blocked=bool(options.after),
         metadata=options.metadata,
         created_at=at,
         scheduled_at=scheduled_at,
     )
+
+
+async def check_predecessors(
+    records: Sequence[QueuedTaskRecord], find: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]]
+) -> None:
+    """Raise ConfigurationError when a record comes after one that is neither stored nor about to be."""
+    given = {record.id for record in records}
+    wanted = {one for record in records if record.after for one in record.after.ids} - given
+    if wanted and (unknown := wanted - {record.id for record in await find(list(wanted))}):
+        raise ConfigurationError(
+            f"after names {', '.join(map(str, sorted(unknown)))}, and there is no such record. "
+            "Enqueue what comes before first, or together with what comes after it: enqueue_many([first, second])."
+        )

@@ -17,7 +17,7 @@ from lq_core.execution import BaseExecutionBackend
 from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics, WorkerInfo, get_queue_backend
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
-from lq_core.service.calls import check_task, new_record
+from lq_core.service.calls import check_predecessors, check_task, new_record
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
 from lq_core.service.transaction import EnqueueWithin
@@ -111,15 +111,21 @@ class QueueService:
         calls = list(calls)
         now = self.queue_backend.now()
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
+        await check_predecessors(records, self.queue_backend.get_many)
         if any(self.executions.runs_inline(record.execution_backend) for record in records):
             worker_id = await self.runner.worker_id()
             records = [
                 lifecycle.claim(record, worker_id=worker_id, at=now)
-                if self.executions.runs_inline(record.execution_backend) and record.scheduled_at <= now
+                if self.executions.runs_inline(record.execution_backend)
+                and record.scheduled_at <= now
+                and not record.blocked
                 else record
                 for record in records
             ]
         insertions = await self.queue_backend.insert(records)
+        if any(record.blocked for record in records):
+            self.runner.others_wait = True
+            self.runner.on_end()
         results = [
             TaskResult(insertion.record, created=insertion.created, source=self, codec=call.codec)
             for insertion, call in zip(insertions, calls, strict=True)

@@ -56,6 +56,12 @@ class Runner:
         self.on_body_end: Callable[[QueuedTaskRecord], None] = lambda _: None
         """Called when a function has returned and its record is still to be settled: its slot is free."""
 
+        self.others_wait = False
+        """Whether there may be records that wait for others to end; :attr:`on_end` is called only then."""
+
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when a record has ended that others may wait for."""
+
     async def close(self) -> None:
         """
         Interrupt what still runs, and stop being a worker.
@@ -108,6 +114,7 @@ class Runner:
             report=partial(self._report, place),
             complete=partial(self._complete_in, place),
             alone=self._is_alone,
+            read=self._backend.get_many,
         )
         try:
             after = await attempt.perform(
@@ -134,6 +141,8 @@ class Runner:
         kept = (await self._backend.swap([Swap(record=new, epoch=old.epoch)]))[0]
         if kept:
             self._completions.announce(new)
+            if self.others_wait and new.has_ended:
+                self.on_end()
         return kept
 
     async def _settle(
@@ -190,11 +199,14 @@ class Runner:
         delay = backoff_delay(record.backoff, record.retry_count + 1)
         return lifecycle.retry_or_fail(record, failure=failure, delay=delay, at=self._backend.now())
 
-    async def _report(self, place: tuple[UUID, int], progress: Progress) -> None:
+    async def _report(self, place: tuple[UUID, int], said: Progress | str) -> None:
         attempt = self.attempts.get(place)
         if attempt is None:
             return  # A thread that nobody waits for any more.
-        attempt.record = replace(attempt.record, progress=progress)
+        if isinstance(said, Progress):
+            attempt.record = replace(attempt.record, progress=said)
+        else:
+            attempt.record = lifecycle.note(attempt.record, message=said, at=self._backend.now())
         self._progress.add(attempt)
         if self._reporter is None:
             self._reporter = asyncio.create_task(self._report_all())

@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 from lq_core.config import QueueConfig
 from lq_core.queue import BaseQueueBackend
 from lq_core.result import RecordSource, TaskResult
-from lq_core.service.calls import new_record
+from lq_core.service.calls import check_predecessors, new_record
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
@@ -53,6 +53,7 @@ class EnqueueWithin:
         calls = list(calls)
         now = self._queue_backend.now()
         records = [new_record(call, self._config, self._executions, at=now) for call in calls]
+        await check_predecessors(records, self._queue_backend.get_many)
         insertions = await self._queue_backend.insert_within(self._connection, records)
         return [
             TaskResult(insertion.record, created=insertion.created, source=self._source, codec=call.codec)

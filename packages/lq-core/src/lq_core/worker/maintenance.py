@@ -4,9 +4,11 @@ Looks at every record that its owner may have forgotten.
 There is no leader: every step is a compare-and-set, so that all workers may do it at once.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -22,13 +24,17 @@ log = event_log()
 
 PAGE: Final = 100
 NO_ID: Final = UUID(int=0)
+SHORTEST_PAUSE: Final = 0.01
+RELEASE_INTERVAL: Final = 1.0
+"""Seconds between two looks for records that wait for others, when none has ended in this process."""
+
 RETENTION_INTERVAL: Final = 60.0
 """Seconds between two rounds of deleting what has been kept long enough."""
 
 
 class Maintenance:
     """
-    Rescues, recovers, expires, cancels, deletes and reconciles; one method each, to be repeated.
+    Rescues, recovers, expires, cancels, releases, deletes and reconciles; one method each, to be repeated.
 
     *held* tells the records that this worker has in hand, by id and epoch.
     """
@@ -41,6 +47,8 @@ class Maintenance:
         self._heartbeat = heartbeat
         self._held = held
         self._missing: AbstractSet[tuple[UUID, int]] = frozenset()
+        self._ended = asyncio.Event()
+        service.runner.on_end = self.nudge
 
     async def rescue(self) -> float:
         """Give the records of dead workers back to the queue."""
@@ -89,6 +97,33 @@ class Maintenance:
         for record in waiting:
             await self._service.swap(record, lifecycle.cancel(record, at=self._queue.now()))
         return 1.0
+
+    async def release(self) -> float:
+        """Let the records go whose predecessors have all ended."""
+        began = monotonic()
+        self._ended.clear()
+        freed = await self._queue.freed(limit=PAGE)
+        before = {one for record in freed.records if record.after for one in record.after.ids}
+        completed = {one.id for one in await self._queue.get_many(list(before)) if one.status is TaskStatus.COMPLETED}
+        for record in freed.records:
+            incomplete = [one for one in (record.after.ids if record.after else ()) if one not in completed]
+            after = lifecycle.unblock(record, incomplete=incomplete, at=self._queue.now())
+            await self._service.swap(record, after)
+        self._service.runner.others_wait = freed.others_wait
+        if len(freed.records) == PAGE:
+            return 0
+        # Where many wait, each look takes its time: all looks together take a tenth of it at most.
+        await asyncio.sleep(max(SHORTEST_PAUSE, 10 * (monotonic() - began)))
+        try:
+            async with asyncio.timeout(RELEASE_INTERVAL):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+        return 0
+
+    def nudge(self) -> None:
+        """Look at once whether records may be let go: one that others may wait for has ended."""
+        self._ended.set()
 
     async def delete(self) -> float:
         """Delete the ended records that have been kept long enough, in small batches."""

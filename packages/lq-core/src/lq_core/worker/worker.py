@@ -3,7 +3,7 @@ The worker: it claims, runs, keeps its heartbeat, and looks after what others ha
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class Worker:
         self._body: asyncio.Task[None] | None = None
         self._pumps: list[Pump] = []
         self._worker_id: str | None = None
+        self._nudges: list[Callable[[], None]] = []
 
     @property
     def worker_id(self) -> str | None:
@@ -52,8 +53,8 @@ class Worker:
         """Ask the worker to drain and end; :meth:`run` returns when it has."""
         self._stop.set()
         self._service.queue_backend.wake()
-        for pump in self._pumps:
-            pump.nudge()
+        for nudge in (*self._nudges, *(pump.nudge for pump in self._pumps)):
+            nudge()
 
     def give_back(self) -> None:
         """Ask the worker to end at once: what runs is not waited for, but given back without spending a retry."""
@@ -128,7 +129,11 @@ class Worker:
         self, external: Mapping[str, BaseExecutionBackend], heartbeat: Heartbeat
     ) -> list[asyncio.Task[None]]:
         maintenance = Maintenance(self._service, heartbeat=heartbeat, held=self._held)
-        steps = [maintenance.rescue, maintenance.recover, maintenance.expire, maintenance.cancel, maintenance.delete]
+        self._nudges.append(maintenance.nudge)
+        steps = [
+            *(maintenance.rescue, maintenance.recover, maintenance.expire),
+            *(maintenance.cancel, maintenance.release, maintenance.delete),
+        ]
         loops = [asyncio.create_task(repeat(step.__name__, step, self._stop)) for step in steps]
         for name, backend in external.items():
             step = partial(maintenance.reconcile, name, backend)

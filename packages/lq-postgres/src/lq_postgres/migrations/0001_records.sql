@@ -47,7 +47,7 @@ CREATE TABLE lq.records (
     backoff text,
     retry_rules text,
     limits text,
-    after text,
+    after jsonb,
     progress text,
     result text,
     error text,

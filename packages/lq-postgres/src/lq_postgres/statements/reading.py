@@ -87,6 +87,22 @@ UNION ALL
 LIMIT $2
 """
 
+# What has not ended is looked up by its id; a record that is there no more is not waited for.
+FREED: Final = """
+WITH free AS MATERIALIZED (
+  SELECT r.id FROM lq.records r
+  WHERE r.blocked AND NOT EXISTS (
+    SELECT FROM jsonb_array_elements_text(r.after -> 'ids') AS a(id)
+    JOIN lq.records p ON p.id = a.id::uuid
+    WHERE p.finished_at IS NULL
+  )
+  ORDER BY r.id LIMIT $1
+)
+SELECT EXISTS (SELECT FROM lq.records r WHERE r.blocked AND r.id NOT IN (SELECT free.id FROM free)), {record}
+FROM (VALUES (1)) AS one(row) LEFT JOIN lq.records r ON r.id IN (SELECT free.id FROM free)
+ORDER BY r.id
+"""
+
 CANCEL_REQUESTS: Final = """
 SELECT {record} FROM lq.records r WHERE r.cancel_requested ORDER BY r.id
 """

@@ -18,6 +18,7 @@ from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
     Claim,
     Claimed,
+    Freed,
     Insertion,
     Migration,
     QueueState,
@@ -163,6 +164,10 @@ class SQLiteQueueBackend(BaseQueueBackend):
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
         """Read pending records whose ``expires_at`` has passed."""
         return await self._read(lambda connection: reading.overdue(connection, at=self.now(), limit=limit))
+
+    async def freed(self, *, limit: int) -> Freed:
+        """Read blocked records of which every one that they come after has ended, or is there no more."""
+        return await self._read(lambda connection: reading.freed(connection, limit=limit))
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         """Mark a dispatched or running record as asked to stop; False when the epoch is over."""

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from lq_core.queue.messages import QueueState, RecordFilter, Statistics, WorkerInfo
-from lq_core.queue.nested import read_rows
+from lq_core.queue.messages import Freed, QueueState, RecordFilter, Statistics, WorkerInfo
+from lq_core.queue.nested import predecessors_in, read_rows
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import queues_of
 from lq_core.queue.sqlite.rows import from_row, from_worker, to_microseconds, to_moment, to_text
@@ -69,6 +69,21 @@ def workers(connection: sqlite3.Connection) -> list[WorkerInfo]:
 def overdue(connection: sqlite3.Connection, *, at: datetime, limit: int) -> list[QueuedTaskRecord]:
     """Read pending records whose ``expires_at`` has passed."""
     return read_rows(connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit}), from_row)
+
+
+def freed(connection: sqlite3.Connection, *, limit: int) -> Freed:
+    """Read blocked records of which every one that they come after has ended, or is there no more."""
+    waits: dict[UUID, bool] = {}
+    free: list[UUID] = []
+    blocked = connection.execute(sql.BLOCKED).fetchall()
+    for id_, after in blocked:
+        before = predecessors_in(after)
+        for one in before:
+            if one not in waits:
+                waits[one] = connection.execute(sql.HAS_NOT_ENDED, (one.bytes,)).fetchone() is not None
+        if len(free) < limit and not any(waits[one] for one in before):
+            free.append(UUID(bytes=id_))
+    return Freed(records=get_many(connection, free), others_wait=len(blocked) > len(free))
 
 
 def cancel_requests(connection: sqlite3.Connection) -> list[QueuedTaskRecord]:

@@ -247,6 +247,13 @@ ORDER BY expires_at
 LIMIT :limit
 """
 
+BLOCKED: Final = "SELECT id, after FROM records WHERE blocked = 1 ORDER BY id"
+
+HAS_NOT_ENDED: Final = """
+SELECT 1 FROM records
+WHERE id = ? AND finished_at IS NULL
+"""
+
 CANCEL_REQUESTS: Final = """
 SELECT * FROM records
 WHERE cancel_requested = 1

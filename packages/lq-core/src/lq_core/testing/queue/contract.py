@@ -7,6 +7,7 @@ from lq_core.testing.queue.claims import ClaimContract
 from lq_core.testing.queue.concurrency import ConcurrencyContract
 from lq_core.testing.queue.diagnosis import DiagnosisContract
 from lq_core.testing.queue.inserts import InsertContract
+from lq_core.testing.queue.predecessors import PredecessorContract
 from lq_core.testing.queue.reading import ReadingContract
 from lq_core.testing.queue.retention import RetentionContract
 from lq_core.testing.queue.swaps import SwapContract
@@ -21,6 +22,7 @@ class QueueBackendContract(
     SwapContract,
     CancellationContract,
     WaitingContract,
+    PredecessorContract,
     WorkerContract,
     ReadingContract,
     RetentionContract,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.queue import BaseQueueBackend, Claim, QueueState, RecordFilter, Swap
-from lq_core.record import OWNED, TERMINAL, Progress, QueuedTaskRecord, TaskStatus
+from lq_core.record import OWNED, TERMINAL, AfterFailure, Dependencies, Progress, QueuedTaskRecord, TaskStatus
 from lq_core.testing.queue.model import QueueModel
 from lq_core.testing.queue.swaps import FROM_DISPATCHED, FROM_RUNNING
 from lq_core.testing.records import a_record, a_worker
@@ -134,6 +134,25 @@ class QueueBackendMachine(RuleBasedStateMachine):
         record = self.chosen(self.model.all(), which)
         answer = self.wait(self.backend.request_cancel(record.id, record.epoch + stale))
         assert answer is self.model.request_cancel(record, record.epoch + stale)
+
+    @precondition(lambda self: self.model.records)
+    @rule(plan=plans, some=st.lists(numbers, min_size=1, max_size=3), on_failure=st.sampled_from(AfterFailure))
+    def insert_after(self, plan: dict[str, Any], some: list[int], on_failure: AfterFailure) -> None:
+        """Enqueue a record that waits for others, which may have ended already."""
+        before = dict.fromkeys(self.chosen(self.model.all(), which).id for which in some)
+        record = self.planned({**plan, "key": None})
+        record = replace(record, after=Dependencies(ids=tuple(before), on_failure=on_failure), blocked=True)
+        assert self.wait(self.backend.insert([record])) == self.model.insert([record])
+
+    @rule()
+    def release(self) -> None:
+        """Let go what waits for nothing any more."""
+        freed = self.wait(self.backend.freed(limit=EVERYTHING))
+        assert freed == self.model.freed()
+        for record in freed.records:
+            incomplete = self.model.incomplete(record)
+            after = lifecycle.unblock(record, incomplete=incomplete, at=self.model.at)
+            self.swap(Swap(record=after, epoch=record.epoch))
 
     @precondition(lambda self: self.pending())
     @rule(which=numbers)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from lq_core import lifecycle
-from lq_core.queue import Claim, Insertion, Statistics, Swap, WorkerInfo
+from lq_core.queue import Claim, Freed, Insertion, Statistics, Swap, WorkerInfo
 from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 
 
@@ -88,6 +89,22 @@ class QueueModel:
             for record in self.all()
             if record.status is TaskStatus.RUNNING and record.worker_id not in self.workers
         ]
+
+    def freed(self) -> Freed:
+        """Blocked records of which every one before them has ended or is gone."""
+        blocked = [record for record in self.all() if record.blocked]
+        free = [record for record in blocked if all(found.has_ended for found in self.before(record))]
+        return Freed(records=free, others_wait=len(blocked) > len(free))
+
+    def incomplete(self, record: QueuedTaskRecord) -> list[UUID]:
+        """Those before a record that did not complete."""
+        completed = {found.id for found in self.before(record) if found.status is TaskStatus.COMPLETED}
+        return [one for one in (record.after.ids if record.after else ()) if one not in completed]
+
+    def before(self, record: QueuedTaskRecord) -> list[QueuedTaskRecord]:
+        """Those before a record that are still there."""
+        ids = record.after.ids if record.after else ()
+        return [self.records[one.int] for one in ids if one.int in self.records]
 
     def request_cancel(self, record: QueuedTaskRecord, epoch: int) -> bool:
         """Mark an owned record."""

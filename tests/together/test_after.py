@@ -1,0 +1,125 @@
+"""Records that wait for others: chains, groups with a fan-in, and what a failure does to those behind it."""
+
+from uuid import uuid4
+
+import pytest
+
+import shop
+from lq_core import (
+    ConfigurationError,
+    QueueConfig,
+    QueueService,
+    TaskContext,
+    TaskFailedError,
+    TaskStatus,
+    Worker,
+    task,
+)
+
+
+@task(name="after.total")
+async def total(context: TaskContext) -> int:
+    return sum(await context.results(shop.add))
+
+
+@task(name="after.statuses")
+async def statuses(context: TaskContext) -> list[str]:
+    return [record.status.value for record in await context.predecessors()]
+
+
+async def test_a_group_is_followed_by_one_that_has_its_results(service: QueueService, worker: Worker) -> None:
+    parts = [shop.add.call(number, number) for number in range(5)]
+
+    *_, last = await service.enqueue_many([*parts, total.using(after=parts).call()])
+
+    assert await last.wait(timeout=10) == 20
+
+
+async def test_a_chain_runs_in_its_order(service: QueueService, worker: Worker) -> None:
+    shop.new_gate()
+    first = await service.enqueue(shop.wait_at_gate)
+    second = await service.enqueue(statuses.using(after=[first]))
+    third = await service.enqueue(statuses.using(after=[first, second.id]))
+    await shop.gate.wait_begun()
+    waiting = [await second.refresh(), await third.refresh()]
+    shop.gate.opened.set()
+
+    assert await third.wait(timeout=10) == ["completed", "completed"]
+    assert [(record.status, record.blocked) for record in waiting] == [(TaskStatus.PENDING, True)] * 2
+
+
+async def test_what_comes_after_a_failure_is_cancelled_all_the_way(service: QueueService, worker: Worker) -> None:
+    first = await service.enqueue(shop.refuse)
+    second = await service.enqueue(statuses.using(after=[first]))
+    third = await service.enqueue(statuses.using(after=[second]))
+
+    with pytest.raises(TaskFailedError, match=f"cancelled.*comes after {second.id}"):
+        await third.wait(timeout=10)
+    assert (await second.refresh()).attempt == 0
+
+
+async def test_what_is_to_run_anyway_sees_the_failure(service: QueueService, worker: Worker) -> None:
+    first = await service.enqueue(shop.refuse)
+    second = await service.enqueue(statuses.using(after=[first], after_failure="run"))
+
+    assert await second.wait(timeout=10) == ["failed"]
+
+
+async def test_what_comes_after_something_that_has_ended_runs_at_once(service: QueueService, worker: Worker) -> None:
+    first = await service.enqueue(shop.add, 1, 2)
+    await first.wait(timeout=10)
+
+    last = await service.enqueue(total.using(after=[first]))
+
+    assert await last.wait(timeout=10) == 3
+
+
+async def test_a_blocked_record_can_be_cancelled_and_expires(service: QueueService, worker: Worker) -> None:
+    first = await service.enqueue(shop.add.using(delay=600), 1, 2)
+    unwanted = await service.enqueue(statuses.using(after=[first]))
+    late = await service.enqueue(statuses.using(after=[first], expires_in=0.1))
+
+    assert await service.cancel(unwanted.id)
+    with pytest.raises(TaskFailedError, match="expired"):
+        await late.wait(timeout=10)
+
+
+async def test_what_nobody_has_enqueued_cannot_be_waited_for(service: QueueService) -> None:
+    stranger = uuid4()
+
+    with pytest.raises(ConfigurationError, match=str(stranger)):
+        await service.enqueue(statuses.using(after=[stranger]))
+    with pytest.raises(ConfigurationError, match="no such record"):
+        await service.enqueue(statuses.using(after=[shop.add.call(1, 2)]))
+
+
+async def test_a_circle_cannot_be_written(service: QueueService) -> None:
+    """A call exists before the one that comes after it, so that only a made-up id could close a circle."""
+    first = shop.add.call(1, 2)
+    second = shop.add.using(after=[first]).call(3, 4)
+
+    await service.enqueue_many([second, first])
+
+    with pytest.raises(ValueError, match="id of its own"):
+        await service.enqueue_many([first])
+
+
+async def test_a_call_with_a_key_is_enqueued_before_what_comes_after_it() -> None:
+    with pytest.raises(ConfigurationError, match="Enqueue it first"):
+        statuses.using(after=[shop.add.using(key="sum").call(1, 2)])
+
+
+@pytest.mark.parametrize("after", ["first", [1], 7])
+async def test_what_is_no_record_cannot_be_waited_for(after: object) -> None:
+    with pytest.raises(ConfigurationError, match="after"):
+        statuses.using(after=after)  # pyright: ignore[reportArgumentType] -- the mistake is the test
+
+
+async def test_another_process_lets_go_what_waited(service: QueueService, config: QueueConfig) -> None:
+    """Whoever enqueued it need not be there any more."""
+    first = await service.enqueue(shop.add, 1, 2)
+    last = await service.enqueue(total.using(after=[first]))
+    own = service if config.queue_backend == "memory" else QueueService(config)
+
+    async with own, Worker(own):
+        assert (await own.wait(last.id, timeout=10)).result == "3"
