@@ -8,7 +8,6 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from lq_core.clock import LONGEST_WAIT
-from lq_core.codec import CallCodec
 from lq_core.errors import ConfigurationError
 from lq_core.record import Progress, QueuedTaskRecord, TaskStatus
 
@@ -16,12 +15,13 @@ _CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
 
 
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 LINE_LIMIT: Final = 2_000
 """How many characters of a logged line a record keeps."""
 
 
-class ResultReader(Protocol[Result]):
+class ResultReader(Protocol[Result_co]):
     """What is needed of a task to read its results."""
 
     @property
@@ -29,9 +29,8 @@ class ResultReader(Protocol[Result]):
         """The name that its records carry."""
         ...
 
-    @property
-    def codec(self) -> CallCodec[Result]:
-        """What decodes them."""
+    def result_of(self, record: QueuedTaskRecord) -> Result_co:
+        """Decode what one of them returned."""
         ...
 
 
@@ -114,7 +113,7 @@ class TaskContext:
         Those that did not complete are left out.
         """
         return [
-            task.codec.decode_result(record.result or "null")
+            task.result_of(record)
             for record in await self.predecessors()
             if record.task_name == task.name and record.status is TaskStatus.COMPLETED
         ]

@@ -25,6 +25,7 @@ from lq_core.context import TaskContext
 from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitionError, UnknownTaskError
 from lq_core.identity import new_id
 from lq_core.options import OptionArguments, TaskOptions, change_options
+from lq_core.record import QueuedTaskRecord
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -99,6 +100,10 @@ class Task(Generic[Params, Result]):
     def call(self, *args: Params.args, **kwargs: Params.kwargs) -> TaskCall[Result]:
         """Bind and encode a call, to be enqueued. Raises InvalidArgumentError, which names the parameter."""
         return TaskCall(self.name, self.codec.encode(args, kwargs), self.options, self.codec)
+
+    def result_of(self, record: QueuedTaskRecord) -> Result:
+        """Decode what a record of this task returned. Raises msgspec.DecodeError when it does not fit the annotation."""
+        return self.codec.decode_result(record.result or "null")
 
     def run(self, context: TaskContext, arguments: str) -> Callable[[], object]:
         """
