@@ -102,7 +102,7 @@ class Task(Generic[Params, Result]):
         return TaskCall(self.name, self.codec.encode(args, kwargs), self.options, self.codec)
 
     def result_of(self, record: QueuedTaskRecord) -> Result:
-        """Decode what a record of this task returned. Raises msgspec.DecodeError when it does not fit the annotation."""
+        """Decode what a record of this task returned. Raises msgspec.DecodeError where it does not fit."""
         return self.codec.decode_result(record.result or "null")
 
     def run(self, context: TaskContext, arguments: str) -> Callable[[], object]:

@@ -281,7 +281,8 @@ class PostgresQueueBackend(BaseQueueBackend):
     async def freed(self, *, limit: int) -> Freed:
         """Read blocked records of which every one that they come after has ended, or is there no more."""
         rows = await self.connections.fetch(reading.FREED, limit)
-        return Freed(records=[record_from(row, 1) for row in rows if row[1] is not None], others_wait=rows[0][0])
+        free = records_from((row for row in rows if row[1] is not None), 1)
+        return Freed(records=free, others_wait=rows[0][0])
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
         """Read every record that has not ended and has been asked to stop."""
