@@ -1,6 +1,6 @@
 """The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
