@@ -107,6 +107,12 @@ def hang_in_a_thread() -> None:
     threading.Event().wait()
 
 
+@task
+async def take(seconds: float) -> float:
+    await asyncio.sleep(seconds)  # The task is made to take its time; nobody waits by this clock.
+    return seconds
+
+
 @task(timeout=0.2)
 async def run_out_of_time() -> None:
     await asyncio.Event().wait()

@@ -11,16 +11,21 @@ from lq_cloudrun.emulator import EmulatedJob, Emulator, EmulatorThread
 SAID = """
 from lq_cloudrun import CloudRunExecutionConfig
 cloud = CloudRunExecutionConfig(
-    "emulated", job_name="reports", profiles={{"large": "reports-large"}}, endpoint={endpoint!r},
-    fallback_execution_backend=None, container={container!r},
+    "emulated", job_name="reports", endpoint={endpoint!r},
+    fallback_execution_backend=None, container={container!r}, {more},
 )
 """
 JOBS = ("--image", "europe-docker.pkg.dev/shop/tasks:1", "--dispatcher", "worker@shop.iam.gserviceaccount.com")
 
 
-def ask(folder: Path, *words: str, endpoint: str | None = None, container: str | None = None) -> Result:
+LARGE = 'profiles={"large": "reports-large"}'
+
+
+def ask(
+    folder: Path, *words: str, endpoint: str | None = None, container: str | None = None, more: str = LARGE
+) -> Result:
     name = f"said_{folder.name}"
-    (folder / f"{name}.py").write_text(SAID.format(endpoint=endpoint, container=container))
+    (folder / f"{name}.py").write_text(SAID.format(endpoint=endpoint, container=container, more=more))
     return CliRunner().invoke(main, [*words, "--config", f"{name}:cloud"])
 
 
@@ -79,6 +84,30 @@ def test_the_commands_make_each_job_and_let_the_workers_run_it(tmp_path: Path) -
     assert told.output.count("--max-retries=0") == 2
     assert "--set-env-vars='^|^LITESTAR_QUEUES_CONFIG=shop:config|LEVEL=7'" in told.output
     assert told.output.count("--role=roles/run.jobsExecutorWithOverrides") == 2
+
+
+@pytest.mark.parametrize(
+    "command, lines",
+    [
+        ("gcloud", ("--tasks=10", "--max-retries=0", "--task-timeout=1020s")),
+        ("terraform", ("task_count = 10", "max_retries = 0", 'timeout     = "1020s"')),
+    ],
+)
+def test_a_job_that_drains_gets_its_containers_and_their_time(
+    tmp_path: Path, command: str, lines: tuple[str, ...]
+) -> None:
+    told = ask(tmp_path, command, *JOBS, more='dispatch="drain"')
+
+    assert told.exit_code == 0, told.output
+    assert [line for line in lines if line not in told.output] == []
+
+
+def test_the_doctor_does_not_mind_many_tasks_where_the_job_drains(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports", task_count=10)])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more='dispatch="drain"')
+
+    assert told.exit_code == 0, told.output
+    assert "--tasks=1" not in told.output
 
 
 def test_terraform_gets_the_same(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 from grpc import StatusCode
+from msgspec.structs import replace
 
 import warehouse as shop
 from cloud import cloud, events_of
-from lq_core import ConfigurationError, QueueConfig, TaskStatus, UnknownBackendError, Worker
+from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker
+from lq_core.testing.records import a_worker
 
 
 async def test_a_container_adopts_its_record_after_a_lost_reply(queue: QueueConfig, address: str) -> None:
@@ -140,6 +142,35 @@ async def test_no_more_executions_are_in_flight_than_allowed(queue: QueueConfig,
                 results = [await each.wait(timeout=30) for each in sent]
 
         assert (most, results) == (2, [1, 2, 3, 4, 5])
+
+
+async def test_two_dispatchers_share_the_cap(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, max_in_flight=5) as sky, QueueService(sky.service.config) as other:
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            async with Worker(sky.service), Worker(other):
+                sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(12))
+                await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) >= 5)
+                backends = [await service.execution_backend("cloudrun") for service in (sky.service, other)]
+                room = [await backend.capacity(sky.service) for backend in backends]
+                most = len(sky.emulator.executions())
+                hold.release()
+                results = [await each.wait(timeout=30) for each in sent]
+
+        assert room == [0, 0]
+        # Each takes half of what is free; the first may not have noticed the second when it did.
+        assert most <= 5 + 3
+        assert results == [number + 1 for number in range(12)]
+
+
+async def test_dispatchers_share_the_pace(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, runs_per_minute=60) as sky:
+        backend = await sky.backend()
+        alone = await backend.capacity(sky.service)
+        await sky.service.queue_backend.register(replace(a_worker("ada"), execution_backends=("cloudrun", "local")))
+        await sky.service.queue_backend.register(replace(a_worker("bob"), execution_backends=("cloudrun",)))
+        await sky.service.queue_backend.register(replace(a_worker("a container"), execution_backends=()))
+
+        assert (alone, await backend.capacity(sky.service)) == (15, 7)
 
 
 async def test_a_dispatch_that_is_cancelled_keeps_its_reservation(queue: QueueConfig, address: str) -> None:

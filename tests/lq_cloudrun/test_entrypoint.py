@@ -60,6 +60,14 @@ async def test_a_prefix_of_ones_own_is_found_by_its_pair(service: QueueService) 
     assert await execute_cloudrun_task(config=plain, service=service, env=mine) is CloudRunExitCode.SUCCESS
 
 
+async def test_a_prefix_of_ones_own_is_found_by_what_to_drain(service: QueueService) -> None:
+    plain = replace(service.config, execution_backend="cloudrun")
+
+    code = await execute_cloudrun_task(config=plain, service=service, env={"SHOP_DRAIN": '{"job": 7}'})
+
+    assert code is CloudRunExitCode.INVALID_TASK_ID
+
+
 async def test_a_second_container_for_the_same_epoch_loses_the_claim(service: QueueService) -> None:
     env = await reserved(service)
     await execute_cloudrun_task(service=service, env=env)
@@ -170,6 +178,7 @@ async def test_a_factory_makes_the_service_and_it_is_closed_again() -> None:
         ({"LITESTAR_QUEUES_TASK_ID": "seven"}, CloudRunExitCode.INVALID_TASK_ID),
         ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_EPOCH": "x"}, CloudRunExitCode.INVALID_TASK_ID),
         ({"LITESTAR_QUEUES_TASK_ID": str(uuid4())}, CloudRunExitCode.MISSING_RECORD),
+        ({"LITESTAR_QUEUES_DRAIN": "all"}, CloudRunExitCode.INVALID_TASK_ID),
         ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_EXIT_POLICY": "x"}, CloudRunExitCode.FAILURE),
         ({"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_TASK_MODULES": "x.y"}, CloudRunExitCode.FAILURE),
     ],

@@ -66,6 +66,19 @@ def test_a_job_that_refuses_is_tried_by_one_run_after_pauses_that_double() -> No
     assert lane.room(30) > 1
 
 
+def test_workers_share_the_rate_and_the_room() -> None:
+    lane = a_lane(max_in_flight=9)
+    lane.sharers = 2
+    first = lane.room(0)
+    taken(lane, 7, now=0)
+    empty = lane.wait(0)
+    lane.in_flight = 8
+
+    # Half of 15, which a quarter of a minute allows, but no more than half of the 9, rounded up.
+    assert (first, empty) == (5, 1)
+    assert lane.room(1000) == 1
+
+
 def test_no_more_than_the_cap_are_in_flight() -> None:
     lane = a_lane(max_in_flight=3)
     taken(lane, 2, now=0)

@@ -1,6 +1,7 @@
 """What Cloud Run cannot run goes to the fallback for good, and a worker that has it brings the result."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -27,6 +28,18 @@ async def test_a_misconfigured_job_sends_its_record_to_a_local_worker(path: Path
         kept = await sky.record(sent.record)
         assert (kept.execution_backend, kept.status, events_of(kept)) == ("local", TaskStatus.COMPLETED, ["rerouted"])
         assert sky.emulator.executions() == []
+
+
+async def test_a_job_that_should_drain_and_cannot_be_run_sends_its_records_to_a_local_worker(path: Path) -> None:
+    queue = QueueConfig(queue_backend=SQLiteConfig(path=path))
+    settings: dict[str, Any] = {"dispatch": "drain", "fallback_execution_backend": "local", "breaker_pause": 60}
+    async with cloud(queue, sqlite_address(path), **settings) as sky, Worker(sky.service):
+        sky.emulator.faults.refuse("RunJob", StatusCode.NOT_FOUND, times=100)
+        sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(3))
+
+        assert [await each.wait(timeout=20) for each in sent] == [1, 2, 3]
+        kept = [await sky.record(each.record) for each in sent]
+        assert {(each.execution_backend, each.attempt) for each in kept} == {("local", 1)}
 
 
 async def test_an_unknown_profile_goes_to_the_fallback_with_its_reason(path: Path) -> None:

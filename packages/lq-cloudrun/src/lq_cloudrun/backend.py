@@ -1,15 +1,17 @@
-"""Runs each record as one execution of a Cloud Run job: dispatch, reconcile, cancel."""
+"""Runs records as executions of Cloud Run jobs: dispatch or drain, reconcile, cancel."""
 
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from lq_cloudrun.clients import ExecutionsClient, JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.dispatcher import Dispatcher
+from lq_cloudrun.drain_dispatcher import DrainDispatcher
 from lq_cloudrun.executions import Executions
 from lq_cloudrun.google_clients import connect
+from lq_cloudrun.living import living_workers
 from lq_cloudrun.pacing import Lane
 from lq_cloudrun.reconciler import Reconciler
 from lq_cloudrun.request import run_job_request
@@ -20,7 +22,7 @@ from lq_core.errors import ConfigurationError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend, ExecutionService, get_execution_backend_class
 from lq_core.queue import RecordFilter
-from lq_core.record import OWNED, QueuedTaskRecord
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 
 __all__ = ["CloudRunExecutionBackend", "CloudRunExecutionStatus"]
 
@@ -32,7 +34,8 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
     Hands records to Cloud Run: one record, one execution of the job that its profile names.
 
     A container claims its record by id and epoch (:mod:`lq_cloudrun.entrypoint`), so that a dispatcher may die at any
-    moment. Google's clients are made by :meth:`open`, unless they are given.
+    moment. With ``dispatch="drain"`` a worker that asks for the :meth:`capacity` has executions started instead, whose
+    containers take what is due. Google's clients are made by :meth:`open`, unless they are given.
     """
 
     external: ClassVar[bool] = True
@@ -50,9 +53,8 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         self.jobs_client = jobs_client
         self.executions_client = executions_client
         self._disconnect: Callable[[], Awaitable[None]] | None = None
-        self._parts: tuple[Dispatcher, Reconciler, Executions] | None = None
+        self._parts: _Parts | None = None
         self._lanes: dict[str, Lane] = {}
-        self._counted_at = float("-inf")
         if self._execution_config is not None:
             self.reconcile_interval = self._execution_config.poll_interval
 
@@ -123,7 +125,8 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         record: QueuedTaskRecord,
     ) -> bool:
         """Ask Cloud Run to end the execution of a record; True when it will."""
-        if record.has_ended:
+        if record.has_ended or (record.status is TaskStatus.RUNNING and record.execution_ref is None):
+            # One that runs in no execution of its own is stopped by its container alone.
             return False
         try:
             name = record.execution_ref
@@ -141,7 +144,10 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
             return False
 
     async def capacity(self, service: ExecutionService) -> int:
-        """How many more records may be dispatched now, to the job that has most room."""
+        """How many more records may be dispatched now, to the job that has most room; 0 where Cloud Run drains."""
+        await self._share(service)
+        if self.execution_config.dispatch == "drain" and not await self._is_turned_away(service):
+            return 0
         jobs = Targets(self.execution_config).jobs()
         await self._count(service, jobs)
         now = time.monotonic()
@@ -168,17 +174,17 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
 
     @property
     def _dispatcher(self) -> Dispatcher:
-        return self._assembled()[0]
+        return self._assembled().dispatcher
 
     @property
     def _reconciler(self) -> Reconciler:
-        return self._assembled()[1]
+        return self._assembled().reconciler
 
     @property
     def _executions(self) -> Executions:
-        return self._assembled()[2]
+        return self._assembled().executions
 
-    def _assembled(self) -> tuple[Dispatcher, Reconciler, Executions]:
+    def _assembled(self) -> "_Parts":
         if self._parts is None:
             config = self.execution_config
             targets = Targets(config)
@@ -192,20 +198,39 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
                 build=self.build_run_job_request,
                 clock=time.monotonic,
             )
-            self._parts = dispatcher, Reconciler(config, targets=targets, executions=executions), executions
+            drains = DrainDispatcher(
+                config, targets=targets, client=self._jobs_client, executions=executions, lane=self._lane
+            )
+            reconciler = Reconciler(config, targets=targets, executions=executions)
+            self._parts = _Parts(dispatcher, drains, reconciler, executions)
         return self._parts
+
+    async def _is_turned_away(self, service: ExecutionService) -> bool:
+        """See to the executions that drain; True when the job cannot be run, and records may go to the fallback."""
+        drains = self._assembled().drains
+        try:
+            await drains.look(service)
+        except Exception as error:
+            if getattr(error, "grpc_status_code", None) is None:
+                raise
+            log.warning("cloudrun.look_failed", extra={"error": f"{type(error).__name__}: {error}"})
+        return drains.is_refused
 
     def _lane(self, job: str) -> Lane:
         if job not in self._lanes:
             self._lanes[job] = Lane(self.execution_config)
         return self._lanes[job]
 
+    async def _share(self, service: ExecutionService) -> None:
+        """Take no more of the pace and of the room than one of the workers that dispatch here may."""
+        name = self.execution_config.execution_backend
+        sharers = sum(name in worker.execution_backends for worker in await living_workers(service))
+        for job in Targets(self.execution_config).jobs():
+            self._lane(job).sharers = max(sharers, 1)
+
     async def _count(self, service: ExecutionService, jobs: Sequence[str]) -> None:
-        """Count what is in flight over all workers, no more often than ``poll_interval``."""
-        config, now = self.execution_config, time.monotonic()
-        if now - self._counted_at < config.poll_interval:
-            return
-        self._counted_at = now
+        """Count what is in flight over all workers, right before more is claimed."""
+        config = self.execution_config
         condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(config.execution_backend,))
         records = await service.queue_backend.find(condition, limit=len(jobs) * config.max_in_flight + 1)
         targets, counts = Targets(config), Counter[str]()
@@ -235,6 +260,13 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
             self.jobs_client = self.jobs_client or clients.jobs
             self.executions_client = self.executions_client or clients.executions
             self._disconnect = clients.close
+
+
+class _Parts(NamedTuple):
+    dispatcher: Dispatcher
+    drains: DrainDispatcher
+    reconciler: Reconciler
+    executions: Executions
 
 
 def _configured(config: QueueConfig) -> CloudRunExecutionConfig | None:

@@ -6,9 +6,9 @@ A container that Cloud Run has restarted may take over what its earlier process 
 
 from typing import NamedTuple
 
-from lq_cloudrun.container import Container
+from lq_cloudrun.container import RecordContainer
 from lq_cloudrun.exit_code import CloudRunExitCode
-from lq_cloudrun.target import job_of
+from lq_cloudrun.target import job_of, log_page
 from lq_core import lifecycle
 from lq_core.queue import BaseQueueBackend
 from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
@@ -23,7 +23,7 @@ class Claim(NamedTuple):
     reason: str
 
 
-async def claim(service: QueueService, container: Container, *, worker_id: str) -> Claim:
+async def claim(service: QueueService, container: RecordContainer, *, worker_id: str) -> Claim:
     """Take the record of this container, in one write. Raises StorageError."""
     queue: BaseQueueBackend = service.queue_backend
     while True:
@@ -46,7 +46,7 @@ async def claim(service: QueueService, container: Container, *, worker_id: str) 
             return Claim(None, code, reason)
 
 
-def _refusal(service: QueueService, record: QueuedTaskRecord, container: Container) -> Claim | None:
+def _refusal(service: QueueService, record: QueuedTaskRecord, container: RecordContainer) -> Claim | None:
     if record.status is TaskStatus.CANCELLED:
         return Claim(None, CloudRunExitCode.CANCELLED, "the record was cancelled")
     if record.status is TaskStatus.COMPLETED and container.attempt > 0:
@@ -64,7 +64,7 @@ def _refusal(service: QueueService, record: QueuedTaskRecord, container: Contain
     return None
 
 
-def _is_takeover(record: QueuedTaskRecord, container: Container) -> bool:
+def _is_takeover(record: QueuedTaskRecord, container: RecordContainer) -> bool:
     return (
         container.attempt > 0
         and bool(container.execution)
@@ -74,7 +74,7 @@ def _is_takeover(record: QueuedTaskRecord, container: Container) -> bool:
 
 
 def _taken(
-    record: QueuedTaskRecord, container: Container, *, worker_id: str, queue: BaseQueueBackend
+    record: QueuedTaskRecord, container: RecordContainer, *, worker_id: str, queue: BaseQueueBackend
 ) -> QueuedTaskRecord:
     at, reference = queue.now(), record.execution_ref
     if record.status is TaskStatus.RUNNING:
@@ -88,10 +88,4 @@ def _taken(
     if reference is None or not container.execution:
         return started
     name = f"{job_of(reference)}/executions/{container.execution}"
-    return lifecycle.attach(started, execution_ref=name, log_url=record.log_url or _log_page(name))
-
-
-def _log_page(name: str) -> str:
-    """Where Google's console shows the logs of an execution."""
-    _, project, _, region, _, _, _, execution = name.split("/")
-    return f"https://console.cloud.google.com/run/jobs/executions/details/{region}/{execution}/logs?project={project}"
+    return lifecycle.attach(started, execution_ref=name, log_url=record.log_url or log_page(name))

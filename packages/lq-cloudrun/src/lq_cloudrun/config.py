@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from lq_core.errors import ConfigurationError
 
@@ -11,6 +11,9 @@ TASK_ID: Final = "TASK_ID"
 
 EPOCH: Final = "EPOCH"
 """What follows ``env_prefix`` in the variable that carries the epoch at which the container may claim."""
+
+DRAIN: Final = "DRAIN"
+"""What follows ``env_prefix`` in the variable that tells a container to drain, how and for how long."""
 
 RESERVED_PREFIXES: Final = ("CLOUD_RUN_", "K_", "X_GOOGLE_")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -79,7 +82,26 @@ class CloudRunExecutionConfig:
     """How far that rate may rise while nothing is refused."""
 
     max_in_flight: int = 100
-    """Records of one job that may be with Cloud Run at once, over all workers; a region allows 1,000 executions."""
+    """
+    Records of one job that may be with Cloud Run at once, over all workers; a region allows 1,000 executions.
+
+    With ``dispatch="drain"``, containers instead of records.
+    """
+
+    dispatch: Literal["each", "drain"] = "each"
+    """
+    ``each``: one execution for each record. ``drain``: an execution of several containers, each of which takes due
+    records of the worker's queues until there are none or its time is up.
+    """
+
+    drain_tasks: int = 10
+    """How many containers an execution that drains has; fewer when fewer records are due."""
+
+    drain_concurrency: int = 1
+    """How many records such a container runs at once."""
+
+    drain_time: float = 600.0
+    """How long a container that drains takes records; what it runs then has ``timeout`` seconds to end."""
 
     breaker_pause: float = 15.0
     """The first pause after a job refuses to be run; it doubles up to ``max_breaker_pause``."""
@@ -103,7 +125,12 @@ class CloudRunExecutionConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for problem in (self._name_problem(), self._number_problem(), self._environment_problem()):
+        for problem in (
+            self._name_problem(),
+            self._dispatch_problem(),
+            self._number_problem(),
+            self._environment_problem(),
+        ):
             if problem:
                 raise ConfigurationError(f"CloudRunExecutionConfig: {problem}")
 
@@ -121,6 +148,11 @@ class CloudRunExecutionConfig:
     def epoch_variable(self) -> str:
         """The name of the variable with the epoch."""
         return f"{self.env_prefix}_{EPOCH}"
+
+    @property
+    def drain_variable(self) -> str:
+        """The name of the variable that tells a container to drain."""
+        return f"{self.env_prefix}_{DRAIN}"
 
     @property
     def pace(self) -> float:
@@ -145,6 +177,16 @@ class CloudRunExecutionConfig:
             )
         return None
 
+    def _dispatch_problem(self) -> str | None:
+        if self.dispatch not in {"each", "drain"}:
+            return f"dispatch is {self.dispatch!r}; it may be 'each' or 'drain'."
+        if self.dispatch == "drain" and self.profiles:
+            return (
+                "profiles do not go with dispatch='drain', since a container takes whatever its queues hold. "
+                "Set job_name, and give each size of container a worker of its own, with QueueConfig(queues=...)."
+            )
+        return None
+
     def _number_problem(self) -> str | None:
         positive = {
             "timeout": self.timeout,
@@ -153,6 +195,9 @@ class CloudRunExecutionConfig:
             "runs_per_minute": self.pace,
             "max_runs_per_minute": self.max_runs_per_minute,
             "max_in_flight": self.max_in_flight,
+            "drain_tasks": self.drain_tasks,
+            "drain_concurrency": self.drain_concurrency,
+            "drain_time": self.drain_time,
             "breaker_pause": self.breaker_pause,
             "start_deadline": self.start_deadline,
             "max_interruptions": self.max_interruptions,
@@ -173,10 +218,10 @@ class CloudRunExecutionConfig:
         return None
 
     def _environment_problem(self) -> str | None:
-        own = {self.task_id_variable, self.epoch_variable}
+        own = {self.task_id_variable, self.epoch_variable, self.drain_variable}
         for name in self.extra_env:
             if name in own:
-                return f"extra_env sets {name}, which tells the container its record; choose another name."
+                return f"extra_env sets {name}, which tells the container its work; choose another name."
             if name == "PORT" or name.startswith(RESERVED_PREFIXES):
                 return f"extra_env sets {name}, which Cloud Run keeps for itself; choose another name."
         return None

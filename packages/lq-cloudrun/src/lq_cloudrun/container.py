@@ -1,15 +1,18 @@
 """
-What a container is told by its environment: which record, at which epoch, by which execution, and how to connect.
+What a container is told by its environment: which record at which epoch, or what to drain, and how to connect.
 
 Everything is read and checked here, once, before anything is imported or opened.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 from uuid import UUID
 
-from lq_cloudrun.config import EPOCH, TASK_ID, CloudRunExecutionConfig
+import msgspec
+
+from lq_cloudrun.config import DRAIN, EPOCH, TASK_ID, CloudRunExecutionConfig
+from lq_cloudrun.drain_order import DrainOrder
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError
 
@@ -20,7 +23,7 @@ POLICIES: Final = ("outcome", "recorded")
 
 
 class EnvironmentProblem(Exception):  # noqa: N818 -- it is no error of the program but one of its environment
-    """The environment does not name a record; *missing* tells absent from malformed."""
+    """The environment does not say what to run; *missing* tells absent from malformed."""
 
     def __init__(self, message: str, *, missing: bool) -> None:
         super().__init__(message)
@@ -32,15 +35,8 @@ class Container:
     """One start of one container."""
 
     prefix: str
-    task_id: UUID
-    epoch: int | None
-    """None when a person started the container by hand, for a record as it stands."""
-
     execution: str
     """The short name of the execution; empty outside of Cloud Run."""
-
-    attempt: int
-    """How often Cloud Run has restarted this container; 0 at the first start."""
 
     config: str | None
     config_factory: str | None
@@ -49,53 +45,74 @@ class Container:
     connect_seconds: float
 
 
-def task_index(env: Mapping[str, str]) -> int:
-    """Which task of its execution the container is; only the first one runs a record."""
-    return _number(env, "CLOUD_RUN_TASK_INDEX")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordContainer(Container):
+    """A container for one record."""
+
+    task_id: UUID
+    epoch: int | None
+    """None when a person started the container by hand, for a record as it stands."""
+
+    index: int
+    """Which task of its execution the container is; only the first one, 0, runs the record."""
+
+    attempt: int
+    """How often Cloud Run has restarted this container; 0 at the first start."""
 
 
-def read_container(env: Mapping[str, str], config: QueueConfig | None = None) -> Container:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrainContainer(Container):
+    """A container for whatever is due."""
+
+    order: DrainOrder
+
+
+def read_container(env: Mapping[str, str], config: QueueConfig | None = None) -> RecordContainer | DrainContainer:
     """Read the environment. Raises EnvironmentProblem, and ConfigurationError for a setting that cannot work."""
     prefix = _prefix(env, config)
-    task_id = env.get(f"{prefix}_{TASK_ID}", "").strip()
-    if not task_id:
+    task_id, order = env.get(f"{prefix}_{TASK_ID}", "").strip(), env.get(f"{prefix}_{DRAIN}")
+    if not task_id and order is None:
         raise EnvironmentProblem(
-            f"{prefix}_{TASK_ID} is not set: this program is started by the dispatcher, one execution a record.",
+            f"{prefix}_{TASK_ID} is not set: this program is started by the dispatcher, which names a record.",
             missing=True,
         )
     policy = env.get(f"{prefix}_EXIT_POLICY", POLICIES[0])
     if policy not in POLICIES:
         raise ConfigurationError(f"{prefix}_EXIT_POLICY is {policy!r}; it may be {' or '.join(POLICIES)}.")
     modules = env.get(f"{prefix}_TASK_MODULES", "")
-    return Container(
+    common = Container(
         prefix=prefix,
-        task_id=_uuid(f"{prefix}_{TASK_ID}", task_id),
-        epoch=_epoch(f"{prefix}_{EPOCH}", env),
         execution=env.get("CLOUD_RUN_EXECUTION", ""),
-        attempt=_number(env, "CLOUD_RUN_TASK_ATTEMPT"),
         config=env.get(f"{prefix}_CONFIG"),
         config_factory=env.get(f"{prefix}_CONFIG_FACTORY"),
         task_modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
         exits_well_when_recorded=policy == "recorded",
         connect_seconds=_seconds(env, f"{prefix}_CONNECT_SECONDS"),
     )
+    if order is not None:
+        return DrainContainer(**asdict(common), order=_order(f"{prefix}_{DRAIN}", order))
+    return RecordContainer(
+        **asdict(common),
+        task_id=_uuid(f"{prefix}_{TASK_ID}", task_id),
+        epoch=_epoch(f"{prefix}_{EPOCH}", env),
+        index=_number(env, "CLOUD_RUN_TASK_INDEX"),
+        attempt=_number(env, "CLOUD_RUN_TASK_ATTEMPT"),
+    )
 
 
 def _prefix(env: Mapping[str, str], config: QueueConfig | None) -> str:
-    """Find what the variables begin with: by the configuration in hand, else by the pair that the dispatcher sets."""
+    """Find what the variables begin with: by the configuration in hand, else by those that the dispatcher sets."""
     settings = (config.execution_backend, *config.execution_backends) if config else ()
     for each in settings:
         if isinstance(each, CloudRunExecutionConfig):
             return each.env_prefix
     default = CloudRunExecutionConfig.env_prefix
-    if f"{default}_{TASK_ID}" in env:
+    if {f"{default}_{TASK_ID}", f"{default}_{DRAIN}"} & env.keys():
         return default
-    found = [
-        name.removesuffix(f"_{TASK_ID}")
-        for name in env
-        if name.endswith(f"_{TASK_ID}") and f"{name.removesuffix(TASK_ID)}{EPOCH}" in env
-    ]
-    return found[0] if len(found) == 1 else default
+    pairs = {name.removesuffix(f"_{TASK_ID}") for name in env if f"{name.removesuffix(TASK_ID)}{EPOCH}" in env}
+    orders = {name.removesuffix(f"_{DRAIN}") for name, value in env.items() if value.startswith("{")}
+    found = {prefix for prefix in pairs | orders if {f"{prefix}_{TASK_ID}", f"{prefix}_{DRAIN}"} & env.keys()}
+    return found.pop() if len(found) == 1 else default
 
 
 def _uuid(name: str, text: str) -> UUID:
@@ -103,6 +120,15 @@ def _uuid(name: str, text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise EnvironmentProblem(f"{name} is {text!r}, which is not the id of a record.", missing=False) from error
+
+
+def _order(name: str, text: str) -> DrainOrder:
+    try:
+        return msgspec.json.decode(text, type=DrainOrder)
+    except msgspec.DecodeError as error:
+        raise EnvironmentProblem(
+            f"{name} is {text!r}, which does not say what to drain: {error}", missing=False
+        ) from error
 
 
 def _epoch(name: str, env: Mapping[str, str]) -> int | None:

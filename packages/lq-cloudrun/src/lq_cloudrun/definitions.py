@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.request import drain_limit
 from lq_cloudrun.target import Targets
 
 ROLES: Final = ("roles/run.jobsExecutorWithOverrides", "roles/run.viewer")
@@ -39,10 +40,10 @@ def create_command(job: str, config: CloudRunExecutionConfig, wanted: Wanted) ->
         _place(job),
         f"--image={shlex.quote(wanted.image)}",
         *(f"--container={name}" for name in sorted(Targets(config).containers(job))),
-        "--tasks=1",
+        f"--tasks={_tasks(config)}",
         # A restart by Cloud Run would bypass the queue's backoff.
         "--max-retries=0",
-        f"--task-timeout={math.ceil(config.timeout)}s",
+        f"--task-timeout={_timeout(config)}s",
     ]
     if wanted.env:
         pairs = "|".join(f"{name}={value}" for name, value in wanted.env.items())
@@ -89,11 +90,11 @@ resource "google_cloud_run_v2_job" "{label}" {{
   location = {_text(region)}
 
   template {{
-    task_count = 1
+    task_count = {_tasks(config)}
     template {{
       # A restart by Cloud Run would bypass the queue's backoff.
       max_retries = 0
-      timeout     = "{math.ceil(config.timeout)}s"
+      timeout     = "{_timeout(config)}s"
       containers {{
 {container}        image = {_text(wanted.image)}
 {variables}      }}
@@ -115,6 +116,15 @@ resource "google_cloud_run_v2_job_iam_member" "{label}_{suffix}" {{
   member   = {_text(f"serviceAccount:{dispatcher}")}
 }}
 """
+
+
+def _tasks(config: CloudRunExecutionConfig) -> int:
+    """How many containers an execution has; the dispatcher asks for fewer where less is due."""
+    return config.drain_tasks if config.dispatch == "drain" else 1
+
+
+def _timeout(config: CloudRunExecutionConfig) -> int:
+    return drain_limit(config) if config.dispatch == "drain" else math.ceil(config.timeout)
 
 
 def _text(value: str) -> str:

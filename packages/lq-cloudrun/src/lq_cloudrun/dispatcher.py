@@ -13,6 +13,7 @@ from typing import Any, Final
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.executions import Executions
+from lq_cloudrun.interruptions import failure_of_too_many
 from lq_cloudrun.pacing import Lane
 from lq_cloudrun.refusal import Refusal, refusal_of
 from lq_cloudrun.status import log_url_of
@@ -21,7 +22,7 @@ from lq_core import lifecycle
 from lq_core.errors import StorageError
 from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
-from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import QueuedTaskRecord, TaskStatus
 
 log = event_log("lq.cloudrun")
 
@@ -73,8 +74,11 @@ class Dispatcher:
             return record
 
     async def _start(self, service: ExecutionService, record: QueuedTaskRecord, *, at_once: bool) -> QueuedTaskRecord:
-        if _interruptions(record) >= self._config.max_interruptions:
-            return await self._fail_interrupted(service, record)
+        config = self._config
+        failure = failure_of_too_many(record, most=config.max_interruptions, timeout=config.timeout)
+        if failure is not None:
+            failed = lifecycle.retry_or_fail(record, failure=failure, delay=None, at=service.queue_backend.now())
+            return failed if await service.swap(record, failed) else await _current(service, record)
         try:
             target = self._targets.of(record)
         except UnknownProfileError as error:
@@ -149,17 +153,6 @@ class Dispatcher:
         elsewhere = lifecycle.reroute(record, execution_backend=fallback, at=at, message=str(error))
         return elsewhere if await service.swap(record, elsewhere) else await _current(service, record)
 
-    async def _fail_interrupted(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:
-        failure = TaskFailure(
-            type="ExecutionInterrupted",
-            message=(
-                f"The task was stopped from outside {self._config.max_interruptions} times before it could end. "
-                f"If it takes long, give it a timeout, or raise timeout={self._config.timeout} of the configuration."
-            ),
-        )
-        failed = lifecycle.retry_or_fail(record, failure=failure, delay=None, at=service.queue_backend.now())
-        return failed if await service.swap(record, failed) else await _current(service, record)
-
 
 async def _give_back(
     service: ExecutionService, record: QueuedTaskRecord, *, delay: float, message: str
@@ -171,13 +164,6 @@ async def _give_back(
 
 async def _current(service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:
     return await service.queue_backend.get(record.id) or record
-
-
-def _interruptions(record: QueuedTaskRecord) -> int:
-    """Count how often its executions were stopped from outside, since a person last retried it."""
-    events = [entry.event for entry in record.history]
-    since = len(events) - events[::-1].index("revived") if "revived" in events else 0
-    return events[since:].count("interrupted")
 
 
 def _may_have_run(record: QueuedTaskRecord) -> bool:

@@ -100,7 +100,7 @@ def _read_job(job: str, config: CloudRunExecutionConfig, template: Any) -> list[
             "with backoff."
         )
         findings.append(Finding(health=Health.DOUBT, what=what, remedy=f"{update} --max-retries=0"))
-    if template.task_count > 1:
+    if template.task_count > 1 and config.dispatch == "each":
         what = f"{job} starts {template.task_count} containers for each record; all but the first do nothing."
         findings.append(Finding(health=Health.DOUBT, what=what, remedy=f"{update} --tasks=1"))
     wanted = Targets(config).containers(job)

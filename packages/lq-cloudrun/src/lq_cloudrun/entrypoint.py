@@ -1,5 +1,5 @@
 """
-What runs in the container: one execution, one record, one exit code.
+What runs in the container: one record, or whatever is due, and one exit code.
 
 It imports nothing of Google's, so that it starts fast. The record's outcome is stored before the process ends, also
 when Cloud Run asks it to stop.
@@ -16,16 +16,17 @@ from typing import Final
 
 from lq_cloudrun.claim import Claim, claim
 from lq_cloudrun.config import CloudRunExecutionConfig
-from lq_cloudrun.container import Container, EnvironmentProblem, read_container, task_index
+from lq_cloudrun.container import Container, DrainContainer, EnvironmentProblem, RecordContainer, read_container
 from lq_cloudrun.event_lines import show_events
 from lq_cloudrun.exit_code import CloudRunExitCode
 from lq_cloudrun.loading import import_modules, load_service
+from lq_cloudrun.reaching import reach
 from lq_cloudrun.termination import Termination
 from lq_core import lifecycle
 from lq_core.attempt import StopReason, failure_of
 from lq_core.backoff import backoff_delay
 from lq_core.config import QueueConfig
-from lq_core.errors import QueueError, SchemaError, StorageError
+from lq_core.errors import QueueError, StorageError
 from lq_core.event_log import event_log
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
@@ -35,9 +36,6 @@ __all__ = ["CloudRunExitCode", "execute_cloudrun_task", "main"]
 log = event_log("lq.cloudrun")
 
 ServiceFactory = Callable[[], QueueService | Awaitable[QueueService]]
-
-PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between tries to connect; the last one repeats."""
 
 LAST_LOOK: Final = 2.0
 """Seconds to find out why the process is asked to stop; after SIGTERM there are fewer than ten."""
@@ -57,7 +55,7 @@ async def execute_cloudrun_task(
     env: Mapping[str, str] | None = None,
 ) -> CloudRunExitCode:
     """
-    Run the record that the environment names, and tell what to exit with.
+    Run the record that the environment names, or drain what it says, and tell what to exit with.
 
     The service is *service* (opened if need be, and left open), else what *service_factory* makes, else one for
     *config*, else what the variables ``{env_prefix}_CONFIG`` or ``{env_prefix}_CONFIG_FACTORY`` name.
@@ -71,7 +69,7 @@ async def execute_cloudrun_task(
 
 
 def main() -> None:
-    """Run the record of this container; always raises SystemExit with the code."""
+    """Do the work of this container; always raises SystemExit with the code."""
     termination = Termination()
     termination.install()
     show_events()
@@ -87,11 +85,12 @@ async def _execute(
     service: QueueService | None = None,
     service_factory: ServiceFactory | None = None,
 ) -> CloudRunExitCode:
-    if task_index(env) > 0:
-        log.info("cloudrun.nothing_to_do", extra={"reason": "only the first task of an execution runs a record"})
-        return CloudRunExitCode.SUCCESS
+    began = time.monotonic()
     try:
         container = read_container(env, config or (service.config if service else None))
+        if isinstance(container, RecordContainer) and container.index > 0:
+            log.info("cloudrun.nothing_to_do", extra={"reason": "only the first task of an execution runs a record"})
+            return CloudRunExitCode.SUCCESS
         shared, service = service is not None, service or await _made(container, config, service_factory)
         import_modules(container.task_modules)
     except EnvironmentProblem as problem:
@@ -100,9 +99,15 @@ async def _execute(
     except (QueueError, ImportError) as error:
         log.error("cloudrun.refused", extra={"reason": str(error)})  # noqa: TRY400 -- the line says what to do
         return CloudRunExitCode.FAILURE
+    stopping = asyncio.create_task(termination.wait())
     try:
-        return await _Run(service, container, termination).perform()
+        if isinstance(container, DrainContainer):
+            from lq_cloudrun.drain_container import drain  # noqa: PLC0415 -- a worker, which one record does without
+
+            return await drain(service, container, began=began, stopping=stopping)
+        return await _Run(service, container, stopping, began).perform()
     finally:
+        stopping.cancel()
         if not shared:
             await _close(service)
 
@@ -125,19 +130,20 @@ async def _close(service: QueueService) -> None:
 
 
 class _Run:
-    """The way of one container: connect, claim, run, exit."""
+    """The way of one container with one record: connect, claim, run, exit."""
 
-    def __init__(self, service: QueueService, container: Container, termination: Termination) -> None:
+    def __init__(
+        self, service: QueueService, container: RecordContainer, stopping: "asyncio.Task[None]", began: float
+    ) -> None:
         self._service = service
         self._container = container
-        self._termination = termination
-        self._began = time.monotonic()
+        self._stopping = stopping
+        self._began = began
 
     async def perform(self) -> CloudRunExitCode:
-        claiming = asyncio.create_task(self._connect_and_claim())
-        stopping = asyncio.create_task(self._termination.wait())
+        claiming = asyncio.create_task(reach(self._connect_and_claim, seconds=self._container.connect_seconds))
         try:
-            await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({claiming, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not claiming.done():
                 return await self._leave(claiming)
             claimed = claiming.result()
@@ -148,25 +154,15 @@ class _Run:
             if claimed.record is None:
                 log.warning("cloudrun.not_claimed", extra=self._facts(reason=claimed.reason))
                 return self._code(claimed.code)
-            return await self._run(claimed.record, stopping)
+            return await self._run(claimed.record)
         finally:
             claiming.cancel()
-            stopping.cancel()
-            await asyncio.gather(claiming, stopping, return_exceptions=True)
+            await asyncio.gather(claiming, return_exceptions=True)
 
     async def _connect_and_claim(self) -> Claim:
-        until, tries = self._began + self._container.connect_seconds, 0
-        while True:
-            try:
-                await self._service.open()
-                worker_id = await self._service.runner.worker_id()
-                return await claim(self._service, self._container, worker_id=worker_id)
-            except (StorageError, OSError) as error:
-                if isinstance(error, SchemaError) or time.monotonic() >= until:
-                    raise
-                log.warning("cloudrun.connecting", extra=self._facts(reason=str(error)))
-                await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-                tries += 1
+        await self._service.open()
+        worker_id = await self._service.runner.worker_id()
+        return await claim(self._service, self._container, worker_id=worker_id)
 
     async def _leave(self, claiming: "asyncio.Task[Claim]") -> CloudRunExitCode:
         """Stop before the start: what was claimed at the last moment is given back."""
@@ -180,11 +176,11 @@ class _Run:
                 await self._service.swap(claimed.record, back)
         return CloudRunExitCode.FAILURE
 
-    async def _run(self, record: QueuedTaskRecord, stopping: "asyncio.Task[None]") -> CloudRunExitCode:
+    async def _run(self, record: QueuedTaskRecord) -> CloudRunExitCode:
         log.info("cloudrun.claimed", extra=self._facts(task_name=record.task_name, attempt=record.attempt))
         running = asyncio.create_task(self._service.execute_record(record, worker_id=record.worker_id))
         self._service.runner.is_for_one = lambda body: body is running
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             await self._stop(record)
         after = await running

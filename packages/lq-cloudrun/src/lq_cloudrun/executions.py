@@ -12,7 +12,7 @@ from uuid import UUID
 from lq_cloudrun.clients import ExecutionsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.refusal import code_of, is_gone
-from lq_cloudrun.status import environment_of
+from lq_cloudrun.status import environment_of, status_of
 from lq_core.event_log import event_log
 from lq_core.record import QueuedTaskRecord
 
@@ -57,27 +57,33 @@ class Executions:
 
     async def of(self, record: QueuedTaskRecord, job: str) -> Any | None:
         """Find the execution of a reservation in the list of its job; None when it is not there."""
-        sweep = await self.sweep(job)
+        sweep = self.sweep(job)
         reservation = record.id, record.epoch
         await sweep.read(frozenset(), {reservation})
         return sweep.reserved(reservation)
 
-    async def sweep(self, job: str) -> "Sweep":
+    async def draining(self, job: str) -> dict[str, int]:
+        """Find the executions of a job that drain and are not over, with the number of their containers."""
+        return {
+            execution.name: execution.task_count
+            async for execution in self._list(job)
+            if not status_of(execution).ended and self._config.drain_variable in environment_of(execution)
+        }
+
+    def sweep(self, job: str) -> "Sweep":
         """Begin to walk through the list of a job's executions."""
+        return Sweep(self._list(job), self._config)
+
+    async def _list(self, job: str) -> AsyncIterator[Any]:
         client = await self._client()
         request = {"parent": job, "page_size": PAGE_SIZE}
-
-        async def walk() -> AsyncIterator[Any]:
-            try:
-                pages = await client.list_executions(request=request, timeout=self._config.rpc_timeout)
-                async for execution in pages:
-                    yield execution
-            except Exception as error:
-                # A job that was deleted has no executions.
-                if code_of(error) != "NOT_FOUND":
-                    raise
-
-        return Sweep(walk(), self._config)
+        try:
+            async for execution in await client.list_executions(request=request, timeout=self._config.rpc_timeout):
+                yield execution
+        except Exception as error:
+            # A job that was deleted has no executions.
+            if code_of(error) != "NOT_FOUND":
+                raise
 
 
 class Sweep:

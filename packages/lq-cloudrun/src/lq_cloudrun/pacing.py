@@ -1,10 +1,11 @@
 """
-How fast and how many: each job has a rate that adapts, a breaker, and a cap on what is in flight.
+How fast and how many: each job has a rate that adapts, a breaker and a cap on what is in flight, shared by workers.
 
 A refusal for the quota halves the rate, every accepted run raises it a little. Times come from the caller.
 """
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from lq_cloudrun.config import CloudRunExecutionConfig
@@ -22,10 +23,13 @@ class Lane:
 
     config: CloudRunExecutionConfig
     rate: float = field(init=False)
-    """Executions in a minute, now."""
+    """Executions in a minute, now, of all sharers together."""
 
     in_flight: int = 0
     """Records with Cloud Run, by the last count and what was dispatched since."""
+
+    sharers: int = 1
+    """How many workers share the rate, and what room there is."""
 
     def __post_init__(self) -> None:
         self.rate = self.config.pace
@@ -39,7 +43,8 @@ class Lane:
         self._fill(now)
         if now < self._closed_until:
             return 0
-        free = max(0, self.config.max_in_flight - self.in_flight)
+        # Rounded up, or the last places would never be taken.
+        free = ceil(max(0, self.config.max_in_flight - self.in_flight) / self.sharers)
         # After a refusal one run finds out whether the job works again.
         return min(free, 1 if self._failures else int(self._tokens))
 
@@ -50,7 +55,7 @@ class Lane:
             return self._closed_until - now
         if self.in_flight >= self.config.max_in_flight:
             return self.config.poll_interval
-        return max(0.0, (1 - self._tokens) * 60 / self.rate)
+        return max(0.0, (1 - self._tokens) * 60 / self._share)
 
     def take(self, now: float) -> None:
         """Count one execution that is about to be started."""
@@ -89,9 +94,13 @@ class Lane:
 
     @property
     def _burst(self) -> float:
-        return max(1.0, self.rate * BURST_SECONDS / 60)
+        return max(1.0, self._share * BURST_SECONDS / 60)
+
+    @property
+    def _share(self) -> float:
+        return self.rate / self.sharers
 
     def _fill(self, now: float) -> None:
         if self._filled_at is not None:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self.rate / 60)
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._share / 60)
         self._filled_at = now

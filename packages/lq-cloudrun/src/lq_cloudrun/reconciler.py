@@ -15,6 +15,7 @@ from uuid import UUID
 
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.executions import Executions, Sweep
+from lq_cloudrun.living import living_workers
 from lq_cloudrun.status import CloudRunExecutionStatus, log_url_of, status_of, unknown
 from lq_cloudrun.target import Targets, UnknownProfileError, job_of, names_execution
 from lq_core import lifecycle
@@ -54,13 +55,12 @@ class Reconciler:
 
     async def look(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
         """Look at one record now, whatever its phase; return it if that changed its state."""
-        scene = await self._scene(service, [record])
-        ref = record.execution_ref
-        if record.status not in {TaskStatus.DISPATCHED, TaskStatus.RUNNING}:
+        if record.status not in {TaskStatus.DISPATCHED, TaskStatus.RUNNING} or _is_left_to_its_worker(record):
             return None
+        scene, ref = await self._scene(service, [record]), record.execution_ref
         if ref is None or not names_execution(ref):
             job = self._job(record)
-            return await self._find(scene, record, await self._executions.sweep(job) if job else None)
+            return await self._find(scene, record, self._executions.sweep(job) if job else None)
         return await self._judge(scene, record, await self._executions.get(ref))
 
     async def look_at_due(
@@ -89,7 +89,7 @@ class Reconciler:
     ) -> list[QueuedTaskRecord]:
         named = {ref for record in records if (ref := record.execution_ref) and names_execution(ref)}
         reserved = {(record.id, record.epoch) for record in records if not names_execution(record.execution_ref)}
-        sweep = await self._sweep(job) if job else None
+        sweep = self._sweep(job) if job else None
         if sweep is not None:
             await sweep.read(named, reserved)
         changed: list[QueuedTaskRecord] = []
@@ -108,6 +108,8 @@ class Reconciler:
     # ------------------------------------------------------------ when
 
     def _is_due(self, record: QueuedTaskRecord, scene: Scene) -> bool:
+        if _is_left_to_its_worker(record):
+            return False
         planned = self._next_look.get((record.id, record.epoch))
         if planned is not None and scene.now < planned:
             return False
@@ -209,17 +211,15 @@ class Reconciler:
         now = service.queue_backend.now()
         alive: frozenset[str] = frozenset()
         if any(record.status is TaskStatus.RUNNING for record in records):
-            limit = now - timedelta(seconds=2 * service.config.heartbeat_interval)
-            workers = await service.queue_backend.workers()
-            alive = frozenset(worker.id for worker in workers if worker.seen_at >= limit)
+            alive = frozenset(worker.id for worker in await living_workers(service))
         return Scene(service=service, now=now, alive=alive)
 
-    async def _sweep(self, job: str) -> Sweep:
+    def _sweep(self, job: str) -> Sweep:
         """Go on with the sweep that the last page of records began, if that was in this round."""
         begun, sweep = self._sweeps.get(job, (0.0, None))
         now = time.monotonic()
         if sweep is None or now - begun >= self._config.poll_interval / 2:
-            begun, sweep = now, await self._executions.sweep(job)
+            begun, sweep = now, self._executions.sweep(job)
             self._sweeps[job] = begun, sweep
         return sweep
 
@@ -231,6 +231,11 @@ class Reconciler:
         except UnknownProfileError:
             # Its profile is gone from the configuration, before any job was asked: nothing can have been started.
             return None
+
+
+def _is_left_to_its_worker(record: QueuedTaskRecord) -> bool:
+    """Whether a record runs in no execution of its own: where Cloud Run drains, or by hand. Its heartbeat decides."""
+    return record.status is TaskStatus.RUNNING and not names_execution(record.execution_ref)
 
 
 def _handed_over(record: QueuedTaskRecord) -> datetime:

@@ -50,7 +50,10 @@ class Targets:
 
     def of(self, record: QueuedTaskRecord) -> Target:
         """Find the job of a record. Raises UnknownProfileError."""
-        profile = record.execution_profile
+        return self.named(record.execution_profile)
+
+    def named(self, profile: str | None) -> Target:
+        """Find the job of a profile; None means the default job. Raises UnknownProfileError."""
         target = self._default if profile is None else self._profiles.get(profile)
         if target is None:
             raise UnknownProfileError(profile, tuple(sorted(self._profiles)))
@@ -73,6 +76,12 @@ class Targets:
 def job_of(reference: str) -> str:
     """The full name of the job that an execution, or a reservation, belongs to."""
     return reference.partition("/executions/")[0]
+
+
+def log_page(execution: str) -> str:
+    """Where Google's console shows the logs of an execution."""
+    _, project, _, region, _, _, _, name = execution.split("/")
+    return f"https://console.cloud.google.com/run/jobs/executions/details/{region}/{name}/logs?project={project}"
 
 
 def names_execution(reference: str | None) -> bool:

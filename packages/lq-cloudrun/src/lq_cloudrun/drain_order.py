@@ -1,0 +1,25 @@
+"""What a container that drains is told: which queues, for how long, and nothing of any record."""
+
+from msgspec import Struct
+
+
+class DrainOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The value of the variable ``{env_prefix}_DRAIN``, as JSON."""
+
+    job: str
+    """The full name of the job, for the address of the logs."""
+
+    queues: tuple[str, ...] | None = None
+    """Only records of these queues; None for all."""
+
+    concurrency: int
+    """How many records to run at once."""
+
+    drain_time: float
+    """How many seconds to take records for."""
+
+    timeout: float
+    """How many seconds what runs then has to end."""
+
+    max_interruptions: int
+    """How often a record may be stopped from outside before it fails."""

@@ -1,0 +1,30 @@
+"""Reaching the queue: with direct VPC egress, the first connection of a container may take more than a minute."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from lq_core.errors import SchemaError, StorageError
+from lq_core.event_log import event_log
+
+Answer = TypeVar("Answer")
+
+log = event_log("lq.cloudrun")
+
+PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries to connect; the last one repeats."""
+
+
+async def reach(step: Callable[[], Awaitable[Answer]], *, seconds: float) -> Answer:
+    """Try a step again until the queue answers; raises the StorageError or OSError of the last try."""
+    until, tries = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return await step()
+        except (StorageError, OSError) as error:
+            if isinstance(error, SchemaError) or time.monotonic() >= until:
+                raise
+            log.warning("cloudrun.connecting", extra={"reason": str(error)})
+            await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
