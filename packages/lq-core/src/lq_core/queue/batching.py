@@ -45,6 +45,7 @@ class GroupCommit(Generic[Item, Answer]):
         try:
             while self._waiting:
                 await self._flush_some(self._take())
+                await asyncio.sleep(0)  # Whoever has just been answered may have something for the next batch.
         finally:
             self._flusher = None
 
