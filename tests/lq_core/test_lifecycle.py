@@ -135,9 +135,9 @@ def test_the_history_is_bounded_and_keeps_the_newest() -> None:
 def test_only_an_unreleased_key_is_held() -> None:
     keyed = QueuedTaskRecord(id=UUID(int=1), task_name="t", key="k", created_at=NOON, scheduled_at=NOON)
 
-    assert lifecycle.holds_key(keyed)
-    assert not lifecycle.holds_key(lifecycle.cancel(keyed, at=NOON))
-    assert not lifecycle.holds_key(lifecycle.retry(lifecycle.cancel(keyed, at=NOON), at=NOON))
+    assert lifecycle.holds_key(keyed, at=NOON)
+    assert not lifecycle.holds_key(lifecycle.cancel(keyed, at=NOON), at=NOON)
+    assert not lifecycle.holds_key(lifecycle.retry(lifecycle.cancel(keyed, at=NOON), at=NOON), at=NOON)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from lq_core.errors import IllegalMoveError
-from lq_core.record import AfterFailure, HistoryEntry, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import AfterFailure, HistoryEntry, KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus
 
 MOVES: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyType(
     {
@@ -33,7 +33,10 @@ MOVES: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyType(
         TaskStatus.EXPIRED: (TaskStatus.PENDING,),
     }
 )
-"""Which status may follow which. An ended record becomes pending again only when a person retries it."""
+"""Which status may follow which.
+
+An ended record becomes pending again only when a person retries it; a pending one stays so when it is amended.
+"""
 
 LOG: Final = "log"
 """The event of a line that a task has logged."""
@@ -58,12 +61,20 @@ def claim(record: QueuedTaskRecord, *, worker_id: str, at: datetime) -> QueuedTa
         started_at=at,
         finished_at=None,
         progress=None,
+        key_released=_is_released_by_start(record),
     )
 
 
 def dispatch(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
     """Reserve a pending record for an external execution that is about to be asked for."""
-    return _move(record, TaskStatus.DISPATCHED, started_at=at, finished_at=None, progress=None)
+    return _move(
+        record,
+        TaskStatus.DISPATCHED,
+        started_at=at,
+        finished_at=None,
+        progress=None,
+        key_released=_is_released_by_start(record),
+    )
 
 
 def complete(record: QueuedTaskRecord, *, result: str, at: datetime) -> QueuedTaskRecord:
@@ -183,6 +194,14 @@ def note(record: QueuedTaskRecord, *, message: str, at: datetime) -> QueuedTaskR
     return replace(record, history=_told(record, LOG, at, message=message))
 
 
+def amend(record: QueuedTaskRecord, *, to: QueuedTaskRecord, reschedule: bool) -> QueuedTaskRecord:
+    """Let a pending record ask for what *to* asks for, and, when it is rescheduled, at its time as well."""
+    times = {"scheduled_at": to.scheduled_at, "expires_at": to.expires_at} if reschedule else {}
+    return _move(
+        record, TaskStatus.PENDING, arguments=to.arguments, priority=to.priority, metadata=to.metadata, **times
+    )
+
+
 def attach(record: QueuedTaskRecord, *, execution_ref: str, log_url: str | None = None) -> QueuedTaskRecord:
     """Store the name of the external execution of a dispatched or running record; its owner stays the same."""
     return replace(record, execution_ref=execution_ref, log_url=log_url or record.log_url)
@@ -193,12 +212,29 @@ def is_overdue(record: QueuedTaskRecord, *, at: datetime) -> bool:
     return record.status is TaskStatus.PENDING and record.expires_at is not None and record.expires_at <= at
 
 
-def holds_key(record: QueuedTaskRecord) -> bool:
+def can_be_amended(record: QueuedTaskRecord) -> bool:
+    """Whether a record still waits to be started, so that it may as well ask for something else."""
+    return record.status is TaskStatus.PENDING and not record.cancel_requested
+
+
+def holds_key(record: QueuedTaskRecord, *, at: datetime) -> bool:
     """Whether no second record with this one's key may be enqueued."""
-    return record.key is not None and not record.key_released
+    return record.key is not None and not record.key_released and not has_lapsed(record, at=at)
+
+
+def has_lapsed(record: QueuedTaskRecord, *, at: datetime) -> bool:
+    """Whether the window is over for which a record was to hold its key: whoever asks for the key may have it."""
+    return record.key_until is not None and record.key_until <= at
+
+
+def release_key(record: QueuedTaskRecord) -> QueuedTaskRecord:
+    """Take the key from a record whose window is over; its owner stays the same."""
+    return replace(record, key_released=True)
 
 
 def _wait(record: QueuedTaskRecord, *, until: datetime, **changes: object) -> QueuedTaskRecord:
+    if record.status is TaskStatus.PENDING:
+        raise IllegalMoveError(record.id, record.status, "put back: nobody has it", MOVES[record.status])
     return _move(
         record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, blocked=False, **changes
     )
@@ -213,9 +249,13 @@ def _end(record: QueuedTaskRecord, to: TaskStatus, *, at: datetime, **changes: o
         execution_ref=None,
         cancel_requested=False,
         blocked=False,
-        key_released=True,
+        key_released=record.key_released or record.key_until is None or has_lapsed(record, at=at),
         **changes,
     )
+
+
+def _is_released_by_start(record: QueuedTaskRecord) -> bool:
+    return record.key_released or record.key_scope is KeyScope.STARTED
 
 
 def _move(record: QueuedTaskRecord, to: TaskStatus, **changes: object) -> QueuedTaskRecord:

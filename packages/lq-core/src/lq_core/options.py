@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Final, Literal, Protocol, TypedDict, cast
 from uuid import UUID
 
@@ -17,6 +18,27 @@ KEY_LIMIT: Final = 255
 
 LARGEST_NUMBER: Final = 2**31 - 1
 """What every database has room for."""
+
+
+class OnConflict(StrEnum):
+    """What an enqueue does when another record holds the key."""
+
+    RETURN_EXISTING = "return_existing"
+    """Answer with that record."""
+
+    REJECT = "reject"
+    """Refuse the call."""
+
+    REPLACE = "replace"
+    """Give that record the new arguments, priority and metadata, if it has not been started."""
+
+    DEBOUNCE = "debounce"
+    """Replace, and give it the new times as well: it starts once nobody has asked for a while."""
+
+    @property
+    def amends(self) -> bool:
+        """Whether the holder is changed."""
+        return self in {OnConflict.REPLACE, OnConflict.DEBOUNCE}
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

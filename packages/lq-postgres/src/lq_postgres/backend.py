@@ -160,6 +160,14 @@ class PostgresQueueBackend(BaseQueueBackend):
             self.listener.start()
         await super().wait_for_work(changes, timeout=timeout)
 
+    async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Let pending records ask for something else."""
+        if not swaps:
+            return []
+        kept = await self._inserter.amend(swaps)
+        self._promote_at = min(self._promote_at, *(swap.record.scheduled_at for swap in swaps))
+        return kept
+
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones: one statement for both."""
         await self._know(swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING)
@@ -223,6 +231,11 @@ class PostgresQueueBackend(BaseQueueBackend):
         """Store new records in a transaction of the application's; its commit wakes the workers."""
         fetch = await statements_on(connection, self.settings.schema)
         return await Inserter(fetch, self._wake_up_everybody).insert(records) if records else []
+
+    async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Let pending records ask for something else, in a transaction of the application's."""
+        fetch = await statements_on(connection, self.settings.schema)
+        return await Inserter(fetch, self._wake_up_everybody).amend(swaps)
 
     async def swap_within(self, connection: object, swap: Swap) -> bool:
         """Swap one record in a transaction of the application's."""
@@ -290,7 +303,7 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
         """Delete at most *limit* records of this status that ended before a moment."""
-        return await self._retention.delete(status=status, before=before, limit=limit)
+        return await self._retention.delete(status=status, before=before, limit=limit, at=self.clock.at())
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""

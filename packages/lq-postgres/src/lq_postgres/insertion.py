@@ -1,4 +1,4 @@
-"""Storing new records: the statement that suits the batch, and who holds a key that was not free."""
+"""Storing new records, who holds a key that was not free, and what is asked of the holder instead."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -6,11 +6,12 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from lq_core.errors import StorageError
-from lq_core.queue import Insertion
+from lq_core.queue import Insertion, Swap
 from lq_core.record import QueuedTaskRecord
 from lq_postgres.driver import Row
-from lq_postgres.rows import alike, are_alike, mixed, records_from
+from lq_postgres.rows import alike, amended, are_alike, mixed, records_from
 from lq_postgres.statements import storing
+from lq_postgres.swaps import in_waves
 
 TRIES: Final = 10
 """How often a key may be freed by its holder and taken by another between two statements."""
@@ -26,7 +27,7 @@ class Fetch(Protocol):
 
 class Inserter:
     """
-    Stores records by *fetch*.
+    Stores and amends records by *fetch*.
 
     *wake_up* tells the moment (None for the database's own), the channel and the sender of the notification.
     """
@@ -45,10 +46,14 @@ class Inserter:
             refused = [record for record in records if record.id not in created and record.key not in holders]
             if not refused:
                 break
-            rows = await self._fetch(storing.HOLDERS, list({record.key for record in refused}))
-            holders |= {holder.key: holder for holder in records_from(rows)}
+            keys = list({record.key for record in refused})
+            rows = await self._fetch(storing.HOLDERS, keys, self._wake_up()[0])
+            lapsed = [key for has_lapsed, key, *_ in rows if has_lapsed]
+            if lapsed:
+                _ = await self._fetch(storing.LET_GO, lapsed, self._wake_up()[0])
+            holders |= {holder.key: holder for holder in records_from((row for row in rows if not row[0]), start=2)}
             freed = [record for record in refused if record.key not in holders]
-            if freed:  # The holder has ended in between.
+            if freed:  # The holder has ended in between, or its window has.
                 created |= await self._store_mixed(freed)
         else:
             raise StorageError("Keys changed hands faster than they could be read. Enqueue again.")
@@ -65,12 +70,26 @@ class Inserter:
             _ = await self._fetch(sql, *parameters(records), *self._wake_up())
             return None
         if is_alike:
-            [[ids, _]] = await self._fetch(storing.INSERT_ALIKE_KEYED, *alike(records), *self._wake_up())
+            [[ids, _]] = await self._fetch(storing.INSERT_ALIKE_KEYED, *alike(_in_order(records)), *self._wake_up())
             created = {UUID(int=id_.int) for id_ in ids or ()}
         else:
             created = await self._store_mixed(records)
         return None if len(created) == len(records) else created
 
     async def _store_mixed(self, records: Sequence[QueuedTaskRecord]) -> set[UUID]:
-        [[ids, _]] = await self._fetch(storing.INSERT_MIXED_KEYED, *mixed(records), *self._wake_up())
+        [[ids, _]] = await self._fetch(storing.INSERT_MIXED_KEYED, *mixed(_in_order(records)), *self._wake_up())
         return {UUID(int=id_.int) for id_ in ids or ()}
+
+    async def amend(self, swaps: Sequence[Swap]) -> list[bool]:
+        """Amend records, and answer for each whether its epoch was still the expected one."""
+        kept: list[bool] = []
+        for wave in in_waves(swaps):
+            [[ids, _]] = await self._fetch(storing.AMEND, *amended(wave), *self._wake_up())
+            done = {UUID(int=id_.int) for id_ in ids or ()}
+            kept += [swap.record.id in done for swap in wave]
+        return kept
+
+
+def _in_order(records: Sequence[QueuedTaskRecord]) -> Sequence[QueuedTaskRecord]:
+    """Put records in the order of their keys: two processes that store the same ones do not wait for each other."""
+    return sorted(records, key=lambda record: record.key or "")

@@ -29,11 +29,11 @@ class Retention:
         self._fetch = fetch
         self._walked: dict[TaskStatus, float] = {}
 
-    async def delete(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
-        """Delete at most *limit* records, and say how many."""
+    async def delete(self, *, status: TaskStatus, before: datetime, limit: int, at: datetime | None) -> int:
+        """Delete at most *limit* records, and say how many; *at* is the moment, None for the database's own."""
         whole = self._walked.get(status, float("-inf")) + WHOLE_WALK < monotonic()
         bound = _LAST if whole else _first_id(before + MARGIN)
-        deleted = len(await self._fetch(upkeep.DELETE_ENDED, status.value, before, limit, bound))
+        deleted = len(await self._fetch(upkeep.DELETE_ENDED, status.value, before, limit, bound, at))
         if whole and deleted < limit:
             self._walked[status] = monotonic()
         return deleted

@@ -207,6 +207,19 @@ def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
     )
 
 
+def amended(swaps: Sequence[Swap]) -> tuple[object, ...]:
+    """Write such swaps as the parameters $1 to $8 of ``AMEND``."""
+    rows = [
+        (
+            *(r.id, swap.epoch, r.epoch, r.arguments, r.priority, _text(r.metadata or None)),
+            *(r.scheduled_at, r.expires_at),
+        )
+        for swap in swaps
+        for r in (swap.record,)
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
 def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
     """Write any swaps as the parameters $11 to $32 of ``SETTLE``."""
     rows = [

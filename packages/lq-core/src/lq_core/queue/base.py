@@ -17,6 +17,7 @@ from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, OwnershipLostError
 from lq_core.queue import diagnosis
 from lq_core.queue.batching import ClaimMerger, GroupCommit
+from lq_core.queue.conflicts import insert_or_amend
 from lq_core.queue.diagnosis import SAMPLE, Finding
 from lq_core.queue.messages import (
     Claim,
@@ -24,6 +25,7 @@ from lq_core.queue.messages import (
     Freed,
     Insertion,
     Migration,
+    Proposal,
     QueueState,
     RecordFilter,
     Statistics,
@@ -54,6 +56,7 @@ class BaseQueueBackend(ABC):
         self.now = clock
         """Tells the time by which this backend judges what is due, aware and in UTC."""
         self._inserts = GroupCommit(self.insert_many)
+        self._proposals = GroupCommit(self._insert_or_amend)
         self._claims = ClaimMerger(self.settle_and_claim)
         self._changes = 0
         self._sleepers: set[asyncio.Future[None]] = set()
@@ -77,7 +80,17 @@ class BaseQueueBackend(ABC):
         Store new records, all or none, and answer for each in order.
 
         A record whose key is held by another, also by an earlier one of the same batch, is not stored: its
-        answer is the holder, with ``created=False``.
+        answer is the holder, with ``created=False``. A holder whose window is over by now does not keep anybody
+        from the key: it is let go of, as ``lifecycle.release_key`` says.
+        """
+
+    @abstractmethod
+    async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """
+        Let pending records ask for something else: what ``lifecycle.amend`` makes of them.
+
+        A swap is kept if the stored epoch is the expected one. It writes arguments, priority, metadata,
+        ``scheduled_at`` and ``expires_at``, and the new epoch; nothing else.
         """
 
     @abstractmethod
@@ -87,8 +100,8 @@ class BaseQueueBackend(ABC):
 
         A swap is kept if the stored epoch is the expected one. It writes everything that a step of the lifecycle may
         change but ``cancel_requested``, which only a swap to an ended status clears. What was asked (task, arguments,
-        queue, priority, key, retries, ...) never changes; a key is let go of, never taken back. A record that is
-        swapped back to pending while a cancel is requested is not claimable.
+        queue, priority, key, retries, ...) never changes; a key is let go of, never taken back: what is released stays
+        so, whatever a swap says. A record that is swapped back to pending while a cancel is requested is not claimable.
 
         The claim takes due, unexpired records of unpaused queues in the order of priority (high first),
         ``scheduled_at``, ``id``, and does to each what ``lifecycle.claim`` (or ``lifecycle.dispatch``) does. Overdue
@@ -161,7 +174,11 @@ class BaseQueueBackend(ABC):
 
     @abstractmethod
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
-        """Delete at most *limit* records of this ended status that ended before a moment, and say how many."""
+        """
+        Delete at most *limit* records of this ended status that ended before a moment, and say how many.
+
+        A record that still holds a key stays.
+        """
 
     @abstractmethod
     async def next_due(self, claim: Claim) -> datetime | None:
@@ -184,6 +201,17 @@ class BaseQueueBackend(ABC):
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records together with whatever else is waiting to be stored, and wake the workers."""
         insertions = await self._inserts.submit(records)
+        self.wake()
+        return insertions
+
+    async def propose(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
+        """
+        Store new records; where a key is held, amend the holder if that is proposed and it has not been started.
+
+        Concurrent proposals for one key are one write, in which the last one counts. The insert is all or none; what
+        is amended follows it.
+        """
+        insertions = await self._proposals.submit(proposals)
         self.wake()
         return insertions
 
@@ -258,9 +286,20 @@ class BaseQueueBackend(ABC):
         """
         raise ConfigurationError(_APART.format(type(self).__name__))
 
+    async def amend_within(
+        self,
+        connection: object,  # noqa: ARG002 -- as above, for backends that can
+        swaps: Sequence[Swap],  # noqa: ARG002 -- as above, for backends that can
+    ) -> Sequence[bool]:
+        """Amend records in the open transaction of *connection*; raises as :meth:`insert_within` does."""
+        raise ConfigurationError(_APART.format(type(self).__name__))
+
     async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above, for those that can
         """Swap one record in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
+
+    async def _insert_or_amend(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
+        return await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)
 
     # ------------------------------------------------------------ wake-ups: hints, never the truth
 

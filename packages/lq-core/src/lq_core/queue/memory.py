@@ -66,13 +66,18 @@ class InMemoryQueueBackend(BaseQueueBackend):
                 raise ValueError(f"The record {record.id} is stored already; every record needs an id of its own.")
         insertions: list[Insertion] = []
         for record in records:
-            holder = None if record.key is None else self._keys.get(record.key)
-            if holder is None or not lifecycle.holds_key(record):
+            holder = None if record.key is None or record.key_released else self._holder(record.key, at)
+            if holder is None:
                 self._add(_copy(record), at)
                 insertions.append(Insertion(record, created=True))
             else:
-                insertions.append(Insertion(_copy(self._records[holder]), created=False))
+                insertions.append(Insertion(_copy(holder), created=False))
         return insertions
+
+    async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Let pending records ask for something else."""
+        at = self.now()
+        return [self._swap(swap, at) for swap in swaps]
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones."""
@@ -173,14 +178,22 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
         """Delete at most *limit* records of this status that ended before a moment."""
+        at = self.now()
         ended = self._ended[status]
+        kept: list[tuple[datetime, int, int]] = []
         deleted = 0
         while ended and ended[0][0] < before and deleted < limit:
-            _, number, epoch = heappop(ended)
-            record = self._records.get(number)
-            if record is not None and record.epoch == epoch:
+            entry = heappop(ended)
+            record = self._records.get(entry[1])
+            if record is None or record.epoch != entry[2]:
+                continue
+            if lifecycle.holds_key(record, at=at):
+                kept.append(entry)
+            else:
                 self._delete(record)
                 deleted += 1
+        for entry in kept:
+            heappush(ended, entry)
         if len(self._numbers) > 2 * len(self._records):
             self._numbers = [number for number in self._numbers if number in self._records]
         return deleted
@@ -209,7 +222,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
             self._numbers.append(number)
         else:
             insort(self._numbers, number)
-        if record.key is not None and lifecycle.holds_key(record):
+        if record.key is not None and not record.key_released:
             self._keys[record.key] = number
         self._file(record, at)
 
@@ -219,11 +232,13 @@ class InMemoryQueueBackend(BaseQueueBackend):
         if old is None or old.epoch != swap.epoch:
             return False
         asked = old.cancel_requested and not swap.record.has_ended
-        new = swap.record if swap.record.cancel_requested == asked else replace(swap.record, cancel_requested=asked)
+        released = old.key_released or swap.record.key_released
+        new = swap.record
+        if (new.cancel_requested, new.key_released) != (asked, released):
+            new = replace(new, cancel_requested=asked, key_released=released)
         self._unfile(old)
         self._records[number] = new
-        if old.key is not None and lifecycle.holds_key(old) and not lifecycle.holds_key(new):
-            del self._keys[old.key]
+        self._let_go(old, new)
         self._file(new, at)
         return True
 
@@ -234,14 +249,30 @@ class InMemoryQueueBackend(BaseQueueBackend):
             record = lifecycle.claim(record, worker_id=claim.worker_id, at=at)
         else:
             record = lifecycle.dispatch(record, at=at)
+        self._let_go(self._records[entry.number], record)
         self._records[entry.number] = record
         self._file(record, at)
         return _copy(record)
 
+    def _holder(self, key: str, at: datetime) -> QueuedTaskRecord | None:
+        number = self._keys.get(key)
+        if number is None:
+            return None
+        holder = self._records[number]
+        if lifecycle.holds_key(holder, at=at):
+            return holder
+        del self._keys[key]
+        self._records[number] = lifecycle.release_key(holder)
+        return None
+
+    def _let_go(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> None:
+        if old.key is not None and new.key_released and not old.key_released:
+            del self._keys[old.key]
+
     def _delete(self, record: QueuedTaskRecord) -> None:
         self._unfile(record)
         del self._records[record.id.int]
-        if record.key is not None and lifecycle.holds_key(record):
+        if record.key is not None and not record.key_released:
             del self._keys[record.key]
 
     def _file(self, record: QueuedTaskRecord, at: datetime) -> None:

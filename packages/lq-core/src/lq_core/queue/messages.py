@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from lq_core.options import OnConflict
 from lq_core.record import QueuedTaskRecord, TaskStatus
 
 
@@ -15,6 +16,15 @@ class Insertion(Struct, gc=False, frozen=True):
     """The stored record, or the one that holds the key."""
 
     created: bool
+    replaced: bool = False
+    """True when the record that holds the key asks for what the new one asked for."""
+
+
+class Proposal(Struct, gc=False, frozen=True):
+    """A record to be stored, and what is to be done when its key is held."""
+
+    record: QueuedTaskRecord
+    on_conflict: OnConflict = OnConflict.RETURN_EXISTING
 
 
 class Swap(Struct, gc=False, frozen=True, kw_only=True):

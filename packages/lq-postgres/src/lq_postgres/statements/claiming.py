@@ -8,7 +8,7 @@ SETTLED: Final = """
 WITH RECURSIVE settled AS (
   UPDATE lq.records r
   SET status = s.status, epoch = s.epoch, attempt = s.attempt, retry_count = s.retry_count, losses = s.losses,
-      key_released = s.key_released, worker_id = s.worker_id, execution_backend = s.execution_backend,
+      key_released = r.key_released OR s.key_released, worker_id = s.worker_id, execution_backend = s.execution_backend,
       execution_profile = s.execution_profile, execution_ref = s.execution_ref, log_url = s.log_url,
       scheduled_at = s.scheduled_at, expires_at = s.expires_at, started_at = s.started_at,
       finished_at = s.finished_at, progress = s.progress, result = s.result, error = s.error, history = s.history,
@@ -108,7 +108,8 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   UPDATE lq.records r
   SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
       worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END, claim_number = $10,
-      started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL
+      started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL,
+      key_released = r.key_released OR r.key_scope = 'started'
   WHERE r.id = ANY(ARRAY(SELECT due.id FROM due))
   RETURNING {record}
 ), answer AS MATERIALIZED (

@@ -90,6 +90,32 @@ SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($41, $42)::text EN
 """
 )
 
+# Who holds these keys, and whose window is over.
 HOLDERS: Final = """
-SELECT {record} FROM lq.records r WHERE r.held_key = ANY($1::text[])
+SELECT r.key_until <= coalesce($2::timestamptz, now()), r.key, {record}
+FROM lq.records r WHERE r.held_key = ANY($1::text[])
+"""
+
+# Whoever asks for the key of a record whose window is over may have it.
+LET_GO: Final = """
+UPDATE lq.records SET key_released = true
+WHERE held_key = ANY($1::text[]) AND key_until <= coalesce($2::timestamptz, now())
+"""
+
+# Pending records that ask for something else. As everywhere, the epoch alone is the fence.
+AMEND: Final = """
+WITH amended AS (
+  UPDATE lq.records r
+  SET epoch = s.epoch, arguments = s.arguments, priority = s.priority, metadata = s.metadata,
+      scheduled_at = s.scheduled_at, expires_at = s.expires_at,
+      ready = CASE
+        WHEN NOT r.cancel_requested AND NOT r.blocked THEN s.scheduled_at <= coalesce($9::timestamptz, now())
+      END
+  FROM unnest(
+    $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::timestamptz[]
+  ) AS s(id, expected, epoch, arguments, priority, metadata, scheduled_at, expires_at)
+  WHERE r.id = s.id AND r.epoch = s.expected
+  RETURNING r.id, r.ready
+)
+SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($10, $11)::text END FROM amended
 """

@@ -13,6 +13,7 @@ DELETE_ENDED: Final = """
 DELETE FROM lq.records
 WHERE id = ANY(ARRAY(
   SELECT r.id FROM lq.records r WHERE r.status = $1 AND r.finished_at < $2 AND r.id < $4
+    AND (r.held_key IS NULL OR r.key_until <= coalesce($5::timestamptz, now()))
   ORDER BY r.id LIMIT $3
   FOR UPDATE SKIP LOCKED
 ))

@@ -105,6 +105,10 @@ class SQLiteQueueBackend(BaseQueueBackend):
         """Store new records; a record whose key is held is answered with the holder."""
         return await self._write(lambda connection: writing.insert(connection, records, at=self.now()))
 
+    async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Let pending records ask for something else, in one transaction."""
+        return await self._write(lambda connection: writing.amend(connection, swaps, at=self.now()))
+
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones, in one transaction."""
 
@@ -181,8 +185,12 @@ class SQLiteQueueBackend(BaseQueueBackend):
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
         """Delete at most *limit* records of this status that ended before a moment."""
         return await self._write(
-            lambda connection: writing.delete_ended(connection, status=status, before=before, limit=limit),
-            probe=lambda connection: writing.find_nothing_to_delete(connection, status=status, before=before),
+            lambda connection: writing.delete_ended(
+                connection, status=status, before=before, limit=limit, at=self.now()
+            ),
+            probe=lambda connection: writing.find_nothing_to_delete(
+                connection, status=status, before=before, at=self.now()
+            ),
         )
 
     async def next_due(self, claim: Claim) -> datetime | None:

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from msgspec import json
 
-from lq_core import lifecycle
 from lq_core.queue.messages import Swap, WorkerInfo
 from lq_core.queue.nested import STRICT, Nested
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
@@ -79,7 +78,7 @@ def to_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
         _text(record.limits),
         _text(record.after),
         int(record.blocked),
-        record.key if lifecycle.holds_key(record) else None,
+        None if record.key_released else record.key,
         None if record.cancel_requested else _ready(record, at),
     )
 
@@ -179,6 +178,22 @@ def to_end(swap: Swap) -> Row:
         record.result,
         _text(record.error),
         _text(record.history or None),
+        record.id.bytes,
+        swap.epoch,
+    )
+
+
+def to_amendment(swap: Swap, *, at: datetime) -> Row:
+    """Make the values of AMEND."""
+    record = swap.record
+    return (
+        record.epoch,
+        record.arguments,
+        record.priority,
+        _text(record.metadata or None),
+        to_microseconds(record.scheduled_at),
+        _stamp(record.expires_at),
+        _ready(record, at),
         record.id.bytes,
         swap.epoch,
     )

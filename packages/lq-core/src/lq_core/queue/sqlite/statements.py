@@ -72,6 +72,20 @@ SELECT * FROM records
 WHERE unique_key = :key AND unique_key IS NOT NULL
 """
 
+# The window of the holder is over: whoever asks for the key may have it.
+LET_GO: Final = """
+UPDATE records SET key_released = 1, unique_key = NULL
+WHERE unique_key = :key AND unique_key IS NOT NULL AND key_until <= :at
+"""
+
+# The values are those of rows.to_amendment.
+AMEND: Final = """
+UPDATE records SET
+  epoch = ?, arguments = ?, priority = ?, metadata = ?, scheduled_at = ?, expires_at = ?,
+  ready = CASE WHEN cancel_requested THEN NULL ELSE ? END
+WHERE id = ? AND epoch = ?
+"""
+
 # ------------------------------------------------------------ swap
 
 # The values are those of rows.to_swap. The epoch alone is the fence. A key is let go of here, never taken.
@@ -79,7 +93,8 @@ WHERE unique_key = :key AND unique_key IS NOT NULL
 SWAP: Final = """
 UPDATE records SET
   status = ?, epoch = ?, ready = CASE WHEN cancel_requested THEN NULL ELSE ? END,
-  cancel_requested = cancel_requested AND NOT ?, key_released = ?, unique_key = CASE WHEN ? THEN unique_key END,
+  cancel_requested = cancel_requested AND NOT ?,
+  key_released = max(key_released, ?), unique_key = CASE WHEN ? THEN unique_key END,
   blocked = ?, worker_id = ?, execution_backend = ?, execution_profile = ?, execution_ref = ?, log_url = ?,
   scheduled_at = ?, expires_at = ?, started_at = ?, finished_at = ?,
   attempt = ?, retry_count = ?, losses = ?,
@@ -87,7 +102,7 @@ UPDATE records SET
 WHERE id = ? AND epoch = ?
 """
 
-# A swap to an ended record: what the steps to an end leave alone is not written again.
+# A swap to an ended record without a key to hold on to: what the steps to an end leave alone is not written again.
 # The values are those of rows.to_end.
 END: Final = """
 UPDATE records SET
@@ -160,7 +175,9 @@ WHERE rowid IN (
 CLAIM: Final = """
 UPDATE records SET
   status = 'running', ready = NULL, epoch = epoch + 1, attempt = attempt + 1, worker_id = :worker_id,
-  started_at = :at, finished_at = NULL, progress = NULL
+  started_at = :at, finished_at = NULL, progress = NULL,
+  key_released = key_released OR key_scope = 'started',
+  unique_key = CASE WHEN key_scope <> 'started' THEN unique_key END
 WHERE rowid IN (SELECT value FROM json_each(:rowids))
 RETURNING *
 """
@@ -168,7 +185,9 @@ RETURNING *
 DISPATCH: Final = """
 UPDATE records SET
   status = 'dispatched', ready = NULL, epoch = epoch + 1,
-  started_at = :at, finished_at = NULL, progress = NULL
+  started_at = :at, finished_at = NULL, progress = NULL,
+  key_released = key_released OR key_scope = 'started',
+  unique_key = CASE WHEN key_scope <> 'started' THEN unique_key END
 WHERE rowid IN (SELECT value FROM json_each(:rowids))
 RETURNING *
 """
@@ -325,6 +344,7 @@ LIMIT 1
 HAS_EXPIRED: Final = """
 SELECT 1 FROM records
 WHERE finished_at IS NOT NULL AND status = :status AND queue = :queue AND finished_at < :before
+  AND (unique_key IS NULL OR key_until <= :at)
 LIMIT 1
 """
 
@@ -333,6 +353,7 @@ DELETE FROM records
 WHERE rowid IN (
   SELECT rowid FROM records
   WHERE finished_at IS NOT NULL AND status = :status AND queue = :queue AND finished_at < :before
+    AND (unique_key IS NULL OR key_until <= :at)
   ORDER BY finished_at
   LIMIT :limit
 )

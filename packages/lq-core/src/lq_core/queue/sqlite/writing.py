@@ -15,6 +15,7 @@ from lq_core.queue.sqlite.rows import (
     from_row,
     is_new,
     is_plain,
+    to_amendment,
     to_end,
     to_microseconds,
     to_new_row,
@@ -42,7 +43,8 @@ def insert(connection: sqlite3.Connection, records: Sequence[QueuedTaskRecord], 
             # Some keys are held: do it again one by one, to learn which.
             connection.execute(sql.UNDO)
             insertions = [
-                _insert_or_find(connection, record, statement, row) for record, row in zip(records, rows, strict=True)
+                _insert_or_find(connection, record, statement, row, at=at)
+                for record, row in zip(records, rows, strict=True)
             ]
     except sqlite3.IntegrityError as error:
         raise ValueError(f"A record cannot be stored ({error}); every record needs an id of its own.") from error
@@ -50,11 +52,16 @@ def insert(connection: sqlite3.Connection, records: Sequence[QueuedTaskRecord], 
     return insertions
 
 
+def amend(connection: sqlite3.Connection, swaps: Sequence[Swap], *, at: datetime) -> list[bool]:
+    """Let pending records ask for something else, and say for each whether its epoch was still the expected one."""
+    return [connection.execute(sql.AMEND, to_amendment(swap, at=at)).rowcount == 1 for swap in swaps]
+
+
 def swap(connection: sqlite3.Connection, swaps: Sequence[Swap], *, at: datetime) -> list[bool]:
     """Swap records, and say for each whether its epoch was still the expected one."""
     if not swaps:
         return []
-    if all(swap.record.has_ended for swap in swaps):
+    if all(swap.record.has_ended and swap.record.key_released for swap in swaps):
         statement, rows = sql.END, [to_end(swap) for swap in swaps]
     else:
         statement, rows = sql.SWAP, [to_swap(swap, at=at) for swap in swaps]
@@ -135,26 +142,40 @@ def find_orphans_of_the_buried(
     return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
 
 
-def delete_ended(connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, limit: int) -> int:
+def delete_ended(
+    connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, limit: int, at: datetime
+) -> int:
     """Delete the oldest ended records of a status, queue by queue."""
     deleted = 0
     for lane in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
-        values = {**lane, "before": to_microseconds(before), "limit": limit - deleted}
+        values = {
+            **lane,
+            "before": to_microseconds(before),
+            "at": to_microseconds(at),
+            "limit": limit - deleted,
+        }
         deleted += connection.execute(sql.DELETE_ENDED, values).rowcount
     return deleted
 
 
-def find_nothing_to_delete(connection: sqlite3.Connection, *, status: TaskStatus, before: datetime) -> int | None:
+def find_nothing_to_delete(
+    connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, at: datetime
+) -> int | None:
     """Answer a deletion that would delete nothing, by reading only."""
-    moment = to_microseconds(before)
+    moments = {"before": to_microseconds(before), "at": to_microseconds(at)}
     for lane in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
-        if connection.execute(sql.HAS_EXPIRED, {**lane, "before": moment}).fetchone():
+        if connection.execute(sql.HAS_EXPIRED, {**lane, **moments}).fetchone():
             return None
     return 0
 
 
-def _insert_or_find(connection: sqlite3.Connection, record: QueuedTaskRecord, statement: str, row: Row) -> Insertion:
+def _insert_or_find(
+    connection: sqlite3.Connection, record: QueuedTaskRecord, statement: str, row: Row, *, at: datetime
+) -> Insertion:
     if connection.execute(statement, row).rowcount == 1:
+        return Insertion(record, created=True)
+    asked = {"key": record.key, "at": to_microseconds(at)}
+    if connection.execute(sql.LET_GO, asked).rowcount == 1 and connection.execute(statement, row).rowcount == 1:
         return Insertion(record, created=True)
     (holder,) = read_rows(connection.execute(sql.HOLDER, {"key": record.key}), from_row)
     return Insertion(holder, created=False)

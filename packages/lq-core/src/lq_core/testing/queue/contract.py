@@ -7,6 +7,7 @@ from lq_core.testing.queue.claims import ClaimContract
 from lq_core.testing.queue.concurrency import ConcurrencyContract
 from lq_core.testing.queue.diagnosis import DiagnosisContract
 from lq_core.testing.queue.inserts import InsertContract
+from lq_core.testing.queue.keys import KeyContract
 from lq_core.testing.queue.predecessors import PredecessorContract
 from lq_core.testing.queue.reading import ReadingContract
 from lq_core.testing.queue.retention import RetentionContract
@@ -18,6 +19,7 @@ from lq_core.testing.queue.workers import WorkerContract
 @pytest.mark.asyncio
 class QueueBackendContract(
     InsertContract,
+    KeyContract,
     ClaimContract,
     SwapContract,
     CancellationContract,

@@ -15,8 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from lq_core import lifecycle
-from lq_core.queue import BaseQueueBackend, Claim, QueueState, RecordFilter, Swap
-from lq_core.record import OWNED, TERMINAL, AfterFailure, Dependencies, Progress, QueuedTaskRecord, TaskStatus
+from lq_core.options import OnConflict
+from lq_core.queue import BaseQueueBackend, Claim, Proposal, QueueState, RecordFilter, Swap
+from lq_core.record import (
+    OWNED,
+    TERMINAL,
+    AfterFailure,
+    Dependencies,
+    KeyScope,
+    Progress,
+    QueuedTaskRecord,
+    TaskStatus,
+)
 from lq_core.testing.queue.model import QueueModel
 from lq_core.testing.queue.swaps import FROM_DISPATCHED, FROM_RUNNING
 from lq_core.testing.records import a_record, a_worker
@@ -45,6 +55,7 @@ plans = st.fixed_dictionaries(
         "priority": st.integers(min_value=-1, max_value=1),
         "execution_backend": st.sampled_from(["local", "local", "cloud"]),
         "key": st.sampled_from([None, None, "one", "two"]),
+        "key_scope": st.sampled_from(list(KeyScope)),
         "retries": st.integers(min_value=0, max_value=2),
         "delay": st.sampled_from([0, 0, 0, 5, 60]),
         "lifetime": st.sampled_from([None, None, 3, 30]),
@@ -84,6 +95,14 @@ class QueueBackendMachine(RuleBasedStateMachine):
         """Enqueue."""
         records = [self.planned(plan) for plan in some]
         assert self.wait(self.backend.insert(records)) == self.model.insert(records)
+
+    @rule(
+        some=st.lists(plans, min_size=1, max_size=3), policy=st.sampled_from([OnConflict.REPLACE, OnConflict.DEBOUNCE])
+    )
+    def propose(self, some: list[dict[str, Any]], policy: OnConflict) -> None:
+        """Enqueue, or let the holder of the key ask for what is new."""
+        proposals = [Proposal(self.planned(plan), policy) for plan in some]
+        assert self.wait(self.backend.propose(proposals)) == self.model.propose(proposals)
 
     @rule(claim=claims)
     def claim(self, claim: Claim) -> None:
@@ -261,9 +280,14 @@ class QueueBackendMachine(RuleBasedStateMachine):
         changes = {name: value for name, value in plan.items() if name not in {"delay", "lifetime"}}
         if plan["lifetime"] is not None:
             changes["expires_at"] = at + timedelta(seconds=plan["lifetime"])
+        if plan["key"] is None:
+            del changes["key_scope"]
+        elif plan["key_scope"] is KeyScope.WINDOW:
+            changes["key_until"] = at + timedelta(seconds=30)
         # Numbers instead of random ids: Hypothesis wants the same run to come out the same.
         self.planned_so_far += 1
         changes["id"] = UUID(int=self.planned_so_far << 64)
+        changes["arguments"] = f'{{"a":{self.planned_so_far}}}'
         return replace(a_record(), created_at=at, scheduled_at=at + timedelta(seconds=plan["delay"]), **changes)
 
     def settled(self, which: int, step: str) -> Swap:

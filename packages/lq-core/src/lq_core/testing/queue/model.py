@@ -7,7 +7,8 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from lq_core import lifecycle
-from lq_core.queue import Claim, Freed, Insertion, Statistics, Swap, WorkerInfo
+from lq_core.options import OnConflict
+from lq_core.queue import Claim, Freed, Insertion, Proposal, Statistics, Swap, WorkerInfo
 from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 
 
@@ -28,15 +29,29 @@ class QueueModel:
         """Store records one by one."""
         insertions: list[Insertion] = []
         for record in records:
-            holders = [
-                held
-                for held in self.all()
-                if held.key == record.key and lifecycle.holds_key(held) and lifecycle.holds_key(record)
-            ]
+            asked = [held for held in self.all() if held.key == record.key and not held.key_released]
+            holders = [] if record.key is None or record.key_released else asked
+            for held in holders:
+                if lifecycle.has_lapsed(held, at=self.at):
+                    self.records[held.id.int] = lifecycle.release_key(held)
+            holders = [held for held in holders if lifecycle.holds_key(held, at=self.at)]
             if not holders:
                 self.records[record.id.int] = record
             insertions.append(Insertion((holders or [record])[0], created=not holders))
         return insertions
+
+    def propose(self, proposals: Sequence[Proposal]) -> list[Insertion]:
+        """Store records one by one, or amend who holds the key."""
+        answers: list[Insertion] = []
+        for proposal in proposals:
+            (answer,) = self.insert([proposal.record])
+            if not answer.created and lifecycle.can_be_amended(answer.record):
+                reschedule = proposal.on_conflict is OnConflict.DEBOUNCE
+                amended = lifecycle.amend(answer.record, to=proposal.record, reschedule=reschedule)
+                self.records[amended.id.int] = amended
+                answer = Insertion(amended, created=False, replaced=True)
+            answers.append(answer)
+        return answers
 
     def swap(self, swap: Swap) -> bool:
         """Keep a record if the stored epoch is the expected one."""
@@ -44,7 +59,8 @@ class QueueModel:
         if old is None or old.epoch != swap.epoch:
             return False
         asked = old.cancel_requested and not swap.record.has_ended
-        self.records[old.id.int] = replace(swap.record, cancel_requested=asked)
+        released = old.key_released or swap.record.key_released
+        self.records[old.id.int] = replace(swap.record, cancel_requested=asked, key_released=released)
         return True
 
     def waiting_for(self, claim: Claim) -> list[QueuedTaskRecord]:
@@ -119,7 +135,10 @@ class QueueModel:
         old = [
             record
             for record in self.all()
-            if record.status is status and record.finished_at is not None and record.finished_at < before
+            if record.status is status
+            and record.finished_at is not None
+            and record.finished_at < before
+            and not lifecycle.holds_key(record, at=self.at)
         ]
         for record in old:
             del self.records[record.id.int]

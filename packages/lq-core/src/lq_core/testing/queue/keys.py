@@ -1,0 +1,188 @@
+"""What a queue backend owes to keys: how long a record holds one, and what becomes of a holder that is amended."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from lq_core import lifecycle
+from lq_core.options import OnConflict
+from lq_core.queue import BaseQueueBackend, Insertion, Proposal, Swap
+from lq_core.record import KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.testing.records import a_claim, a_record, a_swap, claimed
+
+
+def within_window(seconds: float, *, key: str = "one") -> QueuedTaskRecord:
+    """Make a record that holds a key until so many seconds from now."""
+    record = a_record(key=key, key_scope=KeyScope.WINDOW)
+    return replace(record, key_until=record.created_at + timedelta(seconds=seconds + 1))
+
+
+def replacing(record: QueuedTaskRecord) -> Proposal:
+    """Propose a record that replaces what the holder asks for."""
+    return Proposal(record, OnConflict.REPLACE)
+
+
+def debouncing(record: QueuedTaskRecord) -> Proposal:
+    """Propose a record that replaces what the holder asks for, and when."""
+    return Proposal(record, OnConflict.DEBOUNCE)
+
+
+class KeyContract:
+    """Scopes, windows and amendments."""
+
+    @pytest.mark.parametrize("to", [TaskStatus.RUNNING, TaskStatus.DISPATCHED])
+    async def test_a_key_held_until_the_start_is_free_from_then_on(
+        self, queue: BaseQueueBackend, to: TaskStatus
+    ) -> None:
+        """What has begun keeps nobody from asking again."""
+        (started,) = await claimed(queue, a_record(key="one", key_scope=KeyScope.STARTED), to=to)
+        successor = a_record(key="one", key_scope=KeyScope.STARTED)
+
+        insertions = await queue.insert([successor])
+
+        assert insertions == [Insertion(successor, created=True)]
+        assert started.key_released
+        assert await queue.get(started.id) == started
+
+    async def test_a_key_held_until_the_start_is_held_by_one_that_waits(self, queue: BaseQueueBackend) -> None:
+        """There is at most one that has not begun."""
+        first = a_record(key="one", key_scope=KeyScope.STARTED)
+        await queue.insert([first])
+
+        assert await queue.insert([a_record(key="one")]) == [Insertion(first, created=False)]
+
+    async def test_a_record_that_is_tried_again_does_not_take_its_key_back(self, queue: BaseQueueBackend) -> None:
+        """Its successor may hold it by then."""
+        (started,) = await claimed(queue, a_record(key="one", key_scope=KeyScope.STARTED, retries=1))
+        successor = a_record(key="one", delay=60)
+        await queue.insert([successor])
+        failure = TaskFailure(type="ValueError", message="no")
+        retried = lifecycle.retry_or_fail(started, failure=failure, delay=60, at=queue.now())
+
+        assert await queue.swap([a_swap(retried)]) == [True]
+        assert await queue.get(started.id) == retried
+        assert await queue.insert([a_record(key="one")]) == [Insertion(successor, created=False)]
+
+    async def test_a_key_of_a_window_is_held_when_the_record_has_ended(self, queue: BaseQueueBackend) -> None:
+        """Whatever has become of it."""
+        (running,) = await claimed(queue, within_window(3600))
+        completed = lifecycle.complete(running, result="1", at=queue.now())
+        await queue.swap([a_swap(completed)])
+
+        assert await queue.insert([a_record(key="one")]) == [Insertion(completed, created=False)]
+        assert await queue.get(running.id) == completed
+
+    async def test_a_key_whose_window_is_over_goes_to_who_asks(self, queue: BaseQueueBackend) -> None:
+        """Also when the record still waits; it goes on without the key."""
+        old, new = within_window(-1), a_record(key="one")
+        await queue.insert([old])
+
+        insertions = await queue.insert([new, a_record(key="one")])
+
+        assert insertions == [Insertion(new, created=True), Insertion(new, created=False)]
+        assert await queue.get(old.id) == lifecycle.release_key(old)
+
+    async def test_an_owner_that_does_not_know_does_not_take_the_key_back(self, queue: BaseQueueBackend) -> None:
+        """The window is over while the record runs, and somebody else has the key."""
+        (running,) = await claimed(queue, within_window(-1))
+        await queue.insert([a_record(key="one")])
+        interrupted = lifecycle.interrupt(running, at=queue.now())
+
+        assert await queue.swap([a_swap(interrupted)]) == [True]
+        assert await queue.get(running.id) == lifecycle.release_key(interrupted)
+
+    async def test_many_who_ask_when_the_window_is_over_get_one_record(self, queue: BaseQueueBackend) -> None:
+        """There are never two holders."""
+        await queue.insert([within_window(-1)])
+
+        answers = await asyncio.gather(*[queue.insert([a_record(key="one")]) for _ in range(20)])
+
+        assert sum(answer[0].created for answer in answers) == 1
+        assert len({answer[0].record.id for answer in answers}) == 1
+
+    async def test_retention_leaves_what_still_holds_a_key(self, queue: BaseQueueBackend) -> None:
+        """It goes once the window is over."""
+        past = queue.now() - timedelta(days=2)
+        (holds,) = await claimed(queue, within_window(3600))
+        (lapsed,) = await claimed(queue, within_window(-1, key="two"))
+        ended = [lifecycle.complete(record, result="1", at=past) for record in (holds, lapsed)]
+        await queue.swap([a_swap(record) for record in ended])
+
+        deleted = await queue.delete_ended(status=TaskStatus.COMPLETED, before=queue.now(), limit=100)
+
+        assert deleted == 1
+        assert await queue.get_many([holds.id, lapsed.id]) == [ended[0]]
+        assert await queue.delete_ended(status=TaskStatus.COMPLETED, before=queue.now(), limit=100) == 0
+
+    async def test_an_amendment_writes_what_is_asked_for_and_no_more(self, queue: BaseQueueBackend) -> None:
+        """It is what the lifecycle says."""
+        held = a_record(key="one", delay=60, retries=3, queue="mail", metadata={"a": "b"})
+        wanted = a_record(key="one", arguments='{"a":"ü"}', priority=7, delay=5, expires_at=queue.now(), queue="film")
+        await queue.insert([held])
+
+        replaced = lifecycle.amend(held, to=wanted, reschedule=False)
+        assert await queue.amend_many([a_swap(replaced)]) == [True]
+        assert await queue.get(held.id) == replaced
+
+        debounced = lifecycle.amend(replaced, to=wanted, reschedule=True)
+        assert await queue.amend_many([a_swap(debounced)]) == [True]
+        assert await queue.get(held.id) == debounced
+
+    async def test_an_amendment_of_another_epoch_is_refused(self, queue: BaseQueueBackend) -> None:
+        """Once it has been started, a record is what it is."""
+        record = a_record(key="one")
+        (running,) = await claimed(queue, record)
+        late = lifecycle.amend(record, to=a_record(arguments='{"a":1}'), reschedule=True)
+
+        assert await queue.amend_many([a_swap(late), Swap(record=late, epoch=9)]) == [False, False]
+        assert await queue.get(record.id) == running
+
+    async def test_an_amended_record_is_claimed_at_its_new_time(self, queue: BaseQueueBackend) -> None:
+        """Brought forward, it is due at once; put off, it is not."""
+        later, sooner = a_record(key="one", delay=60), a_record(key="two")
+        put_off = replace(a_record(delay=90), key="two")
+        assert [record.id for record in await claimed(queue, later)] == []
+        await queue.insert([sooner])
+
+        await queue.propose([debouncing(a_record(key="one")), debouncing(put_off)])
+
+        assert [record.id for record in (await queue.claim(a_claim())).records] == [later.id]
+        assert await queue.next_due(a_claim()) == put_off.scheduled_at
+
+    async def test_who_proposes_gets_a_record_or_the_amended_holder(self, queue: BaseQueueBackend) -> None:
+        """In the order of the proposals; what does not propose to replace is answered with the holder."""
+        first, other = a_record(key="one", delay=60), a_record()
+        wanted = a_record(key="one", arguments='{"a":1}')
+
+        answers = await queue.propose([replacing(first), replacing(wanted), Proposal(other)])
+
+        amended = lifecycle.amend(first, to=wanted, reschedule=False)
+        assert list(answers) == [
+            Insertion(first, created=True),
+            Insertion(amended, created=False, replaced=True),
+            Insertion(other, created=True),
+        ]
+        assert await queue.propose([Proposal(a_record(key="one"))]) == [Insertion(amended, created=False)]
+        assert await queue.get(first.id) == amended
+
+    async def test_a_holder_that_has_been_started_is_not_amended(self, queue: BaseQueueBackend) -> None:
+        """The answer is the holder as it is."""
+        (running,) = await claimed(queue, a_record(key="one"))
+
+        answers = await queue.propose([replacing(a_record(key="one"))])
+
+        assert answers == [Insertion(running, created=False)]
+        assert await queue.get(running.id) == running
+
+    async def test_of_many_debounces_the_last_one_counts(self, queue: BaseQueueBackend) -> None:
+        """One record, with the newest arguments and time."""
+        wanted = [a_record(key="one", arguments=f'{{"a":{number}}}', delay=number) for number in range(100)]
+
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*[queue.propose([debouncing(record)]) for record in wanted])
+
+        (found,) = await queue.get_many([answers[0][0].record.id])
+        assert [answer[0].replaced for answer in answers] == [False, *[True] * 99]
+        assert (found.arguments, found.scheduled_at) == (wanted[-1].arguments, wanted[-1].scheduled_at)
