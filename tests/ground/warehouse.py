@@ -50,7 +50,7 @@ def _queue_backend(address: str) -> QueueBackendConfig:
     if address.startswith("postgresql:"):
         from lq_postgres import PostgresConfig  # noqa: PLC0415 -- not installed where lq-cloudrun is tested alone
 
-        return PostgresConfig(dsn=address)
+        return PostgresConfig(dsn=address, command_timeout=float(os.environ.get("SHOP_ANSWER", "15")))
     return SQLiteConfig(path=address.removeprefix("sqlite:"))
 
 
