@@ -29,6 +29,8 @@ RECORDS: Final = 1_000
 ROUNDS: Final = 7
 PAGE: Final = 100
 CLAIM_GOAL: Final = 150
+ID: Final = UUID(int=7)
+NOW: Final = datetime.now(UTC)
 PATIENT: Final[dict[str, Any]] = {
     "max_in_flight": 10 * RECORDS,
     "runs_per_minute": 1e7,
@@ -39,8 +41,9 @@ PATIENT: Final[dict[str, Any]] = {
 
 
 def measure() -> list[Figure]:
-    """Measure dispatch, reconciliation, and the start of a container."""
-    return [*asyncio.run(_dispatch()), *asyncio.run(_reconcile()), *_imports(), asyncio.run(_claim())]
+    """Measure dispatch, reconciliation, draining, and the start of a container."""
+    calls = [*asyncio.run(_dispatch()), *asyncio.run(_reconcile())]
+    return [*calls, asyncio.run(_drain()), *_imports(), asyncio.run(_claim())]
 
 
 @asynccontextmanager
@@ -97,6 +100,27 @@ async def _reconcile() -> list[Figure]:
             Figure(f"Cloud Run, {RECORDS:,} in flight compared", took * 1000, "ms"),
             Figure(f"Cloud Run, {RECORDS:,} in flight compared, calls of the API", calls, "times"),
         ]
+
+
+async def _drain() -> Figure:
+    """The rate of one container that drains, from the first start of a task to the last result."""
+    settings: dict[str, Any] = {"dispatch": "drain", "drain_concurrency": 50, "max_in_flight": 1}
+    async with _sky(**{**PATIENT, **settings}) as sky:
+        sent = await sky.service.enqueue_many(shop.describe.call(ID, NOW) for _ in range(5 * RECORDS))
+        async with Worker(sky.service):
+            [name] = await _started(sky)
+            await sky.emulator.wait_until_over(name, within=120)
+        ended = await sky.service.queue_backend.get_many([each.id for each in sent])
+    starts = [each.started_at for each in ended if each.started_at]
+    ends = [each.finished_at for each in ended if each.finished_at]
+    assert len(ends) == len(sent)
+    took = (max(ends) - min(starts)).total_seconds()
+    return Figure("Cloud Run, records drained by one container", len(sent) / took, "/s")
+
+
+async def _started(sky: Cloud) -> list[str]:
+    await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+    return sky.emulator.executions()
 
 
 def _imports() -> list[Figure]:

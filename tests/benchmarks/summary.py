@@ -17,7 +17,7 @@ from figures import Figure, missed, table
 from msgspec import json
 from stage import output
 
-SCRIPTS: Final = ("enqueue", "drain", "pickup", "backlog", "startup")
+SCRIPTS: Final = ("enqueue", "drain", "pickup", "backlog", "startup", "cloudrun")
 PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
