@@ -230,9 +230,14 @@ def offer(service: QueueService) -> int:
     return id(service)
 
 
+def found(number: int) -> QueueService:
+    """Find an offered service again."""
+    return _services[number]
+
+
 @task(name="shop.wait_inside")
 async def wait_inside(service: int) -> str:
-    inner = await _services[service].enqueue(wait_at_gate.using(execution_backend="immediate"))
+    inner = await found(service).enqueue(wait_at_gate.using(execution_backend="immediate"))
     return await inner.wait()
 
 

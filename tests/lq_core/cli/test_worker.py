@@ -69,6 +69,7 @@ async def test_without_a_configuration_it_serves_the_file_of_the_working_directo
         await until(has_ended, what="the record ends")
         assert await worker.end(signal.SIGINT) == 0
 
+    assert worker.printed[-1].startswith("Stopped. Ran 1: 1 completed; ")
     assert (await shelf.read(record.id)).result == '"sent 7"'
 
 

@@ -29,6 +29,9 @@ from lq_core.execution import (
     get_execution_backend,
     get_execution_backend_class,
 )
+from lq_core.metrics import Measure, Metrics
+from lq_core.middleware import Middleware, Proceed
+from lq_core.outcome import Outcome
 from lq_core.queue import (
     BaseQueueBackend,
     Finding,
@@ -58,10 +61,15 @@ __all__ = [
     "IllegalMoveError",
     "InvalidArgumentError",
     "InvalidResultError",
+    "Measure",
+    "Metrics",
+    "Middleware",
     "NonRetryable",
+    "Outcome",
     "OwnershipLostError",
     "PayloadTooLargeError",
     "PlainTask",
+    "Proceed",
     "Progress",
     "QueueConfig",
     "QueueError",

@@ -17,7 +17,7 @@ import msgspec
 from lq_core import lifecycle
 from lq_core.backoff import backoff_delay
 from lq_core.codec import size_of
-from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context
+from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context, leave_context
 from lq_core.errors import PayloadTooLargeError, UnknownTaskError
 from lq_core.event_log import event_log
 from lq_core.record import Progress, QueuedTaskRecord, TaskFailure
@@ -54,6 +54,8 @@ class Attempt:
         self,
         record: QueuedTaskRecord,
         *,
+        now: Callable[[], datetime],
+        max_result_bytes: int,
         report: Callable[[Progress | str], Awaitable[None]],
         read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
         complete: Callable[[object, object], Awaitable[None]] | None = None,
@@ -67,6 +69,8 @@ class Attempt:
         assert body is not None
         self.body = body
         """The asyncio task that performs it."""
+        self._now = now
+        self._max_result_bytes = max_result_bytes
         self._alone = alone
         self._cancels_before = body.cancelling()
         self._runs = False
@@ -92,7 +96,7 @@ class Attempt:
                 self.body.cancel()
                 self._stops_body = True
 
-    async def perform(self, *, now: Callable[[], datetime], max_result_bytes: int) -> QueuedTaskRecord:
+    async def perform(self) -> QueuedTaskRecord:
         """
         Run the attempt and return the record's next step, not yet stored.
 
@@ -101,24 +105,48 @@ class Attempt:
         try:
             task = find_task(self.record.task_name)
         except UnknownTaskError as error:
-            return self._failed(error, now=now, retry=False)
+            return self._failed(error, retry=False)
         try:
             call = task.run(self.context, self.record.arguments)
         except msgspec.DecodeError as error:
             problem = TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}")
-            return self._failed(problem, now=now, retry=False)
+            return self._failed(problem, retry=False)
         except Exception as error:  # noqa: BLE001 -- the user's own types may raise anything while they are decoded
-            return self._failed(error, now=now, retry=False)
-        return await self._run(task, call, now=now, max_result_bytes=max_result_bytes)
+            return self._failed(error, retry=False)
+        return await self._run(task, call)
 
-    async def _run(
-        self, task: AnyTask, call: Callable[[], object], *, now: Callable[[], datetime], max_result_bytes: int
-    ) -> QueuedTaskRecord:
+    def ended_by(self, error: BaseException) -> QueuedTaskRecord:
+        """Say what comes of the record when *error* was raised by the function, or kept it from being called."""
+        self.context.error = error
+        if isinstance(error, asyncio.CancelledError):
+            return self._stopped()
+        if isinstance(error, RetryLater):
+            return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._now())
+        if isinstance(error, _Unstorable):
+            return self._failed(error.problem, retry=False)
+        if isinstance(error, NonRetryable):
+            return self._failed(error, retry=False)
+        # A function that was asked to stop may say so with an exception of its own: that is no failure.
+        return self._failed(error, retry=True) if self.stop_reason is None else self._stopped()
+
+    async def _run(self, task: AnyTask, call: Callable[[], object]) -> QueuedTaskRecord:
         if self.stop_reason is not None:
-            return self._stopped(now=now)
+            return self._stopped()
+        entered = enter_context(self.context)
+        try:
+            result = await self._called(task, call)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # This process, or its event loop, is being ended; another worker will rescue the record.
+        except BaseException as error:  # noqa: BLE001 -- a task may raise anything, and fails alone
+            return self.ended_by(error)
+        finally:
+            leave_context(entered)
+        return lifecycle.complete(self.record, result=result, at=self._now())
+
+    async def _called(self, task: AnyTask, call: Callable[[], object]) -> str:
+        """Call the function within the timeout, and encode what it returns."""
         limit = None if self.record.timeout is None else asyncio.timeout(self.record.timeout)
         self._runs = True
-        enter_context(self.context)
         try:
             running = call() if isinstance(task, AsyncTask) else run_in_thread(call, name=task.name)
             if limit is None:
@@ -126,70 +154,58 @@ class Attempt:
             else:
                 async with limit:
                     value = await cast("Awaitable[object]", running)
-        except asyncio.CancelledError:
-            return self._stopped(now=now)
-        except RetryLater as later:
-            return lifecycle.snooze(self.record, delay=later.delay, message=later.message, at=now())
-        except NonRetryable as error:
-            return self._failed(error, now=now, retry=False)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise  # This process, or its event loop, is being ended; another worker will rescue the record.
-        except BaseException as error:  # noqa: BLE001 -- a task may raise anything, and fails alone
-            return self._raised(error, limit=limit, now=now)
+        except TimeoutError as error:
+            if limit is None or not limit.expired():
+                raise
+            self.context.stop()
+            late = f"The task ran longer than its timeout of {self.record.timeout:g} s."
+            raise TimeoutError(late).with_traceback(error.__traceback__) from error.__cause__
         finally:
             self._runs = False
             if self._stops_body:
                 # Whatever the function made of it: the cancellation was meant for the function, and ends here.
                 self.body.uncancel()
-        return self._completed(task, value, now=now, max_result_bytes=max_result_bytes)
+        return self._encoded(task, value)
 
-    def _completed(
-        self, task: AnyTask, value: object, *, now: Callable[[], datetime], max_result_bytes: int
-    ) -> QueuedTaskRecord:
+    def _encoded(self, task: AnyTask, value: object) -> str:
         try:
             result = task.codec.encode_result(value)
         except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything
-            problem = TypeError(f"The result of {task.name} cannot be stored as JSON: {error}")
-            return self._failed(problem, now=now, retry=False)
+            raise _Unstorable(TypeError(f"The result of {task.name} cannot be stored as JSON: {error}")) from None
         size = size_of(result)
-        if size > max_result_bytes:
-            problem = PayloadTooLargeError(f"The result of {task.name}", size, max_result_bytes)
-            return self._failed(problem, now=now, retry=False)
-        return lifecycle.complete(self.record, result=result, at=now())
+        if size > self._max_result_bytes:
+            raise _Unstorable(PayloadTooLargeError(f"The result of {task.name}", size, self._max_result_bytes))
+        return result
 
-    def _raised(
-        self, error: BaseException, *, limit: asyncio.Timeout | None, now: Callable[[], datetime]
-    ) -> QueuedTaskRecord:
-        if isinstance(error, TimeoutError) and limit is not None and limit.expired():
-            self.context.stop()
-            late = TimeoutError(f"The task ran longer than its timeout of {self.record.timeout:g} s.")
-            return self._failed(late, now=now, retry=True, trace=traceback.format_exc())
-        # A function that was asked to stop may say so with an exception of its own: that is no failure.
-        return self._failed(error, now=now, retry=True) if self.stop_reason is None else self._stopped(now=now)
-
-    def _stopped(self, *, now: Callable[[], datetime]) -> QueuedTaskRecord:
+    def _stopped(self) -> QueuedTaskRecord:
         if self.stop_reason is None:
             if not self.is_abandoned:
-                return self._failed(RuntimeError("The task cancelled itself."), now=now, retry=True)
-            return lifecycle.interrupt(self.record, at=now(), message="its caller was cancelled")
+                return self._failed(RuntimeError("The task cancelled itself."), retry=True)
+            return lifecycle.interrupt(self.record, at=self._now(), message="its caller was cancelled")
         if self.stop_reason is StopReason.CANCELLED:
-            return lifecycle.cancel(self.record, at=now())
-        return lifecycle.interrupt(self.record, at=now(), message=f"stopped: {self.stop_reason}")
+            return lifecycle.cancel(self.record, at=self._now())
+        return lifecycle.interrupt(self.record, at=self._now(), message=f"stopped: {self.stop_reason}")
 
-    def _failed(
-        self, error: BaseException, *, now: Callable[[], datetime], retry: bool, trace: str | None = None
-    ) -> QueuedTaskRecord:
-        failure = failure_of(error, trace=trace)
+    def _failed(self, error: BaseException, *, retry: bool) -> QueuedTaskRecord:
+        self.context.error = error
         delay = backoff_delay(self.record.backoff, self.record.retry_count + 1) if retry else None
-        return lifecycle.retry_or_fail(self.record, failure=failure, delay=delay, at=now())
+        return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._now())
 
 
-def failure_of(error: BaseException, *, trace: str | None = None) -> TaskFailure:
+class _Unstorable(Exception):  # noqa: N818 -- it carries the error, which another attempt would only repeat
+    """The function has returned what cannot be stored."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+def failure_of(error: BaseException) -> TaskFailure:
     """Keep of an exception what a record can hold: its type, message, and traceback, shortened in the middle."""
-    if trace is None:
-        # The first frame is our own call of the function.
-        frames = error.__traceback__.tb_next if error.__traceback__ else None
-        trace = "".join(traceback.format_exception(type(error), error, frames)) if frames else ""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next  # The first frames are our own calls.
+    trace = "".join(traceback.format_exception(type(error), error, frames)) if frames else ""
     if len(trace) > TRACEBACK_LIMIT:
         half = TRACEBACK_LIMIT // 2
         trace = f"{trace[:half]}\n[... {len(trace) - TRACEBACK_LIMIT} characters left out ...]\n{trace[-half:]}"

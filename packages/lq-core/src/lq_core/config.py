@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 from lq_core.errors import ConfigurationError
+from lq_core.middleware import Middleware
 from lq_core.record import TERMINAL, TaskStatus
 
 
@@ -85,6 +86,9 @@ class QueueConfig:
     max_payload_bytes: int = 1_000_000
     """The limit for one call's encoded arguments, and for one encoded result."""
 
+    middleware: tuple[Middleware, ...] = ()
+    """What stands around every attempt, outermost first."""
+
     retention: Mapping[TaskStatus, float] = field(default_factory=_default_retention)
     """How long ended records are kept, by status; a status that is missing is kept for ever."""
 
@@ -111,6 +115,7 @@ class QueueConfig:
                 raise ConfigurationError(
                     f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
                 )
+        _middleware(self.middleware)
         for status, seconds in self.retention.items():
             if status not in TERMINAL or seconds < 0:
                 ended = ", ".join(sorted(TERMINAL))
@@ -122,6 +127,16 @@ class QueueConfig:
 def _backend(name: str, value: object, settings: type) -> None:
     if not isinstance(value, (str, settings)):
         raise ConfigurationError(f"{name} is {value!r}; it must be a name, an import path, or a typed configuration.")
+
+
+def _middleware(value: object) -> None:
+    layers = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    for layer in layers:
+        if isinstance(layer, type) or not callable(layer):
+            raise ConfigurationError(
+                f"middleware has {layer!r} in it; it takes a tuple of objects that are called as "
+                "`async def __call__(context, proceed)`, made beforehand: (Metrics(),)."
+            )
 
 
 def _whole(name: str, value: object) -> None:

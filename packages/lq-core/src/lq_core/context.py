@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from math import isfinite
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -66,6 +66,9 @@ class TaskContext:
         complete: Callable[[object, object], Awaitable[None]] | None = None,
     ) -> None:
         self.record = record
+        self.error: BaseException | None = None
+        """The exception that the attempt has ended with; for middleware, once ``proceed()`` has returned."""
+
         self._stopping = False
         self._report = report
         self._loop = loop
@@ -143,9 +146,14 @@ def current_context() -> TaskContext:
     return _CURRENT.get()
 
 
-def enter_context(context: TaskContext) -> None:
+def enter_context(context: TaskContext) -> Token[TaskContext]:
     """Make a context the current one of this asyncio task; lq calls it."""
-    _CURRENT.set(context)
+    return _CURRENT.set(context)
+
+
+def leave_context(entered: Token[TaskContext]) -> None:
+    """Make the context from before the current one again; lq calls it."""
+    _CURRENT.reset(entered)
 
 
 def _line(message: str) -> str:

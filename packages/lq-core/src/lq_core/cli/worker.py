@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,8 @@ from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.log_lines import LEVELS, show_events
 from lq_core.cli.names import split_names
 from lq_core.cli.session import Session
+from lq_core.metrics import Metrics
+from lq_core.outcome import Outcome
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.service import QueueService
 from lq_core.task import known_tasks
@@ -44,9 +47,11 @@ def worker_command(session: Session) -> click.Command:
             config = replace(config, queues=split_names(queues))
         if concurrency is not None:
             config = replace(config, concurrency=concurrency)
+        metrics = Metrics()
+        config = replace(config, middleware=(metrics, *config.middleware))
         show_events(log_level)
         session.work(config, _run)
-        click.echo("Stopped.")
+        click.echo(f"Stopped. {_summary(metrics)}")
 
     return command
 
@@ -93,6 +98,19 @@ async def _introduce(service: QueueService) -> None:
     if isinstance(service.queue_backend, InMemoryQueueBackend):
         click.echo("Warning: the records are in the memory of this process; no other can add to them.", err=True)
     sys.stdout.flush()
+
+
+def _summary(metrics: Metrics) -> str:
+    measures = metrics.snapshot()
+    counts = Counter[Outcome]()
+    for (_, outcome), measure in measures.items():
+        counts[outcome] += measure.count
+    if not counts:
+        return "Ran nothing."
+    ended = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if outcome in counts)
+    mean = sum(measure.seconds for measure in measures.values()) / counts.total()
+    longest = max(measure.longest for measure in measures.values())
+    return f"Ran {counts.total()}: {ended}; {mean:.3g} s on average, {longest:.3g} s at most."
 
 
 def _still(service: QueueService) -> str:

@@ -66,7 +66,8 @@ class QueueService:
                 ) from error
         await self.queue_backend.open()
         completions = Completions(self.queue_backend.get_many, poll_interval=self.config.poll_interval)
-        self._started = Runner(self.queue_backend, completions), completions
+        runner = Runner(self.queue_backend, completions, middleware=self.config.middleware)
+        self._started = runner, completions
         log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
         return self
 

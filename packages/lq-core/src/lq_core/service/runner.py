@@ -1,9 +1,7 @@
 """Running claimed records in this process, and recording what came of them."""
 
 import asyncio
-import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -18,8 +16,11 @@ from lq_core.errors import OwnershipLostError, StorageError
 from lq_core.event_log import event_log
 from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
+from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
-from lq_core.record import HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.service.outcome_log import OutcomeLog
+from lq_core.service.passage import pass_through
 from lq_core.task import find_task
 
 log = event_log()
@@ -37,8 +38,11 @@ SETTLE_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 class Runner:
     """Runs records in this process: each attempt under a handle, each outcome swapped in by its epoch."""
 
-    def __init__(self, backend: BaseQueueBackend, completions: Completions) -> None:
+    def __init__(
+        self, backend: BaseQueueBackend, completions: Completions, *, middleware: Sequence[Middleware]
+    ) -> None:
         self._backend = backend
+        self._middleware = (OutcomeLog(), *middleware)
         self._completions = completions
         self._progress: set[Attempt] = set()
         self._reporter: asyncio.Task[None] | None = None
@@ -114,20 +118,14 @@ class Runner:
             report=partial(self._report, place),
             complete=partial(self._complete_in, place),
             alone=self._is_alone,
+            now=self._backend.now,
+            max_result_bytes=self._backend.config.max_payload_bytes,
             read=self._backend.get_many,
         )
         try:
-            after = await attempt.perform(
-                now=self._backend.now, max_result_bytes=self._backend.config.max_payload_bytes
-            )
-            self.on_body_end(record)
-            if attempt.stop_reason is StopReason.LOST:
-                return await self._lost(record)
-            if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
-                after = self._not_committed(attempt.record)
-            kept = await self._settle(attempt.record, after, committed=attempt.completed)
-            _tell(record, kept)
+            kept = await pass_through(self._middleware, attempt, self._perform)
         finally:
+            attempt.context.error = None  # Its traceback holds frames that hold the attempt.
             self._progress.discard(attempt)
             del self.attempts[place]
             if not self.attempts:
@@ -144,6 +142,16 @@ class Runner:
             if self.others_wait and new.has_ended:
                 self.on_end()
         return kept
+
+    async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
+        """Run an attempt, or end it with *error*, and record what came of it."""
+        after = await attempt.perform() if error is None else attempt.ended_by(error)
+        self.on_body_end(attempt.record)
+        if attempt.stop_reason is StopReason.LOST:
+            return await self._lost(attempt.record)
+        if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
+            after = self._not_committed(attempt.record)
+        return await self._settle(attempt.record, after, committed=attempt.completed)
 
     async def _settle(
         self, old: QueuedTaskRecord, new: QueuedTaskRecord, *, committed: QueuedTaskRecord | None
@@ -177,7 +185,6 @@ class Runner:
             if stored is not None and stored.epoch == committed.epoch and stored.status is committed.status:
                 self._completions.announce(stored)
                 return stored
-        log.warning("record.ownership_lost", extra={"record_id": str(record.id), "epoch": record.epoch})
         return await self._backend.get(record.id) or record
 
     async def _complete_in(self, place: tuple[UUID, int], connection: object, result: object) -> None:
@@ -228,28 +235,3 @@ class Runner:
                 await asyncio.sleep(PROGRESS_INTERVAL)
         finally:
             self._reporter = None
-
-
-def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
-    """Log what came of an attempt: what ended well as information, the rest as a warning with its error."""
-    level = logging.INFO if after.status is TaskStatus.COMPLETED else logging.WARNING
-    if not log.isEnabledFor(level):
-        return
-    ended = after.history[-1] if after.history else None
-    facts: dict[str, object] = {
-        "task_name": after.task_name,
-        "record_id": str(after.id),
-        "attempt": after.attempt,
-        "seconds": round(
-            (_moment_of_end(after, ended) - (before.started_at or before.scheduled_at)).total_seconds(), 3
-        ),
-    }
-    if ended is not None and ended.failure is not None:
-        facts["error"] = f"{ended.failure.type}: {ended.failure.message}"
-    event = "completed" if after.status is TaskStatus.COMPLETED or ended is None else ended.event
-    told = f"task.{event}"
-    log.log(level, told, extra=facts)
-
-
-def _moment_of_end(after: QueuedTaskRecord, ended: HistoryEntry | None) -> datetime:
-    return after.finished_at or (ended.at if ended else after.scheduled_at)
