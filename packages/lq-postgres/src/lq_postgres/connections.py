@@ -120,7 +120,11 @@ class Connections:
         config = self.config
         if config.pool is not None and config.listen_dsn is None:
             async with self.lent() as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    # Nobody shall be lent a connection that listens, and one that is dead cannot be told to stop.
+                    connection.terminate()
             return
         with told_as_storage_errors():
             connection = await connect(
