@@ -42,13 +42,15 @@ from lq_core.queue import (
     get_queue_backend_class,
     queue_backend,
 )
-from lq_core.record import Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import AfterFailure, Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.service import QueueService
 from lq_core.task import AsyncTask, PlainTask, Task, TaskCall, find_task, known_tasks, task
+from lq_core.timeline import Event, timeline
 from lq_core.worker import Worker
 
 __all__ = [
+    "AfterFailure",
     "AsyncTask",
     "Backoff",
     "BaseExecutionBackend",
@@ -56,6 +58,7 @@ __all__ = [
     "ConfigurationError",
     "DuplicateKeyError",
     "DuplicateTaskError",
+    "Event",
     "Finding",
     "HistoryEntry",
     "IllegalMoveError",
@@ -104,4 +107,5 @@ __all__ = [
     "known_tasks",
     "queue_backend",
     "task",
+    "timeline",
 ]

@@ -35,6 +35,11 @@ new_id: Final = _Ids().next
 """Makes the id of a record; later ids of one process sort behind earlier ones."""
 
 
+def first_id_of(seconds: float) -> UUID:
+    """Make the smallest id that a record of this moment, in seconds since 1970, can have."""
+    return UUID(int=(max(0, int(seconds * 1000)) << 80) | _VERSION_AND_VARIANT)
+
+
 def new_worker_id() -> str:
     """Make the name of one worker in one process: the host, and a UUID that is new at every start."""
     return f"{socket.gethostname()}-{uuid4().hex}"

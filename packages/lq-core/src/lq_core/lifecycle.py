@@ -276,7 +276,7 @@ def _told(
         at=at,
         event=event,
         attempt=record.attempt,
-        started_at=None if event == LOG else record.started_at,
+        started_at=record.started_at,
         worker_id=record.worker_id,
         failure=failure,
         message=message,

@@ -49,7 +49,7 @@ class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tr
     """The attempt during which it happened; 0 before the first."""
 
     started_at: datetime | None = None
-    """When the attempt that it ended had begun."""
+    """When the attempt had begun."""
 
     worker_id: str | None = None
     failure: TaskFailure | None = None

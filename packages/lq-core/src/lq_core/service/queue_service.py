@@ -1,6 +1,6 @@
 """The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
 from types import TracebackType
@@ -18,10 +18,12 @@ from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.service.calls import check_predecessors, check_task, new_record
+from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.task import Task, TaskCall, find_task
+from lq_core.timeline import Event
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -160,6 +162,19 @@ class QueueService:
         Raises WaitTimeoutError after *timeout* seconds (None: never), RecordNotFoundError when there is none.
         """
         return await self._open()[1].wait(record_id, timeout=timeout)
+
+    def events(
+        self, condition: RecordFilter = EVERYTHING, *, of: Iterable[TaskResult[Result] | UUID] | None = None
+    ) -> AsyncGenerator[Event]:
+        """
+        Tell what happens to records, as it is stored: ``async for event in queue.events(of=[result])``.
+
+        With *of*, from the beginning of these records until all have ended; RecordNotFoundError when one is not there.
+        Without, from now on and without end, for all records that match *condition* (its statuses do not count).
+        """
+        if of is None:
+            return follow_all(self.queue_backend, condition)
+        return follow(self.queue_backend, [one if isinstance(one, UUID) else one.id for one in of])
 
     async def find(
         self, condition: RecordFilter = EVERYTHING, *, limit: int = 100, before: UUID | None = None

@@ -1,0 +1,110 @@
+"""What can be followed while it happens: the log of a task, its progress, and the events of records."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+import shop
+from lq_core import Event, QueueService, RecordFilter, RecordNotFoundError, TaskContext, Worker, task, timeline
+from programs import until
+
+
+@task(name="events.tell")
+async def tell(context: TaskContext, lines: int) -> None:
+    for line in range(lines):
+        await context.log(f"line {line}")
+    await context.progress(1, 2)
+    await shop.gate.pass_through()
+
+
+@task(name="events.tell_from_a_thread")
+def tell_from_a_thread(context: TaskContext) -> None:
+    context.log_from_thread("from a thread")
+
+
+async def test_what_a_task_logs_is_read_while_it_runs(service: QueueService, worker: Worker) -> None:
+    shop.new_gate()
+    sent = await service.enqueue(tell, 3)
+
+    async def told() -> bool:
+        return len((await sent.refresh()).history) == 3
+
+    await until(told, what="three lines are stored")
+    shop.gate.opened.set()
+    await sent.wait(timeout=10)
+
+    assert [(entry.event, entry.message) for entry in sent.record.history] == [
+        ("log", "line 0"),
+        ("log", "line 1"),
+        ("log", "line 2"),
+    ]
+
+
+async def test_a_long_log_keeps_its_newest_lines_and_every_failure(service: QueueService, worker: Worker) -> None:
+    shop.new_gate().opened.set()
+    sent = await service.enqueue(tell, 80)
+
+    await sent.wait(timeout=10)
+
+    assert [entry.message for entry in sent.record.history] == [f"line {line}" for line in range(30, 80)]
+
+
+async def test_a_plain_function_logs_from_its_thread(service: QueueService, worker: Worker) -> None:
+    sent = await service.enqueue(tell_from_a_thread)
+    await sent.wait(timeout=10)
+
+    assert [entry.message for entry in sent.record.history] == ["from a thread"]
+
+
+async def test_events_of_a_record_are_told_until_it_has_ended(service: QueueService, worker: Worker) -> None:
+    shop.new_gate()
+    sent = await service.enqueue(tell, 1)
+
+    told: list[Event] = []
+    async with asyncio.timeout(10):
+        async for event in service.events(of=[sent]):
+            told.append(event)
+            if event.event == "progress":
+                shop.gate.opened.set()
+
+    assert [event.event for event in told] == ["enqueued", "claimed", "log", "progress", "completed"]
+    assert told[1].worker_id == worker.worker_id
+
+
+async def test_every_attempt_is_in_the_timeline(service: QueueService, worker: Worker) -> None:
+    sent = await service.enqueue(shop.stumble, 2)
+    await sent.wait(timeout=10)
+
+    assert [(event.event, event.attempt) for event in timeline(sent.record)] == [
+        ("enqueued", 0),
+        ("claimed", 1),
+        ("retried", 1),
+        ("claimed", 2),
+        ("retried", 2),
+        ("claimed", 3),
+        ("completed", 3),
+    ]
+
+
+async def test_the_stream_of_a_queue_tells_what_is_enqueued_from_now_on(service: QueueService, worker: Worker) -> None:
+    before = await service.enqueue(shop.add, 1, 2)
+    await before.wait(timeout=10)
+    stream = service.events(RecordFilter(queues=("films",)))
+    following = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)  # The stream begins to follow before anything is enqueued.
+
+    _ = await service.enqueue(shop.add, 1, 2)
+    sent = await service.enqueue(shop.add.using(queue="films"), 1, 2)
+    async with asyncio.timeout(10):
+        first = await following
+        rest = [await anext(stream), await anext(stream)]
+    await stream.aclose()
+
+    assert {event.record_id for event in (first, *rest)} == {sent.id}
+    assert [event.event for event in (first, *rest)] == ["enqueued", "claimed", "completed"]
+
+
+async def test_who_follows_nothing_is_told(service: QueueService) -> None:
+    with pytest.raises(RecordNotFoundError):
+        _ = await anext(service.events(of=[uuid4()]))
