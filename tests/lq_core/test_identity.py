@@ -1,8 +1,9 @@
 """Record ids: unique, in order, and as RFC 9562 has them."""
 
 import time
+from datetime import UTC, datetime, timedelta, timezone
 
-from lq_core.identity import new_id, new_worker_id
+from lq_core.identity import id_of, new_id, new_worker_id
 
 
 def test_an_id_is_a_uuid_of_version_7_that_tells_the_time() -> None:
@@ -17,6 +18,16 @@ def test_ids_of_one_process_rise_and_never_repeat() -> None:
     made = [new_id() for _ in range(50_000)]
 
     assert made == sorted(set(made))
+
+
+def test_what_happens_under_a_name_at_a_moment_has_one_id() -> None:
+    moment = datetime(2026, 3, 29, 1, 0, 0, 1, tzinfo=UTC)
+    made = id_of("nightly", moment)
+
+    assert made == id_of("nightly", moment.astimezone(timezone(timedelta(hours=2))))
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert made.int >> 80 == int(moment.timestamp() * 1000)
+    assert len({made, id_of("nightly", moment + timedelta.resolution), id_of("hourly", moment)}) == 3
 
 
 def test_a_worker_id_is_never_used_twice() -> None:

@@ -7,6 +7,7 @@ from lq_core.context import NonRetryable, RetryLater, TaskContext, current_conte
 from lq_core.errors import (
     ConfigurationError,
     DuplicateKeyError,
+    DuplicateScheduleError,
     DuplicateTaskError,
     IllegalMoveError,
     InvalidArgumentError,
@@ -20,6 +21,7 @@ from lq_core.errors import (
     TaskDefinitionError,
     TaskFailedError,
     UnknownBackendError,
+    UnknownScheduleError,
     UnknownTaskError,
     WaitTimeoutError,
 )
@@ -44,6 +46,8 @@ from lq_core.queue import (
 )
 from lq_core.record import AfterFailure, Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.result import TaskResult
+from lq_core.schedule import Schedule, find_schedule, known_schedules, schedule
+from lq_core.schedule_state import ScheduleState
 from lq_core.service import QueueService
 from lq_core.task import AsyncTask, PlainTask, Task, TaskCall, find_task, known_tasks, task
 from lq_core.timeline import Event, timeline
@@ -57,6 +61,7 @@ __all__ = [
     "BaseQueueBackend",
     "ConfigurationError",
     "DuplicateKeyError",
+    "DuplicateScheduleError",
     "DuplicateTaskError",
     "Event",
     "Finding",
@@ -81,6 +86,8 @@ __all__ = [
     "RecordFilter",
     "RecordNotFoundError",
     "RetryLater",
+    "Schedule",
+    "ScheduleState",
     "SchemaError",
     "Statistics",
     "StorageError",
@@ -93,19 +100,23 @@ __all__ = [
     "TaskResult",
     "TaskStatus",
     "UnknownBackendError",
+    "UnknownScheduleError",
     "UnknownTaskError",
     "WaitTimeoutError",
     "Worker",
     "WorkerInfo",
     "current_context",
     "execution_backend",
+    "find_schedule",
     "find_task",
     "get_execution_backend",
     "get_execution_backend_class",
     "get_queue_backend",
     "get_queue_backend_class",
+    "known_schedules",
     "known_tasks",
     "queue_backend",
+    "schedule",
     "task",
     "timeline",
 ]

@@ -57,6 +57,32 @@ class DuplicateTaskError(QueueError, ValueError):
         )
 
 
+class UnknownScheduleError(QueueError, LookupError):
+    """No schedule of this name is declared in this process, or known to the queue backend."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = tuple(sorted(known))
+        super().__init__(name, known)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        close = get_close_matches(self.name, self.known, n=1)
+        advice = f"Did you mean {close[0]!r}?" if close else "A schedule is known once a worker has declared it."
+        return f"There is no schedule {self.name!r}. {advice}"
+
+
+class DuplicateScheduleError(QueueError, ValueError):
+    """Two different schedules claim one name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"The schedule name {self.name!r} belongs to another schedule already. Give one of them another name."
+
+
 class TaskDefinitionError(QueueError, TypeError):
     """A function cannot become a task as it stands."""
 

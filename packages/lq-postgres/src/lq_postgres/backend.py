@@ -22,6 +22,7 @@ from lq_core.queue import (
     WorkerInfo,
 )
 from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.schedule_state import ScheduleState
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.config import PostgresConfig
 from lq_postgres.connections import Connections
@@ -32,7 +33,8 @@ from lq_postgres.listener import Listener
 from lq_postgres.lost_claims import LostClaims
 from lq_postgres.pages import page_of
 from lq_postgres.retention import Retention
-from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped
+from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped, worker_from
+from lq_postgres.schedules import read_schedules, save_schedule
 from lq_postgres.schema import Migration, Schema
 from lq_postgres.statements import claiming, reading, upkeep, versions
 from lq_postgres.swaps import answers_to, in_waves
@@ -335,19 +337,7 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Read the workers that are alive."""
-        return [
-            WorkerInfo(
-                id=id_,
-                queues=None if queues is None else tuple(queues),
-                execution_backends=tuple(execution_backends),
-                concurrency=concurrency,
-                started_at=started_at,
-                seen_at=seen_at,
-            )
-            for id_, queues, execution_backends, concurrency, started_at, seen_at in await self.connections.fetch(
-                upkeep.WORKERS
-            )
-        ]
+        return [worker_from(row) for row in await self.connections.fetch(upkeep.WORKERS)]
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
         """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
@@ -381,6 +371,16 @@ class PostgresQueueBackend(BaseQueueBackend):
         """Read the state of the queues that somebody has set one for."""
         rows = await self.connections.fetch(upkeep.QUEUES)
         return {name: QueueState(paused=paused) for name, paused in rows}
+
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Read what is remembered of every schedule."""
+        return await read_schedules(self.connections)
+
+    async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        """Keep the next version of a schedule's state together with new records."""
+        saved = await save_schedule(self.connections, self._wake_up, state, records)
+        self.wake()
+        return saved
 
     # ------------------------------------------------------------ what they share
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import json
 
-from lq_core.queue.messages import Swap
+from lq_core.queue.messages import Swap, WorkerInfo
 from lq_core.queue.nested import Nested, read_rows
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_postgres.driver import Row
@@ -250,3 +250,16 @@ def _shape(r: QueuedTaskRecord) -> tuple[Any, ...]:
 def order_of_claim(record: QueuedTaskRecord) -> tuple[int, datetime, int]:
     """Sort claimed records by this: the database brings them in no order."""
     return (-record.priority, record.scheduled_at, record.id.int)
+
+
+def worker_from(row: Row) -> WorkerInfo:
+    """Read a worker from a row of ``WORKERS``."""
+    id_, queues, execution_backends, concurrency, started_at, seen_at = row
+    return WorkerInfo(
+        id=id_,
+        queues=None if queues is None else tuple(queues),
+        execution_backends=tuple(execution_backends),
+        concurrency=concurrency,
+        started_at=started_at,
+        seen_at=seen_at,
+    )

@@ -33,6 +33,7 @@ from lq_core.queue.messages import (
     WorkerInfo,
 )
 from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.schedule_state import ScheduleState
 
 _APART = (
     "{} keeps records apart from the application's database, so they cannot share its transactions. "
@@ -195,6 +196,19 @@ class BaseQueueBackend(ABC):
     @abstractmethod
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
+
+    @abstractmethod
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Read what is remembered of every schedule, in any order."""
+
+    @abstractmethod
+    async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        """
+        Keep the next version of a schedule's state together with new records, in one transaction, and wake workers.
+
+        False, and nothing is stored, when the version before is not the current one; version 1 is for a schedule that
+        is not known. A record whose id is there already, or whose key is held, is passed over.
+        """
 
     # ------------------------------------------------------------ what is written once with them
 

@@ -30,6 +30,7 @@ from lq_core.queue.messages import (
     WorkerInfo,
 )
 from lq_core.record import OWNED, TERMINAL, QueuedTaskRecord, TaskStatus
+from lq_core.schedule_state import ScheduleState
 
 
 class InMemoryQueueBackend(BaseQueueBackend):
@@ -54,6 +55,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._counts: Counter[tuple[str, TaskStatus]] = Counter()
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
+        self._schedules: dict[str, ScheduleState] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
@@ -211,6 +213,20 @@ class InMemoryQueueBackend(BaseQueueBackend):
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
         return dict(self._queues)
+
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Read what is remembered of every schedule."""
+        return list(self._schedules.values())
+
+    async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        """Keep the next version of a schedule's state together with new records."""
+        known = self._schedules.get(state.name)
+        if state.version != (1 if known is None else known.version + 1):
+            return False
+        _ = await self.insert_many([record for record in records if record.id.int not in self._records])
+        self._schedules[state.name] = state
+        self.wake()
+        return True
 
     def _read(self, numbers: Iterable[int]) -> list[QueuedTaskRecord]:
         return [_copy(self._records[number]) for number in numbers if number in self._records]

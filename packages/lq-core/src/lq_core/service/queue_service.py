@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from importlib import import_module
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -17,10 +18,12 @@ from lq_core.execution import BaseExecutionBackend
 from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics, WorkerInfo, get_queue_backend
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
+from lq_core.schedule_state import ScheduleState
 from lq_core.service.calls import check_predecessors, check_task, new_record
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
+from lq_core.service.schedules import Schedules
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.task import Task, TaskCall, find_task
 from lq_core.timeline import Event
@@ -45,6 +48,7 @@ class QueueService:
         self.config = config or QueueConfig()
         self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
         self.executions = Executions(self.config)
+        self._schedules = Schedules(self.queue_backend, self.config, self.executions)
         self._started: tuple[Runner, Completions] | None = None
 
     async def open(self) -> Self:
@@ -235,6 +239,33 @@ class QueueService:
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
         return await self.queue_backend.queues()
+
+    # ------------------------------------------------------------ schedules
+
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Read what is remembered of every schedule that a worker has declared, in the order of their names."""
+        return await self._schedules.read()
+
+    async def next_times(self, name: str, count: int = 5) -> Sequence[datetime]:
+        """Tell the next due times of a schedule, in UTC, also of a paused one. Raises UnknownScheduleError."""
+        return await self._schedules.next_times(name, count)
+
+    async def pause_schedule(self, name: str) -> None:
+        """Let a schedule fire no more until it is resumed. Raises UnknownScheduleError."""
+        await self._schedules.pause(name)
+
+    async def resume_schedule(self, name: str) -> None:
+        """Let a schedule fire again; what fell into the pause is not made up for. Raises UnknownScheduleError."""
+        await self._schedules.resume(name)
+
+    async def run_schedule(self, name: str) -> QueuedTaskRecord:
+        """
+        Enqueue the call of a schedule now, beside its plan, also while it is paused.
+
+        Returns the record that is stored, or the holder of its key. Raises UnknownScheduleError when the schedule is
+        not declared in this process.
+        """
+        return await self._schedules.run(name)
 
     # ------------------------------------------------------------ run
 

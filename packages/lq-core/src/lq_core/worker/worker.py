@@ -21,6 +21,7 @@ from lq_core.service.runner import SETTLE_GRACE
 from lq_core.worker.loop import Stop, repeat
 from lq_core.worker.maintenance import Maintenance
 from lq_core.worker.pump import DispatchPump, Pump
+from lq_core.worker.scheduler import Scheduler
 
 log = event_log()
 
@@ -135,6 +136,8 @@ class Worker:
             *(maintenance.cancel, maintenance.release, maintenance.delete),
         ]
         loops = [asyncio.create_task(repeat(step.__name__, step, self._stop)) for step in steps]
+        scheduler = Scheduler(self._service)
+        loops.append(asyncio.create_task(repeat("schedule", scheduler.step, self._stop)))
         for name, backend in external.items():
             step = partial(maintenance.reconcile, name, backend)
             loops.append(asyncio.create_task(repeat(f"reconcile {name}", step, self._stop)))

@@ -92,3 +92,11 @@ CREATE TABLE lq.queues (
     name text COLLATE "C" PRIMARY KEY,
     paused boolean NOT NULL
 );
+
+CREATE TABLE lq.schedules (
+    name text COLLATE "C" PRIMARY KEY,
+    version bigint NOT NULL,
+    body text NOT NULL
+) WITH (fillfactor = 50);
+
+COMMENT ON COLUMN lq.schedules.body IS 'the state as JSON; a change is kept if it comes from the current version';

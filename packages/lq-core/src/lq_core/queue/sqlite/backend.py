@@ -27,7 +27,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
-from lq_core.queue.sqlite import health, reading, schema, writing
+from lq_core.queue.sqlite import health, reading, scheduling, schema, writing
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.config import SQLiteConfig
 from lq_core.queue.sqlite.rows import to_microseconds, to_moment, to_worker
@@ -35,6 +35,7 @@ from lq_core.queue.sqlite.schema import connect, patiently, prepare
 from lq_core.queue.sqlite.trouble import explain
 from lq_core.queue.sqlite.writer import Writer
 from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.schedule_state import ScheduleState
 
 Answer = TypeVar("Answer")
 
@@ -220,6 +221,16 @@ class SQLiteQueueBackend(BaseQueueBackend):
     async def migrate(self) -> Sequence[Migration]:
         """Bring the file up to date, and tell what it lacked."""
         return await self._look_at_the_schema(schema.migrate)
+
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Read what is remembered of every schedule."""
+        return await self._read(scheduling.schedules)
+
+    async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        """Keep the next version of a schedule's state together with new records."""
+        saved = await self._write(lambda connection: scheduling.save(connection, state, records, at=self.now()))
+        self.wake()
+        return saved
 
     async def wait_for_work(self, changes: int, *, timeout: float) -> None:
         """Return when this or another process may have brought work, or after *timeout* seconds."""

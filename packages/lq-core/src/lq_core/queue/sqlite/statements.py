@@ -362,3 +362,17 @@ WHERE rowid IN (
 SET_PAUSED: Final = "INSERT OR REPLACE INTO queues (name, paused) VALUES (:queue, :paused)"
 
 QUEUES: Final = "SELECT name, paused FROM queues"
+
+# ------------------------------------------------------------ schedules
+
+SCHEDULES: Final = "SELECT body FROM schedules"
+
+ADD_SCHEDULE: Final = """
+INSERT INTO schedules (name, version, body) VALUES (:name, :version, :body)
+ON CONFLICT (name) DO NOTHING
+"""
+
+CHANGE_SCHEDULE: Final = """
+UPDATE schedules SET version = :version, body = :body
+WHERE name = :name AND version = :version - 1
+"""

@@ -11,6 +11,7 @@ from lq_core.testing.queue.keys import KeyContract
 from lq_core.testing.queue.predecessors import PredecessorContract
 from lq_core.testing.queue.reading import ReadingContract
 from lq_core.testing.queue.retention import RetentionContract
+from lq_core.testing.queue.schedules import ScheduleContract
 from lq_core.testing.queue.swaps import SwapContract
 from lq_core.testing.queue.waiting import WaitingContract
 from lq_core.testing.queue.workers import WorkerContract
@@ -28,6 +29,7 @@ class QueueBackendContract(
     WorkerContract,
     ReadingContract,
     RetentionContract,
+    ScheduleContract,
     DiagnosisContract,
     ConcurrencyContract,
 ):

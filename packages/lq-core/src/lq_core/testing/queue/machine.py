@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.options import OnConflict
+from lq_core.plan import Plan
 from lq_core.queue import BaseQueueBackend, Claim, Proposal, QueueState, RecordFilter, Swap
 from lq_core.record import (
     OWNED,
@@ -27,6 +28,7 @@ from lq_core.record import (
     QueuedTaskRecord,
     TaskStatus,
 )
+from lq_core.schedule_state import ScheduleState
 from lq_core.testing.queue.model import QueueModel
 from lq_core.testing.queue.swaps import FROM_DISPATCHED, FROM_RUNNING
 from lq_core.testing.records import a_record, a_worker
@@ -231,6 +233,23 @@ class QueueBackendMachine(RuleBasedStateMachine):
         self.wait(self.backend.set_paused(queue, paused=paused))
         self.model.paused[queue] = paused
 
+    @rule(
+        name=st.sampled_from(["nightly", "hourly"]),
+        stale=st.sampled_from([0, 0, 0, -1, 1]),
+        some=st.lists(plans, max_size=2),
+        again=st.none() | numbers,
+    )
+    def save_schedule(self, name: str, stale: int, some: list[dict[str, Any]], again: int | None) -> None:
+        """A schedule fires, perhaps also for a due time that has its record already."""
+        at, known = self.model.at, self.model.schedules.get(name)
+        version = (known.version if known else 0) + 1 + stale
+        plan = Plan(every=60.0)
+        state = ScheduleState(name=name, version=version, task_name="t", plan=plan, handled_until=at, seen_at=at)
+        records = [self.planned(plan) for plan in some]
+        if again is not None and self.model.records:
+            records.append(replace(a_record(), id=self.chosen(self.model.all(), again).id))
+        assert self.wait(self.backend.save_schedule(state, records)) is self.model.save_schedule(state, records)
+
     @rule(status=st.sampled_from(sorted(TERMINAL)), age=st.sampled_from([0.0, 10.0]))
     def delete_ended(self, status: TaskStatus, age: float) -> None:
         """Retention."""
@@ -263,6 +282,7 @@ class QueueBackendMachine(RuleBasedStateMachine):
         assert {worker.id: worker for worker in self.wait(self.backend.workers())} == self.model.workers
         paused = {name: QueueState(paused=paused) for name, paused in self.model.paused.items()}
         assert dict(self.wait(self.backend.queues())) == paused
+        assert {state.name: state for state in self.wait(self.backend.schedules())} == self.model.schedules
 
     # ------------------------------------------------------------ the hands of the machine
 

@@ -10,6 +10,7 @@ from lq_core import lifecycle
 from lq_core.options import OnConflict
 from lq_core.queue import Claim, Freed, Insertion, Proposal, Statistics, Swap, WorkerInfo
 from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
+from lq_core.schedule_state import ScheduleState
 
 
 class QueueModel:
@@ -20,6 +21,7 @@ class QueueModel:
         self.records: dict[int, QueuedTaskRecord] = {}
         self.workers: dict[str, WorkerInfo] = {}
         self.paused: dict[str, bool] = {}
+        self.schedules: dict[str, ScheduleState] = {}
 
     def all(self) -> list[QueuedTaskRecord]:
         """Every record, oldest first."""
@@ -128,6 +130,15 @@ class QueueModel:
         if stored.epoch != epoch or stored.status not in OWNED:
             return False
         self.records[record.id.int] = lifecycle.request_cancel(stored)
+        return True
+
+    def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord]) -> bool:
+        """Keep the next version of a state, and the records that are new."""
+        known = self.schedules.get(state.name)
+        if state.version != (known.version + 1 if known else 1):
+            return False
+        self.schedules[state.name] = state
+        _ = self.insert([record for record in records if record.id.int not in self.records])
         return True
 
     def delete_ended(self, status: TaskStatus, before: datetime) -> int:

@@ -92,3 +92,10 @@ CREATE TABLE queues (
   name TEXT PRIMARY KEY,
   paused INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- The state of each schedule, as JSON; the version is compared when it is changed.
+CREATE TABLE schedules (
+  name TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  body TEXT NOT NULL
+) WITHOUT ROWID;

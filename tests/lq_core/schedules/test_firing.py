@@ -1,0 +1,323 @@
+"""Workers fire what they declare: days pass in milliseconds, by a clock that is set by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from lq_core import QueueConfig, QueuedTaskRecord, QueueService, StorageError, TaskStatus, UnknownScheduleError, task
+from lq_core.plan import Plan
+from lq_core.queue import RecordFilter
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.schedule import Schedule
+from lq_core.schedule_state import ScheduleState
+from lq_core.service.schedules import Schedules
+from lq_core.testing import a_claim, a_worker
+from lq_core.worker.scheduler import Scheduler
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+@task(name="tests.firing.report", queue="reports")
+async def report(kind: str) -> str:
+    return kind
+
+
+class Clock:
+    """The time, as the test says it is."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 3, 27, 23, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+class Forgetful(InMemoryQueueBackend):
+    """Saves, and loses the connection before it can say so, as often as it is told to."""
+
+    failures = 0
+
+    async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        saved = await super().save_schedule(state, records)
+        if self.failures:
+            self.failures -= 1
+            raise StorageError("The connection was lost.")
+        return saved
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def service(clock: Clock) -> AsyncIterator[QueueService]:
+    config = QueueConfig(execution_backend="immediate", retention={status: 0.0 for status in ["completed"]})
+    async with QueueService(config, queue_backend=Forgetful(config, clock=clock)) as service:
+        yield service
+
+
+def nightly(cron: str = "30 2 * * *", **options: object) -> Schedule:
+    plan = Plan(cron=cron, timezone="Europe/Berlin")
+    return Schedule(name="nightly", call=report.call("daily"), plan=plan, **options)  # pyright: ignore[reportArgumentType] -- a test says only what matters
+
+
+def a_scheduler(service: QueueService, *schedules: Schedule) -> Scheduler:
+    """What a worker does whose code declares these."""
+    declared: Mapping[str, Schedule] = {schedule.name: schedule for schedule in schedules}
+    return Scheduler(service, declared=lambda: declared)
+
+
+async def let_pass(clock: Clock, duration: timedelta, *schedulers: Scheduler, step: timedelta = 10 * MINUTE) -> None:
+    """Set the clock on, step by step, with every worker looking at it at once."""
+    end = clock.at + duration
+    while clock.at < end:
+        clock.at = min(end, clock.at + step)
+        await asyncio.gather(*[scheduler.step() for scheduler in schedulers])
+
+
+async def fired(service: QueueService, name: str = "nightly") -> list[QueuedTaskRecord]:
+    return list((await service.find(RecordFilter(schedule=name)))[::-1])
+
+
+async def due_times(service: QueueService) -> list[str]:
+    return [f"{record.scheduled_at:%d %H:%M}" for record in await fired(service)]
+
+
+async def test_a_schedule_fires_at_its_due_times_also_when_the_clock_is_changed(
+    service: QueueService, clock: Clock
+) -> None:
+    scheduler = a_scheduler(service, nightly())
+    await scheduler.step()
+
+    await let_pass(clock, 3 * DAY, scheduler)
+
+    assert await due_times(service) == ["28 01:30", "29 01:00", "30 00:30"]
+
+
+async def test_a_record_says_what_it_comes_from(service: QueueService, clock: Clock) -> None:
+    call = report.using(expires_in=600).call("daily")
+    scheduler = a_scheduler(service, Schedule(name="nightly", call=call, plan=nightly().plan))
+    await scheduler.step()
+
+    await let_pass(clock, timedelta(hours=3), scheduler)
+
+    (record,) = await fired(service)
+    assert (record.task_name, record.arguments, record.queue) == ("tests.firing.report", '{"kind":"daily"}', "reports")
+    assert (record.schedule, record.metadata) == ("nightly", {"lq.due": "2026-03-28T01:30:00+00:00"})
+    assert (record.status, record.expires_at, record.history) == (
+        TaskStatus.PENDING,
+        record.created_at + timedelta(seconds=600),
+        (),
+    )
+
+
+async def test_many_workers_fire_each_due_time_once(service: QueueService, clock: Clock) -> None:
+    workers = [a_scheduler(service, nightly("*/10 * * * *")) for _ in range(5)]
+    await asyncio.gather(*[worker.step() for worker in workers])
+
+    await let_pass(clock, DAY, *workers)
+
+    assert (await service.statistics()).total(TaskStatus.PENDING) == 144
+
+
+async def test_what_an_outage_made_late_is_marked_as_caught_up(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly(catch_up="all"))
+    await scheduler.step()
+
+    await let_pass(clock, 2 * DAY, scheduler, step=2 * DAY)
+
+    assert await due_times(service) == ["28 01:30", "29 01:00"]
+    assert [entry.event for record in await fired(service) for entry in record.history] == ["caught_up", "caught_up"]
+    assert (await fired(service))[0].history[0].message == "It was due at 2026-03-28T01:30:00+00:00."
+
+
+async def test_an_answer_that_was_lost_fires_nothing_twice(service: QueueService, clock: Clock) -> None:
+    queue = service.queue_backend
+    assert isinstance(queue, Forgetful)
+    scheduler = a_scheduler(service, nightly())
+    await scheduler.step()
+    clock.at += timedelta(hours=3)
+    queue.failures = 1
+
+    with pytest.raises(StorageError):
+        await scheduler.step()
+    await let_pass(clock, timedelta(hours=1), scheduler)
+
+    assert await due_times(service) == ["28 01:30"]
+
+
+async def test_a_state_that_was_lost_fires_nothing_twice(service: QueueService, clock: Clock) -> None:
+    await service.queue_backend.save_schedule(
+        ScheduleState(
+            name="nightly", task_name="t", plan=nightly().plan, handled_until=clock.at - DAY, seen_at=clock.at
+        )
+    )
+    scheduler = a_scheduler(service, nightly())
+    await scheduler.step()
+    await scheduler.step()
+    once = await due_times(service)
+    (state,) = await service.schedules()
+
+    again = replace(state, version=state.version + 1, handled_until=clock.at - DAY)
+    assert await service.queue_backend.save_schedule(again)
+    await scheduler.step()
+
+    assert once == await due_times(service) == ["27 01:30"]
+
+
+async def test_a_clock_set_back_and_on_again_fires_nothing_twice(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly("*/10 * * * *"))
+    await scheduler.step()
+    await let_pass(clock, timedelta(hours=2), scheduler)
+
+    clock.at -= timedelta(hours=1)
+    await let_pass(clock, timedelta(hours=2), scheduler)
+
+    assert len(await fired(service)) == len(set(await due_times(service))) == 18
+
+
+async def test_a_schedule_goes_on_whatever_becomes_of_its_records(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly("0 * * * *"))
+    await scheduler.step()
+    await let_pass(clock, timedelta(hours=3), scheduler)
+    first, second, third = await fired(service)
+    queue = service.queue_backend
+    await queue.register(a_worker())
+    await queue.claim(a_claim(execution_backends=("immediate",), limit=1))
+    await service.cancel(second.id)
+    await service.execute_record(third)
+    clock.at += MINUTE
+    await queue.delete_ended(status=TaskStatus.COMPLETED, before=clock.at, limit=10)
+    await queue.delete_ended(status=TaskStatus.CANCELLED, before=clock.at, limit=10)
+
+    await let_pass(clock, timedelta(hours=2), scheduler)
+
+    assert [record.id for record in await fired(service)][:1] == [first.id]
+    assert await due_times(service) == ["28 00:00", "28 03:00", "28 04:00"]
+
+
+async def test_of_two_versions_of_the_code_the_one_that_started_last_says_when(
+    service: QueueService, clock: Clock
+) -> None:
+    old, new = a_scheduler(service, nightly("0 * * * *")), a_scheduler(service, nightly("30 * * * *"))
+    await old.step()
+    await let_pass(clock, timedelta(hours=1), old)
+    await new.step()
+
+    await let_pass(clock, timedelta(hours=2), old, new)
+
+    assert await due_times(service) == ["28 00:00", "28 00:30", "28 01:30"]
+    assert [state.plan.cron for state in await service.schedules()] == ["30 * * * *"]
+
+
+async def test_a_schedule_that_no_code_declares_any_more_is_retired(service: QueueService, clock: Clock) -> None:
+    before, after = a_scheduler(service, nightly()), a_scheduler(service)
+    await before.step()
+    await let_pass(clock, timedelta(hours=3), before, after)
+    assert [state.retired for state in await service.schedules()] == [False]
+
+    await let_pass(clock, DAY, after)
+
+    assert [state.retired for state in await service.schedules()] == [True]
+    assert await due_times(service) == ["28 01:30"]
+
+
+async def test_a_retired_schedule_comes_back_when_it_is_declared_again(service: QueueService, clock: Clock) -> None:
+    await a_scheduler(service, nightly()).step()
+    await let_pass(clock, timedelta(hours=1), a_scheduler(service))
+
+    again = a_scheduler(service, nightly())
+    await let_pass(clock, timedelta(hours=2), again)
+
+    assert [state.retired for state in await service.schedules()] == [False]
+    assert await due_times(service) == ["28 01:30"]
+
+
+async def test_a_schedule_that_is_declared_while_the_worker_runs_is_fired(service: QueueService, clock: Clock) -> None:
+    declared: dict[str, Schedule] = {}
+    scheduler = Scheduler(service, declared=lambda: declared)
+    await let_pass(clock, timedelta(hours=1), scheduler)
+    declared["nightly"] = nightly()
+
+    await let_pass(clock, timedelta(hours=2), scheduler)
+
+    assert await due_times(service) == ["28 01:30"]
+
+
+async def test_a_schedule_that_cannot_fire_here_holds_up_no_other(service: QueueService, clock: Clock) -> None:
+    bad_call = report.using(execution_backend="cloud.nowhere").call("daily")
+    bad = Schedule(name="bad", call=bad_call, plan=Plan(every=60))
+    scheduler = a_scheduler(service, bad, nightly())
+    await scheduler.step()
+
+    await let_pass(clock, timedelta(hours=3), scheduler)
+
+    assert await due_times(service) == ["28 01:30"]
+    assert await fired(service, "bad") == []
+
+
+async def test_a_record_whose_key_is_held_is_left_out(service: QueueService, clock: Clock) -> None:
+    call = report.using(key="report").call("daily")
+    scheduler = a_scheduler(service, Schedule(name="nightly", call=call, plan=Plan(every=3600)))
+    await scheduler.step()
+
+    await let_pass(clock, timedelta(hours=3), scheduler)
+
+    assert await due_times(service) == ["28 00:00"]
+
+
+async def test_a_worker_sleeps_until_the_next_due_time(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly())
+    await scheduler.step()
+    far = await scheduler.step()
+
+    clock.at = datetime(2026, 3, 28, 1, 29, 59, 750_000, tzinfo=UTC)
+
+    assert (far, await scheduler.step()) == (service.config.poll_interval, 0.25)
+
+
+async def test_a_paused_schedule_does_not_fire_until_it_is_resumed(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly())
+    await scheduler.step()
+    await service.pause_schedule("nightly")
+    await let_pass(clock, DAY, scheduler)
+
+    await service.resume_schedule("nightly")
+    await let_pass(clock, DAY, scheduler)
+
+    assert await due_times(service) == ["29 01:00"]
+
+
+async def test_the_next_times_are_told(service: QueueService) -> None:
+    await a_scheduler(service, nightly()).step()
+
+    times = await service.next_times("nightly", 2)
+
+    assert [f"{time:%d %H:%M}" for time in times] == ["28 01:30", "29 01:00"]
+
+
+async def test_a_schedule_that_is_not_known_is_said_to_be_so(service: QueueService) -> None:
+    await a_scheduler(service, nightly()).step()
+
+    with pytest.raises(UnknownScheduleError, match="Did you mean 'nightly'"):
+        await service.pause_schedule("nightyl")
+    with pytest.raises(UnknownScheduleError):
+        await service.resume_schedule("nightyl")
+    with pytest.raises(UnknownScheduleError):
+        await service.next_times("nightyl")
+    with pytest.raises(UnknownScheduleError):
+        await service.run_schedule("nightyl")
+
+
+async def test_states_can_be_changed_by_several_at_once(service: QueueService) -> None:
+    await a_scheduler(service, nightly()).step()
+    schedules = [Schedules(service.queue_backend, service.config, service.executions) for _ in range(5)]
+
+    await asyncio.gather(*[one.pause("nightly") for one in schedules])
+
+    assert [state.paused for state in await service.schedules()] == [True]
