@@ -3,15 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
 
-from lq_core import QueueConfig, QueuedTaskRecord, QueueService, StorageError, TaskStatus, UnknownScheduleError, task
+from lq_core import (
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueService,
+    StorageError,
+    TaskCall,
+    TaskStatus,
+    UnknownScheduleError,
+    task,
+)
 from lq_core.plan import Plan
 from lq_core.queue import RecordFilter
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.schedule import Schedule
+from lq_core.schedule import CatchUp, Schedule
 from lq_core.schedule_state import ScheduleState
 from lq_core.service.schedules import Schedules
 from lq_core.testing import a_claim, a_worker
@@ -56,14 +66,20 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def service(clock: Clock) -> AsyncIterator[QueueService]:
-    config = QueueConfig(execution_backend="immediate", retention={status: 0.0 for status in ["completed"]})
+    config = QueueConfig(execution_backend="immediate")
     async with QueueService(config, queue_backend=Forgetful(config, clock=clock)) as service:
         yield service
 
 
-def nightly(cron: str = "30 2 * * *", **options: object) -> Schedule:
-    plan = Plan(cron=cron, timezone="Europe/Berlin")
-    return Schedule(name="nightly", call=report.call("daily"), plan=plan, **options)  # pyright: ignore[reportArgumentType] -- a test says only what matters
+def a_schedule(
+    plan: Plan, call: TaskCall[str] | None = None, *, name: str = "nightly", catch_up: CatchUp = "one"
+) -> Schedule:
+    anything = cast("TaskCall[object]", call or report.call("daily"))
+    return Schedule(name=name, call=anything, plan=plan, catch_up=catch_up)
+
+
+def nightly(cron: str = "30 2 * * *", call: TaskCall[str] | None = None, *, catch_up: CatchUp = "one") -> Schedule:
+    return a_schedule(Plan(cron=cron, timezone="Europe/Berlin"), call, catch_up=catch_up)
 
 
 def a_scheduler(service: QueueService, *schedules: Schedule) -> Scheduler:
@@ -101,7 +117,7 @@ async def test_a_schedule_fires_at_its_due_times_also_when_the_clock_is_changed(
 
 async def test_a_record_says_what_it_comes_from(service: QueueService, clock: Clock) -> None:
     call = report.using(expires_in=600).call("daily")
-    scheduler = a_scheduler(service, Schedule(name="nightly", call=call, plan=nightly().plan))
+    scheduler = a_scheduler(service, nightly(call=call))
     await scheduler.step()
 
     await let_pass(clock, timedelta(hours=3), scheduler)
@@ -251,7 +267,7 @@ async def test_a_schedule_that_is_declared_while_the_worker_runs_is_fired(servic
 
 async def test_a_schedule_that_cannot_fire_here_holds_up_no_other(service: QueueService, clock: Clock) -> None:
     bad_call = report.using(execution_backend="cloud.nowhere").call("daily")
-    bad = Schedule(name="bad", call=bad_call, plan=Plan(every=60))
+    bad = a_schedule(Plan(every=60), bad_call, name="bad")
     scheduler = a_scheduler(service, bad, nightly())
     await scheduler.step()
 
@@ -263,7 +279,7 @@ async def test_a_schedule_that_cannot_fire_here_holds_up_no_other(service: Queue
 
 async def test_a_record_whose_key_is_held_is_left_out(service: QueueService, clock: Clock) -> None:
     call = report.using(key="report").call("daily")
-    scheduler = a_scheduler(service, Schedule(name="nightly", call=call, plan=Plan(every=3600)))
+    scheduler = a_scheduler(service, a_schedule(Plan(every=3600), call))
     await scheduler.step()
 
     await let_pass(clock, timedelta(hours=3), scheduler)

@@ -84,8 +84,10 @@ def test_a_module_that_is_imported_twice_declares_its_schedule_once() -> None:
     ],
 )
 def test_what_cannot_work_is_refused_with_the_value_and_the_rule(options: dict[str, Any], problem: str) -> None:
+    given: dict[str, Any] = {"name": "nightly", **options}
+
     with pytest.raises(ConfigurationError) as caught:
-        schedule(report.call(), **{"name": "nightly", **options})
+        schedule(report.call(), **given)
 
     assert problem in str(caught.value)
     assert not known_schedules()

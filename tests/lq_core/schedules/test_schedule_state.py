@@ -1,16 +1,16 @@
 """What becomes of due times: each is handled once, whatever the clock does, and the missed ones as was asked for."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lq_core import schedule_state, task
+from lq_core import TaskCall, schedule_state, task
 from lq_core.plan import Plan
-from lq_core.schedule import Schedule
+from lq_core.schedule import CatchUp, Schedule
 from lq_core.schedule_state import ScheduleState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,10 +23,9 @@ async def report() -> None:
     """Do nothing."""
 
 
-def a_schedule(
-    plan: Plan = HOURLY, *, catch_up: Literal["skip", "one", "all"] = "one", catch_up_limit: int = 100
-) -> Schedule:
-    return Schedule(name="hourly", call=report.call(), plan=plan, catch_up=catch_up, catch_up_limit=catch_up_limit)
+def a_schedule(plan: Plan = HOURLY, *, catch_up: CatchUp = "one", catch_up_limit: int = 100) -> Schedule:
+    call = cast("TaskCall[object]", report.call())
+    return Schedule(name="hourly", call=call, plan=plan, catch_up=catch_up, catch_up_limit=catch_up_limit)
 
 
 def a_state(**changes: object) -> ScheduleState:
@@ -67,7 +66,7 @@ def test_a_due_time_fires_once() -> None:
         ("all", 2, [60, 120, 180]),
     ],
 )
-def test_after_an_outage_of_three_hours(catch_up: Literal["skip", "one", "all"], late: int, fired: list[float]) -> None:
+def test_after_an_outage_of_three_hours(catch_up: CatchUp, late: int, fired: list[float]) -> None:
     assert minutes_fired(a_schedule(catch_up=catch_up), at=START + (180 + late) * MINUTE) == fired
 
 
@@ -125,7 +124,7 @@ def test_a_clock_that_was_years_ahead_does_not_silence_a_schedule_for_years() ->
     every=st.sampled_from([1.0, 60.0, 420.0, 3600.0, 86_400.0]),
 )
 def test_whatever_the_clock_does_every_due_time_is_handled_once_and_in_order(
-    steps: list[int], catch_up: Literal["skip", "one", "all"], every: float
+    steps: list[int], catch_up: CatchUp, every: float
 ) -> None:
     schedule, at = a_schedule(Plan(every=every), catch_up=catch_up), START
     state, fired = a_state(plan=schedule.plan), [START]

@@ -73,6 +73,10 @@ class Plan(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
             yield found
             found = self._last(found - timedelta.resolution)
 
+    def on_its_clock(self, moment: datetime) -> datetime:
+        """Tell what the clock of the plan's time zone shows at a moment."""
+        return moment.astimezone(_zone(self.timezone))
+
     def in_words(self) -> str:
         """Describe the plan to a person, without its time zone."""
         if self.cron is not None:

@@ -8,6 +8,7 @@ from lq_core.cli.doctor import doctor_command
 from lq_core.cli.migration import migrate_command
 from lq_core.cli.queues import queues_group
 from lq_core.cli.records import records_group
+from lq_core.cli.schedules import schedules_group
 from lq_core.cli.session import Session
 from lq_core.cli.stats import stats_command, tasks_command, workers_command
 from lq_core.cli.worker import worker_command
@@ -26,6 +27,7 @@ def queue_commands(read: Callable[[], QueueConfig]) -> list[click.Command]:
         migrate_command(session),
         queues_group(session),
         records_group(session),
+        schedules_group(session),
         stats_command(session),
         tasks_command(session),
         worker_command(session),

@@ -24,6 +24,7 @@ COLOURS: Mapping[str, str] = {
     TaskStatus.CANCELLED: "yellow",
     TaskStatus.EXPIRED: "yellow",
     "paused": "yellow",
+    "retired": "yellow",
     "hurts": "red",
     "well": "green",
 }

@@ -14,7 +14,7 @@ from lq_core.config import QueueConfig
 TARGET: Final = "lq.target"
 MODULES: Final = "lq.modules"
 
-WITH_TASKS: Final = {"tasks", "worker"}
+WITH_TASKS: Final = {"run", "tasks", "worker"}
 """The commands that import the tasks, and take the configuration as an argument as well."""
 
 

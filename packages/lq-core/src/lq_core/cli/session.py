@@ -32,11 +32,11 @@ class Session:
 
     def look(self, action: Look) -> None:
         """Do something with the records that are there already; the tasks are not imported for it."""
-        config = replace(self.config(), task_modules=())
-        with told(), _quiet():
-            service = QueueService(config)
-            check_that_others_can_see(service.queue_backend)
-            asyncio.run(_opened(service, action))
+        self._look(replace(self.config(), task_modules=()), action)
+
+    def look_with_tasks(self, action: Look) -> None:
+        """Do something with the records that are there already, and with the tasks."""
+        self._look(self.config(), action)
 
     def backend(self) -> BaseQueueBackend:
         """Make the queue backend, which is closed; a QueueError ends the command."""
@@ -54,6 +54,12 @@ class Session:
         """Do something with the tasks at hand, and with records wherever they are."""
         with told():
             asyncio.run(_opened(QueueService(config), action))
+
+    def _look(self, config: QueueConfig, action: Look) -> None:
+        with told(), _quiet():
+            service = QueueService(config)
+            check_that_others_can_see(service.queue_backend)
+            asyncio.run(_opened(service, action))
 
 
 @contextmanager

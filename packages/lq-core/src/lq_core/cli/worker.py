@@ -19,6 +19,7 @@ from lq_core.cli.session import Session
 from lq_core.metrics import Metrics
 from lq_core.outcome import Outcome
 from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.schedule import known_schedules
 from lq_core.service import QueueService
 from lq_core.task import known_tasks
 from lq_core.worker import Worker
@@ -86,6 +87,7 @@ async def _introduce(service: QueueService) -> None:
             + (f" (paused: {', '.join(paused)})" if paused else ""),
             "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once",
             "tasks": f"{len(tasks)}: {', '.join(tasks[:NAMED])}{more}" if tasks else "none",
+            "schedules": ", ".join(known_schedules()),
             "stop with": f"Ctrl-C; running tasks get {config.shutdown_grace:g} s, a second Ctrl-C gives them back",
         }
     )

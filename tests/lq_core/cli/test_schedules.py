@@ -1,0 +1,76 @@
+"""``lq schedules``, as a person types it."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from programs import Answer, run, running, until
+
+LQ = (sys.executable, "-m", "lq_core")
+
+SCHEDULES = """
+from lq_core import schedule
+from shop import queue, send
+
+schedule(send.call(1), name="nightly", cron="30 2 * * *", timezone="Europe/Berlin")
+schedule(send.call(2), name="yearly", cron="0 0 1 1 *")
+"""
+
+
+@pytest.fixture
+async def declared(folder: Path) -> Path:
+    """The folder of an application whose schedules a worker has declared."""
+    (folder / "plans.py").write_text(SCHEDULES)
+    async with running(*LQ, "worker", "plans:queue", "-m", "plans", folder=folder) as worker:
+        assert "nightly, yearly" in await worker.line_with("schedules")
+        await until(lambda: are_known(folder), what="the worker has declared its schedules")
+    return folder
+
+
+async def are_known(folder: Path) -> bool:
+    return "yearly" in (await lq(folder, "schedules", "list")).out
+
+
+async def lq(folder: Path, *words: str) -> Answer:
+    return await run(*LQ, *words, folder=folder)
+
+
+async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> None:
+    listed = await lq(declared, "schedules", "list")
+    paused = await lq(declared, "schedules", "pause", "nightly")
+    states = msgspec.json.decode((await lq(declared, "schedules", "list", "--json")).out)
+    resumed = await lq(declared, "schedules", "resume", "nightly")
+    ran = await lq(declared, "schedules", "run", "nightly", "plans:queue", "-m", "plans")
+    records = await lq(declared, "records", "list")
+
+    nightly, yearly = listed.out.splitlines()[1:]
+    assert nightly.startswith("nightly   on     shop.send  At 02:30 every day")
+    assert "-01-01 00:00:00" in yearly
+    assert paused.out == "nightly is paused.\n"
+    assert [(state["name"], state["paused"], state["next_due"] is None) for state in states] == [
+        *(("nightly", True, True), ("yearly", False, False))
+    ]
+    assert resumed.out == "nightly is on.\n"
+    assert (ran.code, ran.out.split()[1]) == (0, "pending")
+    assert ran.out.split()[0] in records.out
+
+
+async def test_the_next_times_are_told_on_both_clocks(declared: Path) -> None:
+    told = await lq(declared, "schedules", "next", "nightly", "-n", "2")
+
+    head, first, _ = told.out.splitlines()
+    assert head.split() == ["Europe/Berlin", "UTC"]
+    assert first.split()[2:4] in (["02:30:00", "CET"], ["02:30:00", "CEST"])
+
+
+async def test_a_schedule_that_nobody_has_declared_is_said_to_be_unknown(declared: Path) -> None:
+    answers = [await lq(declared, "schedules", command, "nihgtly") for command in ("next", "pause", "resume")]
+    unknown = await lq(declared, "schedules", "run", "nightly")
+
+    assert {answer.code for answer in (*answers, unknown)} == {1}
+    assert {answer.err for answer in answers} == {
+        "Error: There is no schedule 'nihgtly'. Did you mean 'nightly'?\n",
+    }
+    assert "There is no schedule 'nightly'" in unknown.err
