@@ -9,7 +9,7 @@ from lq_core.errors import StorageError
 from lq_core.queue import Insertion, Swap
 from lq_core.record import QueuedTaskRecord
 from lq_postgres.driver import Row
-from lq_postgres.rows import alike, amended, are_alike, mixed, records_from
+from lq_postgres.rows import alike, alone, amended, are_alike, mixed, records_from
 from lq_postgres.statements import storing
 from lq_postgres.swaps import in_waves
 
@@ -66,8 +66,13 @@ class Inserter:
         """Store what can be stored and tell the ids; None for all."""
         is_alike = are_alike(records)
         if all(record.key is None for record in records):
-            sql, parameters = (storing.INSERT_ALIKE, alike) if is_alike else (storing.INSERT_MIXED, mixed)
-            _ = await self._fetch(sql, *parameters(records), *self._wake_up())
+            if is_alike and len(records) == 1:
+                sql, parameters = storing.INSERT_ONE, alone(records[0])
+            elif is_alike:
+                sql, parameters = storing.INSERT_ALIKE, alike(records)
+            else:
+                sql, parameters = storing.INSERT_MIXED, mixed(records)
+            _ = await self._fetch(sql, *parameters, *self._wake_up())
             return None
         if is_alike:
             [[ids, _]] = await self._fetch(storing.INSERT_ALIKE_KEYED, *alike(_in_order(records)), *self._wake_up())

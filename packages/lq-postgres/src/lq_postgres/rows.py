@@ -134,7 +134,6 @@ def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
 
 def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
     """Write records that are alike as the parameters $1 to $24 of ``INSERT_ALIKE``."""
-    first = records[0]
     return (
         [record.id for record in records],
         [record.arguments for record in records],
@@ -142,24 +141,35 @@ def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
         [record.scheduled_at for record in records],
         [record.key for record in records],
         [_text(record.metadata or None) for record in records],
-        first.task_name,
-        first.queue,
-        first.priority,
-        first.execution_backend,
-        first.execution_profile,
-        first.key_released,
-        first.retries,
-        _text(first.backoff),
-        first.timeout,
-        first.expires_at,
-        first.schedule,
-        _text(first.retry_rules),
-        first.key_scope.value,
-        first.key_until,
-        first.concurrency_key,
-        _text(first.limits),
-        _text(first.after),
-        first.blocked,
+        *_common(records[0]),
+    )
+
+
+def alone(r: QueuedTaskRecord) -> tuple[object, ...]:
+    """Write one record that is new as the parameters of ``INSERT_ONE``."""
+    return (r.id, r.arguments, r.created_at, r.scheduled_at, r.key, _text(r.metadata or None), *_common(r))
+
+
+def _common(r: QueuedTaskRecord) -> tuple[object, ...]:
+    return (
+        r.task_name,
+        r.queue,
+        r.priority,
+        r.execution_backend,
+        r.execution_profile,
+        r.key_released,
+        r.retries,
+        _text(r.backoff),
+        r.timeout,
+        r.expires_at,
+        r.schedule,
+        _text(r.retry_rules),
+        r.key_scope.value,
+        r.key_until,
+        r.concurrency_key,
+        _text(r.limits),
+        _text(r.after),
+        r.blocked,
     )
 
 
