@@ -15,7 +15,15 @@ from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, QueueError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
-from lq_core.queue import BaseQueueBackend, QueueState, RecordFilter, Statistics, WorkerInfo, get_queue_backend
+from lq_core.queue import (
+    BaseQueueBackend,
+    Insertion,
+    QueueState,
+    RecordFilter,
+    Statistics,
+    WorkerInfo,
+    get_queue_backend,
+)
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
@@ -129,7 +137,7 @@ class QueueService:
                 else record
                 for record in records
             ]
-        insertions = await self.queue_backend.insert(records)
+        insertions = await self._insert(records)
         if any(record.blocked for record in records):
             self.runner.others_wait = True
             self.runner.on_end()
@@ -305,6 +313,19 @@ class QueueService:
             raise RecordNotFoundError(record_id)
         return record
 
+    async def _insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        try:
+            return await self.queue_backend.insert(records)
+        except BaseException:
+            self._doubt(records)
+            raise
+
+    def _doubt(self, records: Iterable[QueuedTaskRecord]) -> None:
+        """Let those of these records that were to run here at once be given back, if they have been stored."""
+        for record in records:
+            if record.worker_id is not None:
+                self.runner.doubts.look_after([record.id], worker_id=record.worker_id)
+
     async def _run_inline(self, results: Sequence[TaskResult[Result]]) -> None:
         ended = 0
         try:
@@ -314,9 +335,14 @@ class QueueService:
                 ended += 1
         finally:
             # This process holds the rest and is alive: nobody else would look at what it does not run.
-            for result in results[ended:]:
-                at = self.queue_backend.now()
-                await self.swap(result.record, lifecycle.interrupt(result.record, at=at, message="its enqueue ended"))
+            left = [result.record for result in results[ended:]]
+            try:
+                for record in left:
+                    at = self.queue_backend.now()
+                    await self.swap(record, lifecycle.interrupt(record, at=at, message="its enqueue ended"))
+            except BaseException:
+                self._doubt(left)
+                raise
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
         attempt = self.runner.attempts.get((record.id, record.epoch))

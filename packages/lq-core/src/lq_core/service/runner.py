@@ -19,6 +19,7 @@ from lq_core.identity import new_worker_id
 from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
 from lq_core.record import Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.service.doubts import Doubts
 from lq_core.service.outcome_log import OutcomeLog
 from lq_core.service.passage import pass_through
 from lq_core.task import find_task
@@ -54,6 +55,7 @@ class Runner:
         self.attempts: dict[tuple[UUID, int], Attempt] = {}
         """What runs here now, by record id and epoch."""
 
+        self.doubts = Doubts(backend, held=self.attempts.keys, swap=self.swap)
         self.is_for_one: Callable[[asyncio.Task[object]], bool] = lambda _: False
         """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
 
@@ -84,6 +86,7 @@ class Runner:
         if self._reporter is not None:
             self._reporter.cancel()
             await asyncio.gather(self._reporter, return_exceptions=True)
+        await self.doubts.close()
         if self._presence is not None:
             await self._presence.stop()
             self._presence = None
@@ -108,7 +111,7 @@ class Runner:
         """
         if record.status is not TaskStatus.RUNNING:
             worker_id = worker_id or await self.worker_id()
-            record = await self._backend.claim_one(record.id, record.epoch, worker_id=worker_id)
+            record = await self._claim(record, worker_id=worker_id)
         place = (record.id, record.epoch)
         if place in self.attempts:
             raise OwnershipLostError(*place)
@@ -133,6 +136,15 @@ class Runner:
         if attempt.is_abandoned:
             raise asyncio.CancelledError
         return kept
+
+    async def _claim(self, record: QueuedTaskRecord, *, worker_id: str) -> QueuedTaskRecord:
+        try:
+            return await self._backend.claim_one(record.id, record.epoch, worker_id=worker_id)
+        except OwnershipLostError:
+            raise
+        except BaseException:
+            self.doubts.look_after([record.id], worker_id=worker_id)
+            raise
 
     async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
         """Keep *new* if *old* is still what is stored, and tell those who wait for it."""
