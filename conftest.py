@@ -6,6 +6,9 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
+from lq_core import known_schedules
+from lq_core.schedule import forget_schedule
+
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -19,8 +22,15 @@ def as_a_program(namespace: dict[str, object]) -> None:
     namespace["__name__"] = "__main__"
 
 
+def without_its_schedules(_: dict[str, object]) -> None:
+    """The workers of the next page do not fire what this page has declared."""
+    for name in known_schedules():
+        forget_schedule(name)
+
+
 pytest_collect_file = Sybil(
     setup=as_a_program,
+    teardown=without_its_schedules,
     parsers=[PythonCodeBlockParser()],
     patterns=["*.md"],
     excludes=["CHANGELOG.md", "CONTRIBUTING.md", "**/changes/*.md"],

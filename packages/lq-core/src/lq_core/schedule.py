@@ -1,8 +1,9 @@
 """Schedules: calls of tasks that are enqueued again and again, declared in code beside the tasks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar, cast, get_args
+
+from msgspec import Struct
 
 from lq_core.errors import ConfigurationError, DuplicateScheduleError, TaskDefinitionError, UnknownScheduleError
 from lq_core.plan import Plan
@@ -20,8 +21,7 @@ CATCH_UP_LIMIT: Final = 10_000
 """The largest bound of due times that are made up for at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(Struct, frozen=True, kw_only=True):
     """One declaration, made by :func:`schedule`."""
 
     name: str
