@@ -99,18 +99,10 @@ class Maintenance:
         return 1.0
 
     async def release(self) -> float:
-        """Let the records go whose predecessors have all ended."""
+        """Let the records go whose predecessors have all ended, as soon as they have."""
         began = monotonic()
         self._ended.clear()
-        freed = await self._queue.freed(limit=PAGE)
-        before = {one for record in freed.records if record.after for one in record.after.ids}
-        completed = {one.id for one in await self._queue.get_many(list(before)) if one.status is TaskStatus.COMPLETED}
-        for record in freed.records:
-            incomplete = [one for one in (record.after.ids if record.after else ()) if one not in completed]
-            after = lifecycle.unblock(record, incomplete=incomplete, at=self._queue.now())
-            await self._service.swap(record, after)
-        self._service.runner.others_wait = freed.others_wait
-        if len(freed.records) == PAGE:
+        if await self.let_go() == PAGE:
             return 0
         # Where many wait, each look takes its time: all looks together take a tenth of it at most.
         await asyncio.sleep(max(SHORTEST_PAUSE, 10 * (monotonic() - began)))
@@ -120,6 +112,18 @@ class Maintenance:
         except TimeoutError:
             pass
         return 0
+
+    async def let_go(self) -> int:
+        """Let at most a page of records go whose predecessors have all ended, and say how many."""
+        freed = await self._queue.freed(limit=PAGE)
+        before = {one for record in freed.records if record.after for one in record.after.ids}
+        completed = {one.id for one in await self._queue.get_many(list(before)) if one.status is TaskStatus.COMPLETED}
+        for record in freed.records:
+            incomplete = [one for one in (record.after.ids if record.after else ()) if one not in completed]
+            after = lifecycle.unblock(record, incomplete=incomplete, at=self._queue.now())
+            await self._service.swap(record, after)
+        self._service.runner.others_wait = freed.others_wait
+        return len(freed.records)
 
     def nudge(self) -> None:
         """Look at once whether records may be let go: one that others may wait for has ended."""
