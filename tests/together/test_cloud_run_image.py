@@ -24,7 +24,8 @@ SETTINGS = {"LITESTAR_QUEUES_CONFIG": "paperwork.queue:config", "LITESTAR_QUEUES
 def call(*command: str) -> None:
     ours = {"VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT"}
     env = {name: value for name, value in os.environ.items() if name not in ours}
-    subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True)
+    told = subprocess.run(command, cwd=ROOT, env=env, check=False, capture_output=True, text=True)
+    assert told.returncode == 0, f"{' '.join(command)}\n{told.stdout}{told.stderr}"
 
 
 def environment(folder: Path, *names: str) -> str:
@@ -64,7 +65,11 @@ async def report(queue: QueueConfig, job: EmulatedJob) -> tuple[object, str]:
         )
         async with QueueService(replace(queue, execution_backends=(cloud,))) as service, Worker(service):
             sent = await service.enqueue(find_task("paperwork.tasks.make_report"), "2026-11", pages=3)
-            return await sent.wait(timeout=30), emulator.output(emulator.executions()[0])
+            result = await sent.wait(timeout=30)
+            [name] = emulator.executions()
+            # What the task prints stays in the process until that ends, which is after its result is stored.
+            await emulator.wait_until_over(name)
+            return result, emulator.output(name)
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +124,7 @@ def test_the_laptop_example_runs_as_it_stands(tmp_path: Path) -> None:
     )
 
     assert told.stdout.splitlines()[0] == "2026-11: 3 pages", told.stderr
+    assert "Making 3 pages for 2026-11" in told.stdout
 
 
 def test_the_image_is_started_as_the_tests_start_it() -> None:

@@ -42,7 +42,9 @@ async def main() -> None:
         async with QueueService(replace(config, execution_backends=(cloud,))) as queue, Worker(queue):
             report = await queue.enqueue(make_report, "2026-11", pages=3)
             print(await report.wait(timeout=30))
-            print("The container wrote:", emulator.output(emulator.executions()[0]), sep="\n")
+            [execution] = emulator.executions()
+            await emulator.wait_until_over(execution)
+            print("The container wrote:", emulator.output(execution), sep="\n")
 
 
 if __name__ == "__main__":
