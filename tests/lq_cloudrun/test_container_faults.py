@@ -141,6 +141,46 @@ async def test_a_spurious_restart_after_the_result_changes_nothing(queue: QueueC
         assert (kept.attempt, kept.result) == (1, "3")
 
 
+@pytest.mark.parametrize("max_retries", [0, 1])
+async def test_a_container_that_dies_after_its_result_changes_nothing(
+    queue: QueueConfig, address: str, max_retries: int
+) -> None:
+    job = {"command": ["sh", "-c", f"{sys.executable} -m lq_cloudrun; kill -9 $$"], "max_retries": max_retries}
+    async with cloud(queue, address, job=job) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        await sent.wait(timeout=20)
+        [name] = sky.emulator.executions()
+        ended = await sky.emulator.wait_until_over(name)
+        record = await sky.record(sent.record)
+
+        assert (ended.failed_count, ended.retried_count) == (1, max_retries)
+        assert await (await sky.backend()).reconcile(sky.service, record) is None
+        assert await sky.record(sent.record) == record
+        assert (record.attempt, record.result, len(sky.emulator.executions())) == (1, "3", 1)
+
+
+@pytest.mark.parametrize(
+    "env, line",
+    [
+        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "nowhere:config"}, "cannot be imported: ModuleNotFoundError"),
+        ({"SHOP_QUEUE": "sqlite:/dev/null/x", "LITESTAR_QUEUES_CONNECT_SECONDS": "0.05"}, "/dev/null/x"),
+    ],
+    ids=["configuration", "database"],
+)
+async def test_a_container_that_cannot_begin_says_why_and_its_record_is_dispatched_again(
+    queue: QueueConfig, address: str, env: dict[str, str], line: str
+) -> None:
+    async with cloud(queue, address, env=env) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        lost = await sky.until(sent.record, lambda record: record.losses == 1)
+        [name] = sky.emulator.executions()
+        refused = next(each for each in sky.emulator.output(name).splitlines() if "cloudrun.refused" in each)
+
+        assert line in refused
+        assert (lost.status, lost.retry_count) == (TaskStatus.PENDING, 0)
+        assert "failed (exit code 1) without claiming it" in str(lost.history)
+
+
 @pytest.mark.parametrize("task", [shop.hang, shop.hang_in_a_thread], ids=lambda task: task.name)
 async def test_a_running_task_is_cancelled_and_its_execution_ends(
     queue: QueueConfig, address: str, task: Task[[], None]

@@ -51,6 +51,9 @@ async def test_no_more_containers_are_started_than_there_is_work_for(queue: Queu
         with sky.emulator.faults.hold_starts("shop"):
             await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
             await sky.service.enqueue(shop.add.using(delay=3600), 1, second=2)
+            paused = shop.add.using(queue="paused")
+            await sky.service.enqueue_many(paused.call(number, second=1) for number in range(3))
+            await sky.service.pause("paused")
             await look(sky)
             [name] = sky.emulator.executions()
 
@@ -223,13 +226,39 @@ async def test_an_execution_whose_reply_was_lost_counts(queue: QueueConfig, addr
         assert len(sky.emulator.executions()) == 1
 
 
-async def test_a_storm_of_429_slows_the_pace_and_costs_nothing(queue: QueueConfig, address: str) -> None:
-    async with cloud(queue, address, runs_per_minute=600, **ONE_AT_A_TIME) as sky, Worker(sky.service):
-        sky.emulator.faults.refuse("RunJob", StatusCode.RESOURCE_EXHAUSTED, times=2)
-        sent = await sky.service.enqueue(shop.add, 1, second=2)
+async def test_after_a_lost_reply_the_list_gets_its_time(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, confirm_after=60, poll_interval=1e-6, **ONE_AT_A_TIME) as sky:
+        with sky.emulator.faults.hold_starts("shop"), sky.emulator.faults.freeze_list():
+            sky.emulator.faults.lose_reply("RunJob")
+            await sky.service.enqueue(shop.add, 1, second=2)
+            await look(sky)
+            await look(sky)
 
-        assert await sent.wait(timeout=20) == 3
-        assert await kept(sky, sent) == [(TaskStatus.COMPLETED, 1, 0)]
+            assert len(sky.emulator.executions()) == 1
+
+
+async def test_a_429_slows_the_pace(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, poll_interval=1e-6, **ONE_AT_A_TIME, runs_per_minute=60) as sky:
+        sky.emulator.faults.refuse("RunJob", StatusCode.RESOURCE_EXHAUSTED)
+        await sky.service.enqueue(shop.add, 1, second=2)
+        await look(sky)
+        await look(sky)
+
+        assert (sky.emulator.calls("RunJob"), sky.emulator.executions()) == (1, [])
+
+
+async def test_a_record_that_runs_in_no_execution_of_its_own_is_left_to_its_container(
+    queue: QueueConfig, address: str
+) -> None:
+    async with cloud(queue, address, rpc_timeout=1e-6, **ONE_AT_A_TIME) as sky:
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        running = await sky.service.queue_backend.claim_one(sent.id, sent.record.epoch, worker_id="unheard of")
+        backend = await sky.backend()
+
+        assert await backend.reconcile(sky.service, running) is None
+        assert await backend.reconcile_many(sky.service, [running]) == []
+        assert await backend.cancel(sky.service, running) is False
+        assert sky.emulator.calls("ListExecutions") == 0
 
 
 async def test_what_was_dispatched_one_by_one_is_still_looked_after(queue: QueueConfig, address: str) -> None:

@@ -44,6 +44,23 @@ async def running(sky: Cloud, sent: TaskResult[str]) -> tuple[str, QueuedTaskRec
 
 
 @pytest.mark.parametrize("dispatch", ["each", "drain"])
+async def test_a_first_connection_that_takes_a_while_is_waited_for(
+    postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, dispatch: str
+) -> None:
+    env = {"SHOP_HEARTBEAT": "1"}
+    async with far_away(postgres, database, monkeypatch, env=env, dispatch=dispatch, max_in_flight=1) as (sky, proxy):
+        await proxy.cut()
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+        await sky.emulator.wait_for_output(sky.emulator.executions()[0], "cloudrun.connecting")
+        proxy.resume()
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (kept.attempt, kept.losses, len(sky.emulator.executions())) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("dispatch", ["each", "drain"])
 async def test_an_outage_shorter_than_the_limit_costs_nothing(
     postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dispatch: str
 ) -> None:

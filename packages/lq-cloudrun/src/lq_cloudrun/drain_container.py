@@ -35,7 +35,7 @@ LOOK: Final = 0.1
 """Seconds between two looks whether there is anything left to do."""
 
 LINGER: Final = 10.0
-"""What becomes due within so many seconds is waited for: a new container would take longer to start."""
+"""So many seconds are waited for what is about to become due: a new container would take longer to start."""
 
 GRACE: Final = 2.0
 """Seconds after SIGTERM in which what runs may still end by itself; all in all there are ten."""
@@ -155,9 +155,12 @@ class _Draining:
             await heartbeat.stop()
 
     async def _until_nothing_is_left(self, pump: Pump) -> None:
+        idle_since = time.monotonic()
         while not self._stopping.done() and (left := self._left(self._order.drain_time)) > 0:
             await asyncio.wait({self._stopping}, timeout=min(LOOK, left))
-            if not pump.running and not await self._is_due(pump.claim(1)):
+            if pump.running:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= LINGER or not await self._is_due(pump.claim(1)):
                 return
 
     async def _is_due(self, claim: Claim) -> bool:

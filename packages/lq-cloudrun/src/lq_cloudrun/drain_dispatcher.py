@@ -31,7 +31,7 @@ from lq_core.record import QueuedTaskRecord, TaskStatus
 log = event_log("lq.cloudrun")
 
 PAGE: Final = 100
-MOST_PAGES: Final = 10
+MOST_PAGES: Final = 50
 """How many pages of waiting records are read at most to count those that are due."""
 
 SAMPLE: Final = 10
