@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -76,6 +77,16 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ({"priority": 2**70}, "priority is 1180591620717411303424"),
         ({"key": ""}, "0 characters"),
         ({"key": "k" * 300}, "300 characters"),
+        ({"key": "k", "key_from": ("name",)}, r"key is 'k' and key_from is \('name',\)"),
+        ({"key_from": ()}, r"key_from is \(\)"),
+        ({"key_from": ("nam",)}, "key_from names 'nam'.* Did you mean 'name'"),
+        ({"key_scope": "window"}, "key_scope is 'window'; give its length"),
+        ({"key_scope": "forever"}, "key_scope"),
+        ({"key_scope": "started", "key_window": 5}, "key_scope is 'started' and key_window is 5"),
+        ({"key_window": 0}, "key_window is 0"),
+        ({"key_window": float("nan")}, "key_window is nan"),
+        ({"on_conflict": "shrug"}, "on_conflict"),
+        ({"on_conflict": "replace", "after": [UUID(int=1)]}, "on_conflict is 'replace' and after"),
         ({"queue": ""}, "queue is empty"),
         ({"scheduled_at": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001 -- the naive moment is the example
         ({"delay": 5, "scheduled_at": datetime(2026, 1, 1, tzinfo=UTC)}, "delay and scheduled_at contradict"),

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from lq_core import ConfigurationError, QueueConfig, QueueService, task
+from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, task
 from lq_core.lifecycle import complete
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.record import TaskStatus
@@ -143,6 +143,21 @@ async def test_a_key_that_is_held_is_answered_with_its_holder(
 
     assert (again.created, again.id) == (False, first.id)
     assert other.created
+
+
+@on_each
+async def test_a_waiting_holder_is_replaced_with_the_commit(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    replacing = welcome.using(key="welcome:ada", delay=60, on_conflict="replace")
+    first = await service.enqueue(replacing, "ada")
+    async with connect(database.dsn) as connection:
+        again = await service.within(connection).enqueue(replacing, "eve")
+        before = await service.get(first.id)
+
+    assert (again.outcome, again.id, before) == (EnqueueOutcome.REPLACED, first.id, first.record)
+    assert await first.refresh() == again.record
+    assert first.record.arguments == '{"name":"eve"}'
 
 
 async def test_waiting_workers_are_woken_by_the_commit(service: QueueService, database: Database) -> None:

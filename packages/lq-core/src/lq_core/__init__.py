@@ -33,6 +33,7 @@ from lq_core.execution import (
 )
 from lq_core.metrics import Measure, Metrics
 from lq_core.middleware import Middleware, Proceed
+from lq_core.options import OnConflict
 from lq_core.outcome import Outcome
 from lq_core.queue import (
     BaseQueueBackend,
@@ -44,8 +45,17 @@ from lq_core.queue import (
     get_queue_backend_class,
     queue_backend,
 )
-from lq_core.record import AfterFailure, Backoff, HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
-from lq_core.result import TaskResult
+from lq_core.record import (
+    AfterFailure,
+    Backoff,
+    HistoryEntry,
+    KeyScope,
+    Progress,
+    QueuedTaskRecord,
+    TaskFailure,
+    TaskStatus,
+)
+from lq_core.result import EnqueueOutcome, TaskResult
 from lq_core.schedule import Schedule, find_schedule, known_schedules, schedule
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import QueueService
@@ -63,16 +73,19 @@ __all__ = [
     "DuplicateKeyError",
     "DuplicateScheduleError",
     "DuplicateTaskError",
+    "EnqueueOutcome",
     "Event",
     "Finding",
     "HistoryEntry",
     "IllegalMoveError",
     "InvalidArgumentError",
     "InvalidResultError",
+    "KeyScope",
     "Measure",
     "Metrics",
     "Middleware",
     "NonRetryable",
+    "OnConflict",
     "Outcome",
     "OwnershipLostError",
     "PayloadTooLargeError",

@@ -5,7 +5,7 @@ A call is encoded and decoded again at enqueue, so that what cannot arrive is re
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, Generic, TypeVar, cast, get_type_hints
 
@@ -17,6 +17,7 @@ from lq_core.errors import InvalidArgumentError, TaskDefinitionError
 Result = TypeVar("Result")
 
 _ENCODER: Final = msgspec.json.Encoder()
+_IN_ORDER: Final = msgspec.json.Encoder(order="deterministic")
 _REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgspec and the encoders of users' types raise for a value that they cannot write."""
 
@@ -92,6 +93,22 @@ class CallCodec(Generic[Result]):
             else:
                 kwargs[name] = values[name]
         return args, kwargs
+
+    def encode_some(self, arguments: str, names: Iterable[str]) -> str:
+        """
+        Encode some arguments of an encoded call, by name and with their defaults: the same for calls that say the same.
+
+        Raises InvalidArgumentError when one cannot be encoded as its annotation says.
+        """
+        decoded = self._decoder.decode(arguments)
+        parameters = self.signature.parameters
+        values = {
+            name: parameters[name].default if (value := getattr(decoded, name)) is UNSET else value for name in names
+        }
+        try:
+            return _IN_ORDER.encode(values).decode()
+        except _REFUSALS as error:
+            raise self._refused(f"the key cannot be made of {', '.join(values)}: {error}") from None
 
     def encode_result(self, value: object) -> str:
         """Encode what the function returned. Raises TypeError, ValueError, OverflowError or RecursionError."""

@@ -11,7 +11,7 @@ import msgspec
 
 from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
-from lq_core.record import DEFAULT_QUEUE, AfterFailure, Backoff
+from lq_core.record import DEFAULT_QUEUE, AfterFailure, Backoff, KeyScope
 
 KEY_LIMIT: Final = 255
 """The longest unique key, in characters."""
@@ -61,7 +61,19 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Expire when not started before this moment; it must be aware."""
 
     key: str | None = None
-    """While an unfinished record holds this key, an enqueue returns that record instead of creating another."""
+    """While a record holds this key, no other one with the same key is created; see *on_conflict*."""
+
+    key_from: tuple[str, ...] | None = None
+    """Make the key of the task's name and of these parameters' arguments, defaults filled in."""
+
+    key_scope: KeyScope | None = None
+    """How long a record holds its key: until it is ``"started"``, or has ``"ended"`` (None)."""
+
+    key_window: float | None = None
+    """Hold the key for this many seconds from the enqueue on, whatever becomes of the record."""
+
+    on_conflict: OnConflict = OnConflict.RETURN_EXISTING
+    """What to do when another record holds the key."""
 
     retries: int = 0
     """How many failures are followed by another attempt."""
@@ -85,20 +97,41 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         self._check_times()
-        if self.key is not None and not 0 < len(self.key) <= KEY_LIMIT:
-            raise ConfigurationError(f"The key {self.key!r} has {len(self.key)} characters; it takes 1 to {KEY_LIMIT}.")
+        self._check_key()
         if not self.queue:
             raise ConfigurationError("queue is empty; give it a name.")
         self._check_numbers()
+
+    def _check_key(self) -> None:
+        if self.key is not None and not 0 < len(self.key) <= KEY_LIMIT:
+            raise ConfigurationError(f"The key {self.key!r} has {len(self.key)} characters; it takes 1 to {KEY_LIMIT}.")
+        if self.key_from is not None and not self.key_from:
+            raise ConfigurationError("key_from is (); name the parameters that make the key, or leave it out.")
+        if self.key is not None and self.key_from is not None:
+            raise ConfigurationError(
+                f"key is {self.key!r} and key_from is {self.key_from!r}; give one of them, and None for the other."
+            )
+        if self.key_scope is KeyScope.WINDOW:
+            raise ConfigurationError("key_scope is 'window'; give its length in seconds instead: key_window=60.")
+        if self.key_scope is not None and self.key_window is not None:
+            raise ConfigurationError(
+                f"key_scope is {self.key_scope.value!r} and key_window is {self.key_window!r}; "
+                "give one of them, and None for the other."
+            )
+        if self.on_conflict.amends and self.after:
+            raise ConfigurationError(
+                f"on_conflict is {self.on_conflict.value!r} and after names records; "
+                "a record that waits already cannot be made to wait for others."
+            )
 
     def _check_numbers(self) -> None:
         for name in ("delay", "retries"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigurationError(f"{name} is {value!r}; it must not be negative.")
-        for name in ("timeout", "expires_in"):
+        for name in ("timeout", "expires_in", "key_window"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ConfigurationError(f"{name} is {value!r}; it must be greater than 0, or None.")
-        for name in ("delay", "timeout", "expires_in"):
+        for name in ("delay", "timeout", "expires_in", "key_window"):
             # Written so that it also refuses what is not a number.
             if (value := getattr(self, name)) is not None and not value <= LONGEST_WAIT:
                 raise ConfigurationError(f"{name} is {value!r}; it must be at most {LONGEST_WAIT:g} seconds.")
@@ -136,6 +169,10 @@ class OptionArguments(TypedDict, total=False):
     expires_in: float | None
     expires_at: datetime | None
     key: str | None
+    key_from: Sequence[str] | None
+    key_scope: KeyScope | Literal["started", "ended"] | None
+    key_window: float | None
+    on_conflict: OnConflict | Literal["return_existing", "reject", "replace", "debounce"]
     retries: int
     backoff: Backoff | None
     timeout: float | None

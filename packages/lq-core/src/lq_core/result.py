@@ -1,5 +1,6 @@
 """What an enqueue returns: the record, and the way to its result."""
 
+from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -10,6 +11,20 @@ from lq_core.errors import InvalidResultError, TaskFailedError, WaitTimeoutError
 from lq_core.record import QueuedTaskRecord, TaskStatus
 
 Result = TypeVar("Result")
+
+
+class EnqueueOutcome(StrEnum):
+    """What an enqueue has done."""
+
+    CREATED = "created"
+    EXISTING = "existing"
+    """Another record holds the key, and stays as it was."""
+
+    REPLACED = "replaced"
+    """Another record holds the key, and asks now for what this call asked for."""
+
+    REJECTED = "rejected"
+    """Another record holds the key, and the call was to be refused then."""
 
 
 class RecordSource(Protocol):
@@ -25,16 +40,15 @@ class RecordSource(Protocol):
 
 
 class TaskResult(Generic[Result]):
-    """One enqueued call: whether it was created, where it stands, and what it will return."""
+    """One enqueued call: what the enqueue has done, where the record stands, and what it will return."""
 
     def __init__(
-        self, record: QueuedTaskRecord, *, created: bool, source: RecordSource, codec: CallCodec[Result]
+        self, record: QueuedTaskRecord, *, outcome: EnqueueOutcome, source: RecordSource, codec: CallCodec[Result]
     ) -> None:
         self.record = record
-        """The record as it was last seen; :meth:`refresh` looks again."""
+        """The record as it was last seen, which may be another one that holds the key; :meth:`refresh` looks again."""
 
-        self.created = created
-        """False when a record with the same key was there already: then this is that one."""
+        self.outcome = outcome
 
         self._source = source
         self._codec = codec
@@ -43,6 +57,11 @@ class TaskResult(Generic[Result]):
     def id(self) -> UUID:
         """The id of the record."""
         return self.record.id
+
+    @property
+    def created(self) -> bool:
+        """False when another record holds the key: then this is that one."""
+        return self.outcome is EnqueueOutcome.CREATED
 
     @property
     def status(self) -> TaskStatus:
@@ -77,5 +96,4 @@ class TaskResult(Generic[Result]):
         raise TaskFailedError(record.id, record.task_name, record.status, reason)
 
     def __repr__(self) -> str:
-        how = "created" if self.created else "existing"
-        return f"<TaskResult {self.record.task_name} {self.record.id} {self.record.status} {how}>"
+        return f"<TaskResult {self.record.task_name} {self.record.id} {self.record.status} {self.outcome}>"

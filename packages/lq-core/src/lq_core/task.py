@@ -3,7 +3,9 @@
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from difflib import get_close_matches
 from functools import cached_property
+from hashlib import sha256
 from typing import (
     Concatenate,
     Final,
@@ -24,7 +26,7 @@ from lq_core.codec import CallCodec
 from lq_core.context import TaskContext
 from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitionError, UnknownTaskError
 from lq_core.identity import new_id
-from lq_core.options import OptionArguments, TaskOptions, change_options
+from lq_core.options import KEY_LIMIT, OptionArguments, TaskOptions, change_options
 from lq_core.record import QueuedTaskRecord
 
 Params = ParamSpec("Params")
@@ -60,6 +62,14 @@ class TaskCall(Generic[Result]):
         return self._id
 
     @property
+    def key(self) -> str | None:
+        """The unique key of the call: the one that was given, or made of chosen arguments; None without."""
+        if self.options.key_from is None:
+            return self.options.key
+        key = f"{self.task_name}:{self.codec.encode_some(self.arguments, self.options.key_from)}"
+        return key if len(key) <= KEY_LIMIT else sha256(key.encode()).hexdigest()
+
+    @property
     def has_id(self) -> bool:
         """Whether somebody has asked for the id of its record."""
         return self._id is not None
@@ -84,6 +94,7 @@ class Task(Generic[Params, Result]):
         self.__module__ = function.__module__
         self.__name__ = getattr(function, "__name__", name)
         self.__wrapped__ = function
+        self._check_key_from()
 
     @cached_property
     def codec(self) -> CallCodec[Result]:
@@ -118,6 +129,20 @@ class Task(Generic[Params, Result]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{inspect.signature(self.function)}>"
+
+    def _check_key_from(self) -> None:
+        if self.options.key_from is None:
+            return
+        parameters = inspect.signature(self.function).parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        known = [p.name for p in parameters if p.kind in kinds and p.name != self._context_name]
+        for name in self.options.key_from:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                advice = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known) or 'none'}."
+                raise ConfigurationError(
+                    f"key_from names {name!r}, which is no parameter of {self.name} that a call gives by name. {advice}"
+                )
 
     @cached_property
     def _context_name(self) -> str | None:

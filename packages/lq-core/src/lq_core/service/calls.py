@@ -8,9 +8,12 @@ from uuid import UUID
 
 from lq_core.codec import size_of
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, PayloadTooLargeError, TaskDefinitionError
+from lq_core.errors import ConfigurationError, DuplicateKeyError, PayloadTooLargeError, TaskDefinitionError
 from lq_core.identity import new_id
-from lq_core.record import Dependencies, QueuedTaskRecord
+from lq_core.options import OnConflict, TaskOptions
+from lq_core.queue import Insertion, Proposal
+from lq_core.record import Dependencies, KeyScope, QueuedTaskRecord
+from lq_core.result import EnqueueOutcome, RecordSource, TaskResult
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
@@ -41,7 +44,7 @@ def check_call(subject: object) -> None:
 def new_record(
     call: TaskCall[Result], config: QueueConfig, executions: Executions, *, at: datetime
 ) -> QueuedTaskRecord:
-    """Make the record of a call. Raises PayloadTooLargeError, UnknownBackendError."""
+    """Make the record of a call. Raises ConfigurationError, PayloadTooLargeError, UnknownBackendError."""
     check_call(call)
     options = call.options
     size = size_of(call.arguments)
@@ -49,6 +52,9 @@ def new_record(
         raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
     scheduled_at = options.scheduled_at or (at + timedelta(seconds=options.delay) if options.delay else at)
     expires_at = options.expires_at or (at + timedelta(seconds=options.expires_in) if options.expires_in else None)
+    key = call.key
+    if key is None:
+        _check_without_key(options)
     return QueuedTaskRecord(
         id=call.id if call.has_id else new_id(),
         task_name=call.task_name,
@@ -57,7 +63,9 @@ def new_record(
         priority=options.priority,
         execution_backend=executions.checked(options.execution_backend),
         execution_profile=options.execution_profile,
-        key=options.key,
+        key=key,
+        key_scope=KeyScope.WINDOW if options.key_window else options.key_scope or KeyScope.ENDED,
+        key_until=at + timedelta(seconds=options.key_window) if options.key_window else None,
         retries=options.retries,
         backoff=options.backoff,
         timeout=options.timeout,
@@ -68,6 +76,28 @@ def new_record(
         created_at=at,
         scheduled_at=scheduled_at,
     )
+
+
+def proposals(calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]) -> list[Proposal]:
+    """Say for each record what its call wants done when another one holds the key."""
+    return [Proposal(record, call.options.on_conflict) for call, record in zip(calls, records, strict=True)]
+
+
+def results(
+    calls: Sequence[TaskCall[Result]], insertions: Sequence[Insertion], source: RecordSource
+) -> list[TaskResult[Result]]:
+    """Tell the caller what became of the calls."""
+    return [
+        TaskResult(insertion.record, outcome=_outcome(insertion, call), source=source, codec=call.codec)
+        for insertion, call in zip(insertions, calls, strict=True)
+    ]
+
+
+def accepted(result: TaskResult[Result]) -> TaskResult[Result]:
+    """Return the result of a call. Raises DuplicateKeyError when the call was rejected."""
+    if result.outcome is EnqueueOutcome.REJECTED:
+        raise DuplicateKeyError(result.record.key or "", result.id)
+    return result
 
 
 async def check_predecessors(
@@ -81,3 +111,23 @@ async def check_predecessors(
             f"after names {', '.join(map(str, sorted(unknown)))}, and there is no such record. "
             "Enqueue what comes before first, or together with what comes after it: enqueue_many([first, second])."
         )
+
+
+def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
+    if insertion.created:
+        return EnqueueOutcome.CREATED
+    if insertion.replaced:
+        return EnqueueOutcome.REPLACED
+    is_rejected = call.options.on_conflict is OnConflict.REJECT
+    return EnqueueOutcome.REJECTED if is_rejected else EnqueueOutcome.EXISTING
+
+
+def _check_without_key(options: TaskOptions) -> None:
+    policy = None if options.on_conflict is OnConflict.RETURN_EXISTING else options.on_conflict
+    for name, value in (
+        ("key_scope", options.key_scope),
+        ("key_window", options.key_window),
+        ("on_conflict", policy),
+    ):
+        if value is not None:
+            raise ConfigurationError(f"{name} is {value!s}, and the call has no key; give key=... or key_from=(...).")

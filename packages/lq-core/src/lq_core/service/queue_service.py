@@ -12,7 +12,7 @@ from lq_core import lifecycle
 from lq_core.attempt import StopReason
 from lq_core.completion import Completions
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, QueueError, RecordNotFoundError
+from lq_core.errors import ConfigurationError, OwnershipLostError, QueueError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.queue import (
@@ -24,10 +24,10 @@ from lq_core.queue import (
     WorkerInfo,
     get_queue_backend,
 )
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
-from lq_core.service.calls import check_predecessors, check_task, new_record
+from lq_core.service.calls import accepted, check_predecessors, check_task, new_record, proposals, results
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
@@ -109,46 +109,53 @@ class QueueService:
         self, task: Task[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
     ) -> TaskResult[Result]:
         """
-        Store one call of a task, to be run by a worker; the result says whether a record was created or found.
+        Store one call of a task, to be run by a worker; the result says what has been done.
 
-        Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, PayloadTooLargeError,
-        UnknownBackendError, StorageError.
+        Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, DuplicateKeyError when the key
+        is held and the call is to be rejected then, ConfigurationError, PayloadTooLargeError, UnknownBackendError,
+        StorageError.
         """
         check_task(task)
-        return (await self.enqueue_many([task.call(*args, **kwargs)]))[0]
+        return accepted((await self.enqueue_many([task.call(*args, **kwargs)]))[0])
 
     async def enqueue_by_name(self, name: str, /, *args: object, **kwargs: object) -> TaskResult[object]:
         """Store one call of a registered task; raises as :meth:`enqueue` does, and UnknownTaskError."""
         return await self.enqueue(find_task(name), *args, **kwargs)
 
     async def enqueue_many(self, calls: Iterable[TaskCall[Result]]) -> list[TaskResult[Result]]:
-        """Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does."""
+        """
+        Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does.
+
+        Only a held key raises nothing: the result says what has been done. What is replaced, is so after the rest has
+        been stored.
+        """
         calls = list(calls)
         now = self.queue_backend.now()
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
         await check_predecessors(records, self.queue_backend.get_many)
-        if any(self.executions.runs_inline(record.execution_backend) for record in records):
+        inline = {
+            record.id
+            for record in records
+            if self.executions.runs_inline(record.execution_backend)
+            and record.scheduled_at <= now
+            and not record.blocked
+        }
+        if inline:
             worker_id = await self.runner.worker_id()
+            # A key that is let go of by the start has to be asked for first.
             records = [
                 lifecycle.claim(record, worker_id=worker_id, at=now)
-                if self.executions.runs_inline(record.execution_backend)
-                and record.scheduled_at <= now
-                and not record.blocked
+                if record.id in inline and record.key_scope is not KeyScope.STARTED
                 else record
                 for record in records
             ]
-        insertions = await self._insert(records)
+        insertions = await self._insert(calls, records)
         if any(record.blocked for record in records):
             self.runner.others_wait = True
             self.runner.on_end()
-        results = [
-            TaskResult(insertion.record, created=insertion.created, source=self, codec=call.codec)
-            for insertion, call in zip(insertions, calls, strict=True)
-        ]
-        await self._run_inline(
-            [result for result in results if result.created and result.record.status is TaskStatus.RUNNING]
-        )
-        return results
+        made = results(calls, insertions, self)
+        await self._run_inline([result for result in made if result.created and result.id in inline])
+        return made
 
     def within(self, connection: object) -> EnqueueWithin:
         """
@@ -313,8 +320,12 @@ class QueueService:
             raise RecordNotFoundError(record_id)
         return record
 
-    async def _insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+    async def _insert(
+        self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]
+    ) -> Sequence[Insertion]:
         try:
+            if any(call.options.on_conflict.amends for call in calls):
+                return await self.queue_backend.propose(proposals(calls, records))
             return await self.queue_backend.insert(records)
         except BaseException:
             self._doubt(records)
@@ -330,12 +341,13 @@ class QueueService:
         ended = 0
         try:
             for result in results:
-                backend = await self.executions.opened(result.record.execution_backend, self)
-                result.record = await backend.execute(self, result.record, worker_id=result.record.worker_id)
+                if await self._is_ours(result):
+                    backend = await self.executions.opened(result.record.execution_backend, self)
+                    result.record = await backend.execute(self, result.record, worker_id=result.record.worker_id)
                 ended += 1
         finally:
             # This process holds the rest and is alive: nobody else would look at what it does not run.
-            left = [result.record for result in results[ended:]]
+            left = [result.record for result in results[ended:] if result.record.status is TaskStatus.RUNNING]
             try:
                 for record in left:
                     at = self.queue_backend.now()
@@ -343,6 +355,15 @@ class QueueService:
             except BaseException:
                 self._doubt(left)
                 raise
+
+    async def _is_ours(self, result: TaskResult[Result]) -> bool:
+        if result.record.status is TaskStatus.PENDING:
+            record, worker_id = result.record, await self.runner.worker_id()
+            try:
+                result.record = await self.queue_backend.claim_one(record.id, record.epoch, worker_id=worker_id)
+            except OwnershipLostError:
+                return False  # A worker was quicker.
+        return True
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
         attempt = self.runner.attempts.get((record.id, record.epoch))

@@ -1,12 +1,13 @@
 """Enqueueing in a transaction of the application's own: records and business rows are committed together."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from lq_core.config import QueueConfig
-from lq_core.queue import BaseQueueBackend
+from lq_core.queue import BaseQueueBackend, insert_or_amend
 from lq_core.result import RecordSource, TaskResult
-from lq_core.service.calls import check_predecessors, new_record
+from lq_core.service.calls import accepted, check_predecessors, new_record, proposals, results
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
@@ -46,16 +47,21 @@ class EnqueueWithin:
         Raises ConfigurationError when the records are not kept in the application's database, or when no transaction
         is open on the connection.
         """
-        return (await self.enqueue_many([task.call(*args, **kwargs)]))[0]
+        return accepted((await self.enqueue_many([task.call(*args, **kwargs)]))[0])
 
     async def enqueue_many(self, calls: Iterable[TaskCall[Result]]) -> list[TaskResult[Result]]:
-        """Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does."""
+        """
+        Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does.
+
+        Only a held key raises nothing: the result says what has been done.
+        """
         calls = list(calls)
         now = self._queue_backend.now()
         records = [new_record(call, self._config, self._executions, at=now) for call in calls]
         await check_predecessors(records, self._queue_backend.get_many)
-        insertions = await self._queue_backend.insert_within(self._connection, records)
-        return [
-            TaskResult(insertion.record, created=insertion.created, source=self._source, codec=call.codec)
-            for insertion, call in zip(insertions, calls, strict=True)
-        ]
+        insertions = await insert_or_amend(
+            proposals(calls, records),
+            insert=partial(self._queue_backend.insert_within, self._connection),
+            amend=partial(self._queue_backend.amend_within, self._connection),
+        )
+        return results(calls, insertions, self._source)
