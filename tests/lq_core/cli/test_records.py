@@ -108,3 +108,40 @@ async def test_an_unknown_id_is_told_and_a_malformed_one_is_wrong_usage(folder: 
 
     assert (unknown.code, unknown.err.count("\n"), "There is no record" in unknown.err) == (1, 1, True)
     assert (malformed.code, "'17' is not a valid UUID" in malformed.err) == (2, True)
+
+
+async def test_what_matches_is_counted_before_anything_is_done(folder: Path) -> None:
+    record = await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    answer = await records(folder, "cancel", "--queue", "mail")
+
+    assert (answer.code, answer.out) == (1, "1 record would be cancelled.\n")
+    assert answer.err == "Nothing was done: repeat the command with --yes.\n"
+    assert await listed(folder, "--status", "pending") == [record.id]
+
+
+async def test_all_that_matches_is_cancelled_and_brought_back(folder: Path) -> None:
+    shelf = Shelf(folder / "lq.db")
+    mail = [(await shelf.put("shop.send", queue="mail")).id for _ in range(2)]
+    other = (await shelf.put("shop.send")).id
+
+    cancelled = await records(folder, "cancel", "--queue", "mail", "--yes")
+    after = await listed(folder, "--status", "cancelled")
+    revived = await records(folder, "retry", "--task", "shop.send", "--yes")
+    nothing = await records(folder, "retry", "--task", "shop.send", "--yes")
+
+    assert cancelled == (0, "2 of 2 records were cancelled.\n", "")
+    assert sorted(after) == sorted(mail)
+    assert revived == (0, "2 of 2 records were brought back.\n", "")
+    assert (nothing.code, nothing.err) == (0, "No record matches.\n")
+    assert sorted(await listed(folder, "--status", "pending")) == sorted([*mail, other])
+
+
+async def test_records_are_named_by_ids_or_by_filters(folder: Path) -> None:
+    record = await Shelf(folder / "lq.db").put("shop.send")
+
+    both = await records(folder, "cancel", str(record.id), "--queue", "mail")
+    neither = await records(folder, "retry", "--yes")
+
+    assert (both.code, "not by both" in both.err) == (2, True)
+    assert (neither.code, "or a filter such as --queue" in neither.err) == (2, True)

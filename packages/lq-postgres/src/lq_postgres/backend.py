@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -26,6 +25,7 @@ from lq_core.schedule_state import ScheduleState
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.config import PostgresConfig
 from lq_postgres.connections import Connections
+from lq_postgres.counting import Counting
 from lq_postgres.diagnosis import Diagnosis
 from lq_postgres.driver import Row
 from lq_postgres.insertion import Inserter
@@ -44,9 +44,6 @@ log = event_log("lq.postgres")
 
 PROMOTION_LIMIT: Final = 1000
 """How many waiting records one statement makes ready."""
-
-SLOW: Final = 0.05
-"""A count that took this many seconds is not repeated at once."""
 
 _NO_CLAIM: Final = (None,) * 7
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -79,7 +76,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         self._lost_claims = LostClaims(self._taken_by)
         self._retention = Retention(self.connections.fetch)
         self._promote_at = _EARLIEST
-        self._counted: tuple[float, Statistics] = (0.0, Statistics(counts={}))
+        self._counting = Counting(self.connections.read_whole)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address}{'' if self.listener is None else f' {self.listener!r}'}>"
@@ -270,20 +267,11 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def statistics(self) -> Statistics:
         """Count the records; over a large table the answer may be as old as ten such counts take."""
-        until, counted = self._counted
-        if monotonic() < until:
-            return counted
-        began = monotonic()
-        rows = await self.connections.read_whole(reading.STATISTICS, self.clock.at())
-        took = monotonic() - began
-        counts: dict[str, dict[TaskStatus, int]] = {}
-        for queue, status, number, _ in rows:
-            counts.setdefault(queue, {})[TaskStatus(status)] = number
-        counted = Statistics(
-            counts=counts, oldest_due=min((row[3] for row in rows if row[3] is not None), default=None)
-        )
-        self._counted = (began + 10 * took if took > SLOW else 0.0, counted)
-        return counted
+        return await self._counting.statistics(at=self.clock.at())
+
+    async def count(self, condition: RecordFilter) -> int:
+        """Count the records that match, with one statement."""
+        return await self._counting.count(condition)
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
         """Read pending records whose ``expires_at`` has passed."""

@@ -26,14 +26,15 @@ def page_of(condition: RecordFilter, *, limit: int, before: UUID | None, after: 
     """Choose the statement: oldest first when *after* is given, else newest first."""
     newest, oldest = _statements(condition)
     sql, bound = (newest, before or _LAST) if after is None else (oldest, after)
-    return Page(
-        sql,
-        (
-            None if condition.statuses is None else [status.value for status in condition.statuses],
-            *(condition.queues, condition.task_names, condition.execution_backends),
-            *(condition.created_after, condition.created_before, condition.key, condition.schedule),
-            *(bound, limit),
-        ),
+    return Page(sql, (*conditions(condition), bound, limit))
+
+
+def conditions(condition: RecordFilter) -> tuple[object, ...]:
+    """Give a condition as the parameters of ``reading.MATCHES``."""
+    return (
+        None if condition.statuses is None else [status.value for status in condition.statuses],
+        *(condition.queues, condition.task_names, condition.execution_backends),
+        *(condition.created_after, condition.created_before, condition.key, condition.schedule),
     )
 
 

@@ -8,17 +8,15 @@ import click
 
 from lq_core.cli.display import Cell, print_facts, print_json, print_table, record_to_json, to_duration, to_text
 from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.names import split_names
+from lq_core.cli.filters import filtered
+from lq_core.cli.many import IDS, YES, check_that_it_is_clear, do_to_all
 from lq_core.cli.session import Session
 from lq_core.errors import QueueError, RecordNotFoundError
 from lq_core.queue import RecordFilter
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
+from lq_core.service.bulk import CANCELLABLE, RETRYABLE
 
-IDS = click.argument("record_ids", metavar="ID...", type=click.UUID, nargs=-1, required=True)
-NAMES = "several with commas"
-
-STATUS = click.Choice([status.value for status in TaskStatus])
 ID = "01a208d6-f3cf-7975-a1ad-42770b79d626"
 
 Act = Callable[[QueueService, UUID], Awaitable[str]]
@@ -39,33 +37,18 @@ def _list(session: Session) -> click.Command:
         cls=ExampleCommand,
         examples=("--status failed --queue mail", "--task shop.tasks.send --limit 100 --json"),
     )
-    @click.option("--status", multiple=True, type=STATUS, help="May be repeated.")
-    @click.option("--queue", multiple=True, metavar="QUEUE", help=f"Of these queues; {NAMES}.")
-    @click.option("--task", multiple=True, metavar="TASK", help=f"Of these tasks; {NAMES}.")
-    @click.option("--backend", multiple=True, metavar="NAME", help=f"Of these execution backends; {NAMES}.")
-    @click.option("--key", help="With this unique key.")
+    @filtered
     @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
     @click.option("--before", metavar="ID", type=click.UUID, help="Go on after this record, the last one of a page.")
     @click.option("--json", "as_json", is_flag=True, help="Print whole records as a JSON list.")
     def command(
         *,
-        status: Sequence[str],
-        queue: Sequence[str],
-        task: Sequence[str],
-        backend: Sequence[str],
-        key: str | None,
+        condition: RecordFilter,
         limit: int,
         before: UUID | None,
         as_json: bool,
     ) -> None:
         """List records, newest first."""
-        condition = RecordFilter(
-            statuses=tuple(TaskStatus(name) for name in status) or None,
-            queues=split_names(queue) or None,
-            task_names=split_names(task) or None,
-            execution_backends=split_names(backend) or None,
-            key=key,
-        )
 
         async def look(service: QueueService) -> None:
             page = await service.find(condition, limit=limit, before=before)
@@ -107,10 +90,17 @@ def _show(session: Session) -> click.Command:
 
 
 def _cancel(session: Session) -> click.Command:
-    @click.command("cancel", cls=ExampleCommand, examples=(ID,))
+    @click.command("cancel", cls=ExampleCommand, examples=(ID, "--queue mail --status pending"))
     @IDS
-    def command(*, record_ids: Sequence[UUID]) -> None:
-        """Cancel records: at once when they wait; a running task is asked to stop."""
+    @filtered
+    @YES
+    def command(*, record_ids: Sequence[UUID], condition: RecordFilter, yes: bool) -> None:
+        """
+        Cancel records, by their ids or all that match: at once when they wait; a running task is asked to stop.
+
+        What matches is counted first, and cancelled after a question, or with --yes.
+        """
+        check_that_it_is_clear(record_ids, condition)
 
         async def cancel(service: QueueService, record_id: UUID) -> str:
             asked = await service.cancel(record_id)
@@ -120,21 +110,42 @@ def _cancel(session: Session) -> click.Command:
                 raise QueueError(f"Record {record_id} has ended already: it is {status}.")
             return f"{record_id}  {'asked to stop' if status == TaskStatus.RUNNING else status}"
 
-        session.look(lambda service: _each(service, record_ids, cancel))
+        async def look(service: QueueService) -> None:
+            if record_ids:
+                await _each(service, record_ids, cancel)
+            else:
+                many = service.cancel_many
+                await do_to_all(service, condition, many, statuses=CANCELLABLE, verb="cancelled", yes=yes)
+
+        session.look(look)
 
     return command
 
 
 def _retry(session: Session) -> click.Command:
-    @click.command("retry", cls=ExampleCommand, examples=(ID,))
+    @click.command("retry", cls=ExampleCommand, examples=(ID, "--status failed --task shop.tasks.send"))
     @IDS
-    def command(*, record_ids: Sequence[UUID]) -> None:
-        """Bring failed, cancelled or expired records back, due at once, with their whole retry budget."""
+    @filtered
+    @YES
+    def command(*, record_ids: Sequence[UUID], condition: RecordFilter, yes: bool) -> None:
+        """
+        Bring failed, cancelled or expired records back, due at once, with their whole retry budget.
+
+        What is named by filters and not by ids is counted first, and brought back after a question, or with --yes.
+        """
+        check_that_it_is_clear(record_ids, condition)
 
         async def retry(service: QueueService, record_id: UUID) -> str:
             return f"{record_id}  {(await service.retry(record_id)).status}"
 
-        session.look(lambda service: _each(service, record_ids, retry))
+        async def look(service: QueueService) -> None:
+            if record_ids:
+                await _each(service, record_ids, retry)
+            else:
+                many = service.retry_many
+                await do_to_all(service, condition, many, statuses=RETRYABLE, verb="brought back", yes=yes)
+
+        session.look(look)
 
     return command
 

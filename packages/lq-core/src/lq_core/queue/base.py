@@ -40,6 +40,9 @@ _APART = (
     "Use a queue backend that can, such as lq-postgres."
 )
 
+COUNTED_AT_ONCE = 500
+"""How many records are read at once to be counted, where a backend has no better way."""
+
 
 class BaseQueueBackend(ABC):
     """
@@ -259,6 +262,14 @@ class BaseQueueBackend(ABC):
         """Read one record; None if there is none."""
         records = await self.get_many([record_id])
         return records[0] if records else None
+
+    async def count(self, condition: RecordFilter) -> int:
+        """Count the records that match."""
+        number, after = 0, UUID(int=0)
+        while page := await self.find(condition, limit=COUNTED_AT_ONCE, after=after):
+            number += len(page)
+            after = page[-1].id
+        return number
 
     async def diagnose(self) -> Sequence[Finding]:
         """Look at what can hurt, change nothing, and say what to do about what does: the checks of ``lq doctor``."""

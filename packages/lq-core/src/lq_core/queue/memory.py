@@ -113,6 +113,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
                 page.append(_copy(record))
         return page
 
+    async def count(self, condition: RecordFilter) -> int:
+        """Count the records that match."""
+        return sum(_matches(record, condition) for record in self._records.values())
+
     async def statistics(self) -> Statistics:
         """Count the records, and tell how long the oldest due one has waited."""
         counts: dict[str, dict[TaskStatus, int]] = {}

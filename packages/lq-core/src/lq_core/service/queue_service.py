@@ -27,6 +27,7 @@ from lq_core.queue import (
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
+from lq_core.service import bulk
 from lq_core.service.calls import accepted, check_predecessors, check_task, new_record, proposals, results
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
@@ -201,6 +202,10 @@ class QueueService:
         """Read one page of records, newest first; *before* is the id of the last record of the page before."""
         return await self.queue_backend.find(condition, limit=limit, before=before)
 
+    async def count(self, condition: RecordFilter = EVERYTHING) -> int:
+        """Count the records that match."""
+        return await self.queue_backend.count(condition)
+
     async def statistics(self) -> Statistics:
         """Count the records by queue and status."""
         return await self.queue_backend.statistics()
@@ -241,6 +246,18 @@ class QueueService:
             revived = lifecycle.retry(record, at=self.queue_backend.now())
             if await self.swap(record, revived):
                 return revived
+
+    async def retry_many(self, condition: RecordFilter) -> int:
+        """
+        Bring back all failed, cancelled and expired records that match, as :meth:`retry` does; say how many came.
+
+        Page by page, oldest first; a record that moves on meanwhile is left alone.
+        """
+        return await bulk.retry_many(self, condition)
+
+    async def cancel_many(self, condition: RecordFilter) -> int:
+        """Cancel all records that match and have not ended, as :meth:`cancel` does; say how many that were."""
+        return await bulk.cancel_many(self, condition)
 
     async def pause(self, queue: str) -> None:
         """Let no worker claim from a queue until it is resumed; what runs goes on."""

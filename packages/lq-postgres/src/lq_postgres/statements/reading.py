@@ -63,6 +63,10 @@ SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id > $9 {mat
 ORDER BY r.schedule, r.id LIMIT $10
 """
 
+COUNT: Final = """
+SELECT count(*) FROM lq.records r WHERE true {matches}
+"""
+
 STATISTICS: Final = """
 SELECT r.queue, r.status, count(*),
   min(r.scheduled_at) FILTER (

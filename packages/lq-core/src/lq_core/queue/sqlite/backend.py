@@ -137,6 +137,10 @@ class SQLiteQueueBackend(BaseQueueBackend):
             lambda connection: reading.find(connection, condition, limit=limit, before=before, after=after)
         )
 
+    async def count(self, condition: RecordFilter) -> int:
+        """Count the records that match, with one statement."""
+        return await self._read(lambda connection: reading.count(connection, condition))
+
     async def statistics(self) -> Statistics:
         """Count the records, and tell how long the oldest due one has waited."""
         return await self._read(lambda connection: reading.statistics(connection, at=self.now()))

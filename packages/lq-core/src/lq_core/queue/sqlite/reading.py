@@ -32,6 +32,22 @@ def find(
     values = {
         "before": _AFTER_ALL if before is None else before.bytes,
         "after": b"" if after is None else after.bytes,
+        "oldest_first": after is not None,
+        "limit": limit,
+        **_values(condition),
+    }
+    return read_rows(connection.execute(_statement(connection, condition, values), values), from_row)
+
+
+def count(connection: sqlite3.Connection, condition: RecordFilter) -> int:
+    """Count the records that match."""
+    statement = sql.COUNT if condition.statuses is None else sql.COUNT_WITH_STATUS
+    (number,) = connection.execute(statement, _values(condition)).fetchone()
+    return number
+
+
+def _values(condition: RecordFilter) -> dict[str, object]:
+    return {
         "statuses": to_text(condition.statuses),
         "queues": to_text(condition.queues),
         "task_names": to_text(condition.task_names),
@@ -41,10 +57,7 @@ def find(
         "created_after": None if condition.created_after is None else to_microseconds(condition.created_after),
         "created_before": None if condition.created_before is None else to_microseconds(condition.created_before),
         "pending": condition.statuses is not None and TaskStatus.PENDING in condition.statuses,
-        "oldest_first": after is not None,
-        "limit": limit,
     }
-    return read_rows(connection.execute(_statement(connection, condition, values), values), from_row)
 
 
 def statistics(connection: sqlite3.Connection, *, at: datetime) -> Statistics:

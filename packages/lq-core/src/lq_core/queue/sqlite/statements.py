@@ -259,6 +259,14 @@ ORDER BY CASE WHEN :oldest_first THEN id END, id DESC
 LIMIT :limit
 """  # noqa: S608 -- joins constants of this file
 
+COUNT: Final = f"""
+SELECT count(*) FROM records WHERE true {MATCHES}
+"""  # noqa: S608 -- joins two constants of this file
+
+COUNT_WITH_STATUS: Final = f"""
+SELECT count(*) FROM records WHERE rowid IN ({WITH_STATUS}) {MATCHES}
+"""  # noqa: S608 -- joins constants of this file
+
 OVERDUE: Final = """
 SELECT * FROM records
 WHERE expires_at IS NOT NULL AND status = 'pending' AND expires_at <= :at

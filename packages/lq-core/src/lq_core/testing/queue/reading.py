@@ -153,3 +153,26 @@ class ReadingContract:
         await queue.insert([a_record(priority=5), oldest, a_record(delay=60)])
 
         assert (await queue.statistics()).oldest_due == oldest.scheduled_at
+
+    @pytest.mark.parametrize(
+        "condition, number",
+        [
+            (RecordFilter(), 5),
+            (RecordFilter(statuses=(TaskStatus.PENDING,)), 4),
+            (RecordFilter(statuses=(TaskStatus.PENDING, TaskStatus.COMPLETED), queues=("mail",)), 3),
+            (RecordFilter(task_names=("mail.send",)), 1),
+            (RecordFilter(key="one"), 1),
+            (RecordFilter(statuses=()), 0),
+        ],
+        ids=repr,
+    )
+    async def test_records_are_counted_by_the_conditions_of_a_search(
+        self, queue: BaseQueueBackend, condition: RecordFilter, number: int
+    ) -> None:
+        """Every record that a search would find, on all its pages."""
+        (running,) = await claimed(queue, a_record(queue="mail"))
+        await queue.swap([a_swap(lifecycle.complete(running, result="1", at=queue.now()))])
+        await queue.insert([a_record(queue="mail", key="one"), a_record(queue="mail"), a_record(delay=60)])
+        await queue.insert([a_record(task_name="mail.send")])
+
+        assert await queue.count(condition) == number

@@ -1,0 +1,49 @@
+"""The options by which commands say which records are meant."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Final
+
+import click
+
+from lq_core.cli.names import split_names
+from lq_core.queue import RecordFilter
+from lq_core.record import TaskStatus
+
+NAMES: Final = "several with commas"
+STATUS: Final = click.Choice([status.value for status in TaskStatus])
+
+OPTIONS: Final = (
+    click.option("--status", multiple=True, type=STATUS, help="May be repeated."),
+    click.option("--queue", multiple=True, metavar="QUEUE", help=f"Of these queues; {NAMES}."),
+    click.option("--task", multiple=True, metavar="TASK", help=f"Of these tasks; {NAMES}."),
+    click.option("--backend", multiple=True, metavar="NAME", help=f"Of these execution backends; {NAMES}."),
+    click.option("--key", help="With this unique key."),
+)
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these options; it takes them as one argument, *condition*."""
+
+    @wraps(command)
+    def with_condition(
+        *,
+        status: Sequence[str],
+        queue: Sequence[str],
+        task: Sequence[str],
+        backend: Sequence[str],
+        key: str | None,
+        **others: object,
+    ) -> None:
+        condition = RecordFilter(
+            statuses=tuple(TaskStatus(name) for name in status) or None,
+            queues=split_names(queue) or None,
+            task_names=split_names(task) or None,
+            execution_backends=split_names(backend) or None,
+            key=key,
+        )
+        command(condition=condition, **others)
+
+    for option in reversed(OPTIONS):
+        with_condition = option(with_condition)
+    return with_condition
