@@ -133,6 +133,8 @@ def test_an_incomplete_backend_cannot_be_made() -> None:
         ({"queues": "mail"}, r"\('mail',\)"),
         ({"retention": {"running": 5}}, "'running'"),
         ({"retention": {"failed": -5}}, "-5"),
+        ({"retention_count": {"pending": 5}}, "'pending'"),
+        ({"retention_count": {"failed": -1}}, "it takes numbers of records, not negative"),
         ({"max_payload_bytes": 0}, "max_payload_bytes is 0"),
         ({"concurrency": "5"}, "concurrency is '5'; it must be a whole number"),
         ({"concurrency": 2.5}, "concurrency is 2.5; it must be a whole number"),

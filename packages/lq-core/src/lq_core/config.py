@@ -46,6 +46,10 @@ def _default_retention() -> Mapping[TaskStatus, float]:
     }
 
 
+def _default_retention_count() -> Mapping[TaskStatus, int]:
+    return dict.fromkeys(TERMINAL, 1_000_000)
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueueConfig:
     """
@@ -92,6 +96,9 @@ class QueueConfig:
     retention: Mapping[TaskStatus, float] = field(default_factory=_default_retention)
     """How long ended records are kept, by status; a status that is missing is kept for ever."""
 
+    retention_count: Mapping[TaskStatus, int] = field(default_factory=_default_retention_count)
+    """How many ended records are kept at most, by status, the oldest deleted first; no limit for one that is missing."""
+
     def __post_init__(self) -> None:
         _backend("queue_backend", self.queue_backend, QueueBackendSettings)
         _backend("execution_backend", self.execution_backend, ExecutionBackendSettings)
@@ -116,12 +123,15 @@ class QueueConfig:
                     f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
                 )
         _middleware(self.middleware)
-        for status, seconds in self.retention.items():
-            if status not in TERMINAL or seconds < 0:
-                ended = ", ".join(sorted(TERMINAL))
-                raise ConfigurationError(
-                    f"retention says {status!r}: {seconds!r}; it takes seconds, not negative, for: {ended}."
-                )
+        _by_ended_status("retention", self.retention, of="seconds")
+        _by_ended_status("retention_count", self.retention_count, of="numbers of records")
+
+
+def _by_ended_status(name: str, values: Mapping[TaskStatus, float], *, of: str) -> None:
+    for status, value in values.items():
+        if status not in TERMINAL or value < 0:
+            ended = ", ".join(sorted(TERMINAL))
+            raise ConfigurationError(f"{name} says {status!r}: {value!r}; it takes {of}, not negative, for: {ended}.")
 
 
 def _backend(name: str, value: object, settings: type) -> None:

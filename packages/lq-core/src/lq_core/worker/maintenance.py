@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from math import ceil
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -28,13 +29,14 @@ SHORTEST_PAUSE: Final = 0.01
 RELEASE_INTERVAL: Final = 1.0
 """Seconds between two looks for records that wait for others, when none has ended in this process."""
 
+JUST_AFTER: Final = timedelta(microseconds=1)
 RETENTION_INTERVAL: Final = 60.0
 """Seconds between two rounds of deleting what has been kept long enough."""
 
 
 class Maintenance:
     """
-    Rescues, recovers, expires, cancels, releases, deletes and reconciles; one method each, to be repeated.
+    Rescues, recovers, expires, cancels, releases, deletes, prunes and reconciles; one method each, to be repeated.
 
     *held* tells the records that this worker has in hand, by id and epoch.
     """
@@ -137,6 +139,28 @@ class Maintenance:
             while deleted == PAGE:
                 deleted = await self._queue.delete_ended(status=status, before=before, limit=PAGE)
         return RETENTION_INTERVAL
+
+    async def prune(self) -> float:
+        """
+        Delete the oldest ended records of which there are too many, in small batches.
+
+        Each worker deletes its share, so that all of them together do not delete more than is too much.
+        """
+        began = monotonic()
+        statistics, workers = await self._queue.statistics(), await self._queue.workers()
+        for status, most in self._service.config.retention_count.items():
+            share = ceil((statistics.total(status) - most) / max(1, len(workers)))
+            while share > 0 and (deleted := await self._delete_oldest(status, min(PAGE, share))):
+                share -= deleted
+        # Counting a large table takes its time: all counts together take a hundredth of it at most.
+        return max(RETENTION_INTERVAL, 100 * (monotonic() - began))
+
+    async def _delete_oldest(self, status: TaskStatus, limit: int) -> int:
+        oldest = await self._queue.find(RecordFilter(statuses=(status,)), limit=limit, after=NO_ID)
+        ends = [record.finished_at for record in oldest if record.finished_at is not None]
+        if not ends:
+            return 0
+        return await self._queue.delete_ended(status=status, before=max(ends) + JUST_AFTER, limit=len(ends))
 
     async def reconcile(self, name: str, backend: BaseExecutionBackend) -> float:
         """Compare every record that is with an external executor to what the executor says of it."""

@@ -133,7 +133,7 @@ class Worker:
         self._nudges.append(maintenance.nudge)
         steps = [
             *(maintenance.rescue, maintenance.recover, maintenance.expire),
-            *(maintenance.cancel, maintenance.release, maintenance.delete),
+            *(maintenance.cancel, maintenance.release, maintenance.delete, maintenance.prune),
         ]
         loops = [asyncio.create_task(repeat(step.__name__, step, self._stop)) for step in steps]
         scheduler = Scheduler(self._service)
