@@ -62,6 +62,7 @@ COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
 # The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
 # `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
+# One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
 SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
 ), seen(execution_backend, queue) AS (
@@ -86,6 +87,8 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   ) wanted
   WHERE wanted.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused) AND EXISTS (SELECT FROM worker)
 ), shares AS MATERIALIZED (
+  SELECT lanes.execution_backend, lanes.queue, $7 AS size FROM lanes WHERE (SELECT count(*) FROM lanes) = 1
+  UNION ALL
   SELECT first.execution_backend, first.queue, count(*) AS size FROM (
     SELECT c.* FROM lanes CROSS JOIN LATERAL (
       SELECT r.execution_backend, r.queue, r.priority, r.scheduled_at, r.id FROM lq.records r
@@ -93,6 +96,7 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
       ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT $7
     ) c
+    WHERE (SELECT count(*) FROM lanes) > 1
     ORDER BY c.priority DESC, c.scheduled_at, c.id LIMIT $7
   ) first
   GROUP BY first.execution_backend, first.queue
