@@ -97,7 +97,7 @@ class QueueConfig:
     """How long ended records are kept, by status; a status that is missing is kept for ever."""
 
     retention_count: Mapping[TaskStatus, int] = field(default_factory=_default_retention_count)
-    """How many ended records are kept at most, by status, the oldest deleted first; no limit for one that is missing."""
+    """How many ended records are kept at most, by status; the oldest go first. One that is missing has no limit."""
 
     def __post_init__(self) -> None:
         _backend("queue_backend", self.queue_backend, QueueBackendSettings)
