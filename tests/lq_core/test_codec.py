@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lq_core import InvalidArgumentError, TaskDefinitionError
+from lq_core import INJECTED, InvalidArgumentError, TaskDefinitionError
 from lq_core.codec import CallCodec
 
 
@@ -150,6 +150,68 @@ def test_any_text_and_any_whole_number_arrive_unchanged(name: str, times: int) -
 def test_a_result_with_a_number_that_json_has_not_is_refused_instead_of_turned_into_null(value: object) -> None:
     with pytest.raises(ValueError, match="is no number in JSON"):
         codec_of(plain).encode_result(value)
+
+
+class Pool:
+    """Something that has no JSON form."""
+
+
+def with_pool(name: str, pool: Pool = INJECTED, times: int = 1, *, other: Pool = INJECTED) -> None:
+    raise NotImplementedError
+
+
+def with_pool_and_more(name: str, /, pool: Pool = INJECTED, **more: int) -> None:
+    raise NotImplementedError
+
+
+def with_pool_before_the_rest(pool: Pool = INJECTED, *rest: int) -> None:
+    raise NotImplementedError
+
+
+def with_pool_by_position_only(pool: Pool = INJECTED, /) -> None:
+    raise NotImplementedError
+
+
+def with_untyped_pool(pool=INJECTED) -> None:  # noqa: ANN001 # pyright: ignore[reportMissingParameterType] -- a missing annotation is the example
+    raise NotImplementedError
+
+
+def test_what_is_injected_is_no_part_of_the_call() -> None:
+    codec = codec_of(with_pool)
+
+    encoded = codec.encode(("ada",), {"times": 2})
+
+    assert encoded == '{"name":"ada","times":2}'
+    assert codec.decode(encoded) == ([], {"name": "ada", "times": 2})
+    assert codec.injected == {"pool": Pool, "other": Pool}
+
+
+def test_what_follows_an_injected_parameter_arrives_where_it_belongs() -> None:
+    codec = codec_of(with_pool_and_more)
+
+    assert codec.decode(codec.encode(("ada",), {"times": 2})) == (["ada"], {"times": 2})
+
+
+@pytest.mark.parametrize("function", [with_pool, with_pool_and_more])
+@pytest.mark.parametrize("args, kwargs", [(("ada", Pool()), {}), (("ada",), {"pool": Pool()})])
+def test_who_gives_what_is_injected_is_refused_with_the_parameter(
+    function: object, args: tuple[object, ...], kwargs: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="'pool' is injected where the task runs; leave it out"):
+        codec_of(function).encode(args, kwargs)
+
+
+@pytest.mark.parametrize(
+    "function, advice",
+    [
+        (with_pool_before_the_rest, r"'pool'.*put it behind a `\*`"),
+        (with_pool_by_position_only, r"'pool'.*put it behind a `\*`"),
+        (with_untyped_pool, "write it as `pool: Pool = INJECTED`"),
+    ],
+)
+def test_a_parameter_that_cannot_be_injected_is_refused_with_the_way_to_write_it(function: object, advice: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=advice):
+        codec_of(function)
 
 
 def gapped(first: int, /, second: int = 1, third: int = 2) -> None:

@@ -1,17 +1,25 @@
 """A type checker sees what a call takes and returns: each ignored line below is an error that it must find."""
 
+from collections.abc import AsyncIterator, Generator
+from contextlib import AbstractContextManager, contextmanager
+from tempfile import TemporaryDirectory
 from typing import assert_type
 from uuid import UUID, uuid4
 
 import pytest
 
 from lq_core import (
+    INJECTED,
     ConfigurationError,
     InvalidArgumentError,
+    Provider,
     QueueConfig,
     QueueService,
+    TaskCall,
     TaskContext,
     TaskResult,
+    per_attempt,
+    per_worker,
     task,
 )
 
@@ -24,6 +32,48 @@ async def welcome(user_id: UUID, *, language: str = "en") -> str:
 @task(name="typing.resize")
 def resize(context: TaskContext, width: int) -> list[int]:
     return [width, context.attempt]
+
+
+class Pool:
+    """What a task needs and no caller has."""
+
+
+@task(name="typing.store")
+async def store(user_id: UUID, pool: Pool = INJECTED) -> Pool:
+    return pool
+
+
+@per_worker
+async def pool() -> AsyncIterator[Pool]:
+    yield Pool()
+
+
+@per_attempt
+@contextmanager
+def depth(pool: Pool) -> Generator[int, None, None]:
+    yield 1
+
+
+@per_attempt
+def scratch() -> AbstractContextManager[str]:
+    return TemporaryDirectory()
+
+
+async def test_what_is_injected_is_left_out_of_a_call_and_given_when_the_function_is_called() -> None:
+    mine = Pool()
+
+    assert_type(store.call(uuid4()), TaskCall[Pool])
+    assert_type(await store(uuid4(), mine), Pool)
+    assert await store(uuid4(), mine) is mine
+    with pytest.raises(InvalidArgumentError):
+        store.call()  # pyright: ignore[reportCallIssue] -- user_id is missing
+
+
+def test_a_provider_has_the_type_of_what_it_yields() -> None:
+    assert_type(pool, Provider[Pool])
+    assert_type(depth, Provider[int])
+    assert_type(scratch, Provider[str])
+    assert (pool.provides, depth.provides, scratch.provides) == (Pool, int, str)
 
 
 async def test_a_result_has_the_type_of_what_the_function_returns() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import httpx
@@ -22,6 +23,7 @@ from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetail
 from litestar.testing import AsyncTestClient, TestClient
 
 from lq_core import (
+    INJECTED,
     ConfigurationError,
     DuplicateKeyError,
     PayloadTooLargeError,
@@ -32,6 +34,7 @@ from lq_core import (
     RecordNotFoundError,
     StorageError,
     WaitTimeoutError,
+    per_worker,
     task,
 )
 from lq_core.identity import new_id
@@ -42,6 +45,15 @@ from lq_litestar import QueuePlugin
 @task(name="plugin.double")
 async def double(number: int) -> int:
     return 2 * number
+
+
+class Rates(NamedTuple):
+    usd: int
+
+
+@task(name="plugin.convert")
+async def convert(number: str, rates: Rates = INJECTED) -> int:
+    return int(number) * rates.usd
 
 
 @post("/double/{number:int}")
@@ -84,9 +96,30 @@ def double_over_http(client: TestClient[Litestar], number: int) -> str:
     return client.get(f"/results/{record_id}").text
 
 
+def convert_over_http(client: TestClient[Litestar], number: int) -> str:
+    record_id: str = client.post("/tasks/plugin.convert", params={"number": str(number)}).json()
+    return client.get(f"/results/{record_id}").text
+
+
 def test_a_handler_enqueues_and_the_worker_in_the_application_runs_it(config: QueueConfig) -> None:
     with TestClient(application(QueuePlugin(config))) as client:
         assert double_over_http(client, 21) == "42"
+
+
+def test_what_is_per_worker_is_open_as_long_as_the_application(config: QueueConfig) -> None:
+    diary: list[str] = []
+
+    @per_worker
+    async def rates() -> AsyncGenerator[Rates, None]:
+        diary.append("opened")
+        yield Rates(usd=2)
+        diary.append("closed")
+
+    with TestClient(application(QueuePlugin(replace(config, providers=(rates,))))) as client:
+        diary.append(convert_over_http(client, 3))
+        diary.append(convert_over_http(client, 4))
+
+    assert diary == ["opened", "6", "8", "closed"]
 
 
 async def test_it_works_under_the_async_test_client(config: QueueConfig) -> None:

@@ -12,6 +12,7 @@ from lq_core.errors import (
     IllegalMoveError,
     InvalidArgumentError,
     InvalidResultError,
+    MissingProviderError,
     OwnershipLostError,
     PayloadTooLargeError,
     QueueError,
@@ -31,10 +32,12 @@ from lq_core.execution import (
     get_execution_backend,
     get_execution_backend_class,
 )
+from lq_core.injected import INJECTED
 from lq_core.metrics import Measure, Metrics
 from lq_core.middleware import Middleware, Proceed
 from lq_core.options import OnConflict
 from lq_core.outcome import Outcome
+from lq_core.provider import Provider, per_attempt, per_worker
 from lq_core.queue import (
     BaseQueueBackend,
     Finding,
@@ -64,6 +67,7 @@ from lq_core.timeline import Event, timeline
 from lq_core.worker import Worker
 
 __all__ = [
+    "INJECTED",
     "AfterFailure",
     "AsyncTask",
     "Backoff",
@@ -84,6 +88,7 @@ __all__ = [
     "Measure",
     "Metrics",
     "Middleware",
+    "MissingProviderError",
     "NonRetryable",
     "OnConflict",
     "Outcome",
@@ -92,6 +97,7 @@ __all__ = [
     "PlainTask",
     "Proceed",
     "Progress",
+    "Provider",
     "QueueConfig",
     "QueueError",
     "QueueService",
@@ -128,6 +134,8 @@ __all__ = [
     "get_queue_backend_class",
     "known_schedules",
     "known_tasks",
+    "per_attempt",
+    "per_worker",
     "queue_backend",
     "schedule",
     "task",

@@ -7,8 +7,10 @@ Every execution backend shares this pipeline. It never raises for what a task do
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final, cast
 from uuid import UUID
 
@@ -18,8 +20,9 @@ from lq_core import lifecycle
 from lq_core.backoff import backoff_delay
 from lq_core.codec import size_of
 from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context, leave_context
-from lq_core.errors import PayloadTooLargeError, UnknownTaskError
+from lq_core.errors import MissingProviderError, PayloadTooLargeError, UnknownTaskError
 from lq_core.event_log import event_log
+from lq_core.injector import Injector
 from lq_core.record import Progress, QueuedTaskRecord, TaskFailure
 from lq_core.task import AnyTask, AsyncTask, find_task
 from lq_core.thread import run_in_thread
@@ -60,6 +63,7 @@ class Attempt:
         read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
         complete: Callable[[object, object], Awaitable[None]] | None = None,
         alone: Callable[["Attempt"], bool] = lambda _: False,
+        injector: Injector,
     ) -> None:
         self.record = record
         self.completed: QueuedTaskRecord | None = None
@@ -72,8 +76,10 @@ class Attempt:
         self._now = now
         self._max_result_bytes = max_result_bytes
         self._alone = alone
+        self._injector = injector
         self._cancels_before = body.cancelling()
         self._runs = False
+        self._would_repeat = False
         self._stops_body = False
         # Nothing here refers back to the attempt: one that is over is gone at once, without the garbage collector.
         self.context = TaskContext(record, report=report, loop=body.get_loop(), read=read, complete=complete)
@@ -122,19 +128,17 @@ class Attempt:
             return self._stopped()
         if isinstance(error, RetryLater):
             return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._now())
-        if isinstance(error, _Unstorable):
-            return self._failed(error.problem, retry=False)
-        if isinstance(error, NonRetryable):
+        if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError):
             return self._failed(error, retry=False)
         # A function that was asked to stop may say so with an exception of its own: that is no failure.
         return self._failed(error, retry=True) if self.stop_reason is None else self._stopped()
 
-    async def _run(self, task: AnyTask, call: Callable[[], object]) -> QueuedTaskRecord:
+    async def _run(self, task: AnyTask, call: Callable[..., object]) -> QueuedTaskRecord:
         if self.stop_reason is not None:
             return self._stopped()
         entered = enter_context(self.context)
         try:
-            result = await self._called(task, call)
+            result = await (self._called_with_injected if task.codec.injected else self._called)(task, call)
         except (KeyboardInterrupt, GeneratorExit):
             raise  # This process, or its event loop, is being ended; another worker will rescue the record.
         except BaseException as error:  # noqa: BLE001 -- a task may raise anything, and fails alone
@@ -143,17 +147,35 @@ class Attempt:
             leave_context(entered)
         return lifecycle.complete(self.record, result=result, at=self._now())
 
-    async def _called(self, task: AnyTask, call: Callable[[], object]) -> str:
+    async def _called_with_injected(self, task: AnyTask, call: Callable[..., object]) -> str:
+        """
+        Call the function with what it asks for, and close that when it has ended.
+
+        Opening counts in the timeout, closing does not; neither stops for a cancellation that came too late for the
+        function. What is closed sees the exception, and cannot swallow it.
+        """
+        raised: BaseException | None = None
+        try:
+            async with AsyncExitStack() as opened:
+                try:
+                    return await self._called(task, call, opened)
+                except BaseException as error:
+                    raised = error
+                    raise
+            raise raised or RuntimeError("The function has ended without a result.")
+        finally:
+            del raised  # Its traceback holds this very frame.
+
+    async def _called(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack | None = None) -> str:
         """Call the function within the timeout, and encode what it returns."""
         limit = None if self.record.timeout is None else asyncio.timeout(self.record.timeout)
         self._runs = True
         try:
-            running = call() if isinstance(task, AsyncTask) else run_in_thread(call, name=task.name)
             if limit is None:
-                value = await cast("Awaitable[object]", running)
+                value = await self._value(task, call, opened)
             else:
                 async with limit:
-                    value = await cast("Awaitable[object]", running)
+                    value = await self._value(task, call, opened)
         except TimeoutError as error:
             if limit is None or not limit.expired():
                 raise
@@ -167,14 +189,23 @@ class Attempt:
                 self.body.uncancel()
         return self._encoded(task, value)
 
+    async def _value(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack | None) -> object:
+        if opened is not None:
+            injected = await self._injector.provide(task.name, task.codec.injected, self.context, opened)
+            call = partial(call, **injected)
+        running = call() if isinstance(task, AsyncTask) else run_in_thread(call, name=task.name)
+        return await cast("Awaitable[object]", running)
+
     def _encoded(self, task: AnyTask, value: object) -> str:
         try:
             result = task.codec.encode_result(value)
         except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything
-            raise _Unstorable(TypeError(f"The result of {task.name} cannot be stored as JSON: {error}")) from None
+            self._would_repeat = True
+            raise TypeError(f"The result of {task.name} cannot be stored as JSON: {error}") from None
         size = size_of(result)
         if size > self._max_result_bytes:
-            raise _Unstorable(PayloadTooLargeError(f"The result of {task.name}", size, self._max_result_bytes))
+            self._would_repeat = True
+            raise PayloadTooLargeError(f"The result of {task.name}", size, self._max_result_bytes)
         return result
 
     def _stopped(self) -> QueuedTaskRecord:
@@ -190,14 +221,6 @@ class Attempt:
         self.context.error = error
         delay = backoff_delay(self.record.backoff, self.record.retry_count + 1) if retry else None
         return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._now())
-
-
-class _Unstorable(Exception):  # noqa: N818 -- it carries the error, which another attempt would only repeat
-    """The function has returned what cannot be stored."""
-
-    def __init__(self, problem: Exception) -> None:
-        super().__init__(problem)
-        self.problem = problem
 
 
 def failure_of(error: BaseException) -> TaskFailure:

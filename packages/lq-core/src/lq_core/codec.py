@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from lq_core.errors import InvalidArgumentError, TaskDefinitionError
+from lq_core.injected import is_injected
 
 Result = TypeVar("Result")
 
@@ -29,17 +30,22 @@ class CallCodec(Generic[Result]):
     """
     Binds, encodes and decodes the arguments of one function, and its results.
 
-    Parameters that lq supplies itself (*supplied*) are no part of a call. Raises TaskDefinitionError when the
-    annotations cannot be read or have no JSON form.
+    Parameters that lq supplies itself (*supplied*, and the injected ones) are no part of a call. Raises
+    TaskDefinitionError when the annotations cannot be read or have no JSON form.
     """
 
     def __init__(self, function: Callable[..., object], *, task_name: str, supplied: frozenset[str]) -> None:
         self.task_name = task_name
         whole = inspect.signature(function)
-        self.signature = whole.replace(
-            parameters=[parameter for name, parameter in whole.parameters.items() if name not in supplied]
-        )
+        asked = [parameter for name, parameter in whole.parameters.items() if name not in supplied]
+        self.signature = whole.replace(parameters=_without_injected(asked))
         hints = _hints(function, task_name)
+        injected = [parameter for parameter in asked if is_injected(parameter)]
+        self.injected: Mapping[str, object] = {each.name: hints.get(each.name, Any) for each in injected}
+        """The parameters that are given where the function runs, and their annotations."""
+
+        self._injected_by_position = next((each.name for each in injected if each.kind in _BY_POSITION), None)
+        _check_injected(task_name, injected, asked)
         parameters = self.signature.parameters
         self._positional = tuple(name for name, p in parameters.items() if p.kind in _BY_POSITION)
         self._nameable = frozenset(name for name, p in parameters.items() if p.kind in _BY_NAME)
@@ -125,6 +131,11 @@ class CallCodec(Generic[Result]):
                 bound.update(kwargs)
                 if self._required <= bound.keys():
                     return bound
+        given = next((name for name in self.injected if name in kwargs), None)
+        if given is None and len(args) > len(self._positional):
+            given = self._injected_by_position
+        if given is not None:
+            raise self._refused(f"the argument {given!r} is injected where the task runs; leave it out")
         try:
             return self.signature.bind(*args, **kwargs).arguments
         except TypeError as error:
@@ -140,6 +151,37 @@ class CallCodec(Generic[Result]):
 
     def _refused(self, problem: str) -> InvalidArgumentError:
         return InvalidArgumentError(self.task_name, problem, str(self.signature))
+
+
+def _without_injected(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Take the injected ones out; those behind one are given by name, so that a position means what is written."""
+    left: list[inspect.Parameter] = []
+    seen = False
+    for parameter in parameters:
+        if is_injected(parameter):
+            seen = True
+        elif seen and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            left.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+        else:
+            left.append(parameter)
+    return left
+
+
+def _check_injected(
+    task_name: str, injected: Sequence[inspect.Parameter], parameters: Sequence[inspect.Parameter]
+) -> None:
+    rest = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    for each in injected:
+        if each.annotation is each.empty:
+            raise TaskDefinitionError(
+                f"The parameter {each.name!r} of task {task_name!r} is to be injected and has no annotation; "
+                f"write it as `{each.name}: Pool = INJECTED`."
+            )
+        if each.kind is each.POSITIONAL_ONLY or (rest and each.kind is each.POSITIONAL_OR_KEYWORD):
+            raise TaskDefinitionError(
+                f"The parameter {each.name!r} of task {task_name!r} is injected by its name, which the signature does "
+                "not allow: put it behind a `*`."
+            )
 
 
 def size_of(encoded: str) -> int:

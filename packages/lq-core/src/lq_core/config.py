@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from lq_core.errors import ConfigurationError
 from lq_core.middleware import Middleware
+from lq_core.provider import Provider, by_type
 from lq_core.record import TERMINAL, TaskStatus
 
 
@@ -93,6 +94,9 @@ class QueueConfig:
     middleware: tuple[Middleware, ...] = ()
     """What stands around every attempt, outermost first."""
 
+    providers: tuple[Provider[Any], ...] = ()
+    """Functions with ``@per_worker`` or ``@per_attempt`` that open what tasks ask for by annotation."""
+
     retention: Mapping[TaskStatus, float] = field(default_factory=_default_retention)
     """How long ended records are kept, by status; a status that is missing is kept for ever."""
 
@@ -123,6 +127,9 @@ class QueueConfig:
                     f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
                 )
         _middleware(self.middleware)
+        if not isinstance(self.providers, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] -- not everybody has types checked
+            raise ConfigurationError(f"providers is {self.providers!r}; it must be a tuple: (pool, session).")
+        by_type(self.providers)
         _by_ended_status("retention", self.retention, of="seconds")
         _by_ended_status("retention_count", self.retention_count, of="numbers of records")
 

@@ -100,6 +100,23 @@ class InvalidArgumentError(QueueError, TypeError):
         return f"{self.task_name}{self.signature} cannot be called like this: {self.problem}"
 
 
+class MissingProviderError(QueueError, LookupError):
+    """A task or a provider asks for a value of a type that nobody provides."""
+
+    def __init__(self, asker: str, parameter: str, kind: str) -> None:
+        super().__init__(asker, parameter, kind)
+        self.asker = asker
+        self.parameter = parameter
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return (
+            f"{self.asker} asks for a {self.kind} as {self.parameter!r}, and nobody provides one. Write a function "
+            f"that yields it, annotated `-> AsyncIterator[{self.kind}]`, decorate it with @per_worker or @per_attempt, "
+            "and list it in QueueConfig(providers=(...,))."
+        )
+
+
 class PayloadTooLargeError(QueueError, ValueError):
     """The encoded arguments or the encoded result are larger than ``QueueConfig.max_payload_bytes``."""
 

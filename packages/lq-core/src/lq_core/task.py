@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import (
     Concatenate,
@@ -26,6 +26,7 @@ from lq_core.codec import CallCodec
 from lq_core.context import TaskContext
 from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitionError, UnknownTaskError
 from lq_core.identity import new_id
+from lq_core.injected import is_injected
 from lq_core.options import KEY_LIMIT, OptionArguments, TaskOptions, change_options
 from lq_core.record import QueuedTaskRecord
 
@@ -116,16 +117,16 @@ class Task(Generic[Params, Result]):
         """Decode what a record of this task returned. Raises msgspec.DecodeError where it does not fit."""
         return self.codec.decode_result(record.result or "null")
 
-    def run(self, context: TaskContext, arguments: str) -> Callable[[], object]:
+    def run(self, context: TaskContext, arguments: str) -> Callable[..., object]:
         """
-        Decode a call to the annotated types, ready to be made.
+        Decode a call to the annotated types, ready to be made; the injected values are to be given by name.
 
         Raises msgspec.DecodeError, or its subclass ValidationError, when the arguments do not fit.
         """
         args, kwargs = self.codec.decode(arguments)
         if self._context_name:
             args.insert(0, context)
-        return lambda: self.function(*args, **kwargs)
+        return partial(self.function, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{inspect.signature(self.function)}>"
@@ -147,7 +148,7 @@ class Task(Generic[Params, Result]):
     @cached_property
     def _context_name(self) -> str | None:
         first = next(iter(inspect.signature(self.function).parameters.values()), None)
-        if first is None or first.annotation is first.empty:
+        if first is None or first.annotation is first.empty or is_injected(first):
             return None
         if first.annotation is TaskContext:
             return first.name

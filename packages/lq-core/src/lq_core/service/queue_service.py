@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from importlib import import_module
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -15,6 +14,7 @@ from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, OwnershipLostError, QueueError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
+from lq_core.injector import Injector
 from lq_core.queue import (
     BaseQueueBackend,
     Insertion,
@@ -33,6 +33,7 @@ from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
 from lq_core.service.schedules import Schedules
+from lq_core.service.task_modules import import_tasks
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.task import Task, TaskCall, find_task
 from lq_core.timeline import Event
@@ -57,6 +58,7 @@ class QueueService:
         self.config = config or QueueConfig()
         self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
         self.executions = Executions(self.config)
+        self.injector = Injector(self.config.providers, given={QueueService: self, type(self): self})
         self._schedules = Schedules(self.queue_backend, self.config, self.executions)
         self._started: tuple[Runner, Completions] | None = None
 
@@ -69,31 +71,23 @@ class QueueService:
         if self._started is not None:
             return self
         self.executions.check()
-        for module in self.config.task_modules:
-            try:
-                import_module(module)
-            except ModuleNotFoundError as error:
-                if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                    raise
-                raise ConfigurationError(
-                    f"The task module {module!r} cannot be imported: {error}. "
-                    "Check QueueConfig(task_modules=...), and from which folder the program was started."
-                ) from error
+        import_tasks(self.config.task_modules)
         await self.queue_backend.open()
         completions = Completions(self.queue_backend.get_many, poll_interval=self.config.poll_interval)
-        runner = Runner(self.queue_backend, completions, middleware=self.config.middleware)
+        runner = Runner(self.queue_backend, completions, middleware=self.config.middleware, injector=self.injector)
+        self.injector.open()
         self._started = runner, completions
         log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
         return self
 
     async def close(self) -> None:
-        """Give back what runs inline, and close the backends; closing twice does no harm."""
+        """Give back what runs inline, close the values per worker and the backends; closing twice does no harm."""
         if self._started is not None:
             runner, completions = self._started
             async with AsyncExitStack() as closing:
                 # Each is closed, also when one before it fails to.
-                for close in (self.queue_backend.close, self.executions.close, completions.close, runner.close):
-                    closing.push_async_callback(close)
+                for each in (self.queue_backend, self.executions, completions, self.injector, runner):
+                    closing.push_async_callback(each.close)
             self._started = None
 
     async def __aenter__(self) -> Self:
@@ -114,7 +108,8 @@ class QueueService:
 
         Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, DuplicateKeyError when the key
         is held and the call is to be rejected then, ConfigurationError, PayloadTooLargeError, UnknownBackendError,
-        StorageError.
+        StorageError; MissingProviderError when the configuration lists providers, and the task asks for what none of
+        them provides.
         """
         check_task(task)
         return accepted((await self.enqueue_many([task.call(*args, **kwargs)]))[0])
@@ -133,6 +128,7 @@ class QueueService:
         calls = list(calls)
         now = self.queue_backend.now()
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
+        self.injector.check_calls(calls)
         await check_predecessors(records, self.queue_backend.get_many)
         inline = {
             record.id
@@ -166,7 +162,12 @@ class QueueService:
         or ``AsyncConnection`` of SQLAlchemy on either: ``await service.within(session).enqueue(task, ...)``.
         """
         return EnqueueWithin(
-            connection, queue_backend=self.queue_backend, config=self.config, executions=self.executions, source=self
+            connection,
+            queue_backend=self.queue_backend,
+            config=self.config,
+            executions=self.executions,
+            injector=self.injector,
+            source=self,
         )
 
     # ------------------------------------------------------------ look

@@ -16,6 +16,7 @@ from lq_core.errors import OwnershipLostError, StorageError
 from lq_core.event_log import event_log
 from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
+from lq_core.injector import Injector
 from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
 from lq_core.record import Progress, QueuedTaskRecord, TaskFailure, TaskStatus
@@ -40,9 +41,15 @@ class Runner:
     """Runs records in this process: each attempt under a handle, each outcome swapped in by its epoch."""
 
     def __init__(
-        self, backend: BaseQueueBackend, completions: Completions, *, middleware: Sequence[Middleware]
+        self,
+        backend: BaseQueueBackend,
+        completions: Completions,
+        *,
+        middleware: Sequence[Middleware],
+        injector: Injector,
     ) -> None:
         self._backend = backend
+        self._injector = injector
         self._middleware = (OutcomeLog(), *middleware)
         self._completions = completions
         self._progress: set[Attempt] = set()
@@ -121,6 +128,7 @@ class Runner:
             report=partial(self._report, place),
             complete=partial(self._complete_in, place),
             alone=self._is_alone,
+            injector=self._injector,
             now=self._backend.now,
             max_result_bytes=self._backend.config.max_payload_bytes,
             read=self._backend.get_many,

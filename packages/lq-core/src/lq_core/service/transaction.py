@@ -5,6 +5,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from lq_core.config import QueueConfig
+from lq_core.injector import Injector
 from lq_core.queue import BaseQueueBackend, insert_or_amend
 from lq_core.result import RecordSource, TaskResult
 from lq_core.service.calls import accepted, check_predecessors, new_record, proposals, results
@@ -30,12 +31,14 @@ class EnqueueWithin:
         queue_backend: BaseQueueBackend,
         config: QueueConfig,
         executions: Executions,
+        injector: Injector,
         source: RecordSource,
     ) -> None:
         self._connection = connection
         self._queue_backend = queue_backend
         self._config = config
         self._executions = executions
+        self._injector = injector
         self._source = source
 
     async def enqueue(
@@ -58,6 +61,7 @@ class EnqueueWithin:
         calls = list(calls)
         now = self._queue_backend.now()
         records = [new_record(call, self._config, self._executions, at=now) for call in calls]
+        self._injector.check_calls(calls)
         await check_predecessors(records, self._queue_backend.get_many)
         insertions = await insert_or_amend(
             proposals(calls, records),

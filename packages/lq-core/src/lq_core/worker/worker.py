@@ -20,6 +20,7 @@ from lq_core.service import QueueService
 from lq_core.service.runner import SETTLE_GRACE
 from lq_core.worker.loop import Stop, repeat
 from lq_core.worker.maintenance import Maintenance
+from lq_core.worker.needs import check_providers
 from lq_core.worker.pump import DispatchPump, Pump
 from lq_core.worker.scheduler import Scheduler
 
@@ -66,7 +67,8 @@ class Worker:
         """
         Work until :meth:`stop` is called, then drain.
 
-        Raises what the configuration or a configured execution backend cannot work with; nothing that
+        Raises what the configuration or a configured execution backend cannot work with, and MissingProviderError
+        when a task of ``QueueConfig.task_modules`` asks for what nobody provides; nothing that
         happens while it works ends it.
         """
         service = self._service
@@ -74,6 +76,7 @@ class Worker:
         backends = await service.executions.usable(service)
         if not backends:
             raise ConfigurationError("There is no execution backend to run records with: pip install lq-local")
+        check_providers(service)
         heartbeat = Heartbeat(service.queue_backend, self._info(backends), service.runner.attempts)
         await heartbeat.start()
         self._worker_id = heartbeat.worker_id
