@@ -58,6 +58,10 @@ class Forgetful(InMemoryQueueBackend):
             raise StorageError("The connection was lost.")
         return saved
 
+    def forget_schedules(self) -> None:
+        """Lose every state."""
+        self._schedules.clear()
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -168,22 +172,32 @@ async def test_an_answer_that_was_lost_fires_nothing_twice(service: QueueService
 
 
 async def test_a_state_that_was_lost_fires_nothing_twice(service: QueueService, clock: Clock) -> None:
-    await service.queue_backend.save_schedule(
-        ScheduleState(
-            name="nightly", task_name="t", plan=nightly().plan, handled_until=clock.at - DAY, seen_at=clock.at
-        )
-    )
+    queue = service.queue_backend
+    assert isinstance(queue, Forgetful)
     scheduler = a_scheduler(service, nightly())
     await scheduler.step()
-    await scheduler.step()
-    once = await due_times(service)
+    await let_pass(clock, timedelta(hours=3), scheduler)
+
+    queue.forget_schedules()
+    await let_pass(clock, DAY, scheduler)
     (state,) = await service.schedules()
+    before = replace(state, version=state.version + 1, handled_until=clock.at - 2 * DAY)
+    assert await queue.save_schedule(before)
+    await let_pass(clock, timedelta(hours=1), a_scheduler(service, nightly(catch_up="all")))
 
-    again = replace(state, version=state.version + 1, handled_until=clock.at - DAY)
-    assert await service.queue_backend.save_schedule(again)
+    assert await due_times(service) == ["28 01:30", "29 01:00"]
+
+
+async def test_a_clock_that_was_years_ahead_does_not_silence_a_schedule(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly())
+    now = clock.at
+    clock.at += 3650 * DAY
     await scheduler.step()
 
-    assert once == await due_times(service) == ["27 01:30"]
+    clock.at = now
+    await let_pass(clock, timedelta(hours=3), scheduler)
+
+    assert await due_times(service) == ["28 01:30"]
 
 
 async def test_a_clock_set_back_and_on_again_fires_nothing_twice(service: QueueService, clock: Clock) -> None:
@@ -275,6 +289,7 @@ async def test_a_schedule_that_cannot_fire_here_holds_up_no_other(service: Queue
 
     assert await due_times(service) == ["28 01:30"]
     assert await fired(service, "bad") == []
+    assert await scheduler.step() == service.config.poll_interval
 
 
 async def test_a_record_whose_key_is_held_is_left_out(service: QueueService, clock: Clock) -> None:
@@ -293,8 +308,12 @@ async def test_a_worker_sleeps_until_the_next_due_time(service: QueueService, cl
     far = await scheduler.step()
 
     clock.at = datetime(2026, 3, 28, 1, 29, 59, 750_000, tzinfo=UTC)
+    soon = await scheduler.step()
+    clock.at += timedelta(seconds=0.25)
+    fires = await scheduler.step()
 
-    assert (far, await scheduler.step()) == (service.config.poll_interval, 0.25)
+    assert (far, soon, fires) == (service.config.poll_interval, 0.25, 0)
+    assert await scheduler.step() == service.config.poll_interval
 
 
 async def test_a_paused_schedule_does_not_fire_until_it_is_resumed(service: QueueService, clock: Clock) -> None:
@@ -302,6 +321,7 @@ async def test_a_paused_schedule_does_not_fire_until_it_is_resumed(service: Queu
     await scheduler.step()
     await service.pause_schedule("nightly")
     await let_pass(clock, DAY, scheduler)
+    assert await scheduler.step() == service.config.poll_interval
 
     await service.resume_schedule("nightly")
     await let_pass(clock, DAY, scheduler)

@@ -91,6 +91,15 @@ def test_what_is_made_up_for_is_told_from_what_is_on_time() -> None:
     assert late.caught_up == {START + 60 * MINUTE, START + 120 * MINUTE}
 
 
+def test_what_came_before_the_newest_is_late_however_short_the_outage_was() -> None:
+    schedule = a_schedule(Plan(every=10), catch_up="all")
+
+    firing = schedule_state.fire(a_state(plan=schedule.plan), schedule, at=START + timedelta(seconds=25))
+
+    assert firing is not None
+    assert (len(firing.times), firing.caught_up) == (2, {START + timedelta(seconds=10)})
+
+
 def test_an_outage_of_years_is_no_matter() -> None:
     schedule = a_schedule(Plan(every=1), catch_up="all", catch_up_limit=3)
 
@@ -153,6 +162,16 @@ def test_a_paused_schedule_does_not_fire_and_the_pause_is_not_made_up_for() -> N
     assert schedule_state.fire(resumed, a_schedule(), at=later) is None
     assert resumed.next_due(after=later) == START + 180 * MINUTE
     assert schedule_state.resume(resumed, at=later) is None
+
+
+def test_a_pause_during_which_the_clock_is_set_back_fires_nothing_twice() -> None:
+    paused = schedule_state.pause(a_state(handled_until=START + 60 * MINUTE))
+    assert paused is not None
+
+    resumed = schedule_state.resume(paused, at=START)
+
+    assert resumed is not None
+    assert schedule_state.fire(resumed, a_schedule(), at=START + 60 * MINUTE) is None
 
 
 def test_another_plan_begins_anew() -> None:
