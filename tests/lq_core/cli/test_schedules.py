@@ -14,7 +14,7 @@ SCHEDULES = """
 from lq_core import schedule
 from shop import queue, send
 
-schedule(send.call(1), name="nightly", cron="30 2 * * *", timezone="Europe/Berlin")
+schedule(send.call(1), name="nightly", cron="30 2 * * *", timezone="Asia/Kolkata")
 schedule(send.call(2), name="yearly", cron="0 0 1 1 *")
 """
 
@@ -43,7 +43,8 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
     states = msgspec.json.decode((await lq(declared, "schedules", "list", "--json")).out)
     resumed = await lq(declared, "schedules", "resume", "nightly")
     ran = await lq(declared, "schedules", "run", "nightly", "plans:queue", "-m", "plans")
-    records = await lq(declared, "records", "list")
+    records = await lq(declared, "records", "list", "--schedule", "nightly")
+    others = await lq(declared, "records", "list", "--schedule", "yearly")
 
     nightly, yearly = listed.out.splitlines()[1:]
     assert nightly.startswith("nightly   on     shop.send  At 02:30 every day")
@@ -55,14 +56,16 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
     assert resumed.out == "nightly is on.\n"
     assert (ran.code, ran.out.split()[1]) == (0, "pending")
     assert ran.out.split()[0] in records.out
+    assert (others.out, others.err) == ("", "No record matches.\n")
 
 
 async def test_the_next_times_are_told_on_both_clocks(declared: Path) -> None:
     told = await lq(declared, "schedules", "next", "nightly", "-n", "2")
 
     head, first, _ = told.out.splitlines()
-    assert head.split() == ["Europe/Berlin", "UTC"]
-    assert first.split()[2:4] in (["02:30:00", "CET"], ["02:30:00", "CEST"])
+    assert head.split() == ["Asia/Kolkata", "UTC"]
+    assert first.split()[2:4] == ["02:30:00", "IST"]
+    assert first.split()[-1] == "21:00:00"
 
 
 async def test_a_schedule_that_nobody_has_declared_is_said_to_be_unknown(declared: Path) -> None:

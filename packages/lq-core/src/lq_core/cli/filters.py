@@ -19,6 +19,7 @@ OPTIONS: Final = (
     click.option("--task", multiple=True, metavar="TASK", help=f"Of these tasks; {NAMES}."),
     click.option("--backend", multiple=True, metavar="NAME", help=f"Of these execution backends; {NAMES}."),
     click.option("--key", help="With this unique key."),
+    click.option("--schedule", metavar="NAME", help="Of this schedule."),
 )
 
 
@@ -33,6 +34,7 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
         task: Sequence[str],
         backend: Sequence[str],
         key: str | None,
+        schedule: str | None,
         **others: object,
     ) -> None:
         condition = RecordFilter(
@@ -41,6 +43,7 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
             task_names=split_names(task) or None,
             execution_backends=split_names(backend) or None,
             key=key,
+            schedule=schedule,
         )
         command(condition=condition, **others)
 
