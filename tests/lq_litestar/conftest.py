@@ -25,7 +25,7 @@ from lq_litestar import QueuePlugin
 async def wait() -> str:
     print("waiting", flush=True)
     while not Path("gate").exists():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
     return "through the gate"
 
 
@@ -33,7 +33,7 @@ async def wait() -> str:
 async def meet(me: str, other: str) -> int:
     Path(me).touch()
     while not Path(other).exists():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
     return os.getpid()
 
 

@@ -26,7 +26,7 @@ async def send(number: int) -> str:
 async def wait() -> str:
     print("waiting", flush=True)
     while not Path("gate").exists():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
     return "through the gate"
 
 

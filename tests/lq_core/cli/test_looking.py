@@ -49,6 +49,14 @@ async def test_a_queue_is_paused_and_resumed(folder: Path) -> None:
     assert (await lq(folder, "queues", "list")).out.split()[4:] == ["mail", "open", "1", "0"]
 
 
+async def test_a_queue_that_nothing_has_been_in_is_paused_with_a_warning(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    answer = await lq(folder, "queues", "pause", "mial")
+
+    assert answer == (0, "mial is paused.\n", "Warning: no record has been in mial so far. Is that its name?\n")
+
+
 async def test_that_no_worker_is_there_is_said(folder: Path) -> None:
     await Shelf(folder / "lq.db").put("shop.send")
 

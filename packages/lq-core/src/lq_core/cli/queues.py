@@ -54,10 +54,11 @@ def _pause(session: Session) -> click.Command:
         """Let no worker start records of these queues until they are resumed; what runs goes on."""
 
         async def look(service: QueueService) -> None:
-            known = _queues(await service.statistics(), await service.queues())
             for name in names:
-                await service.pause(name)
-                click.echo(f"{name} is paused." + ("" if name in known else " No record has been in it so far."))
+                is_known = await service.pause(name)
+                click.echo(f"{name} is paused.")
+                if not is_known:
+                    click.echo(f"Warning: no record has been in {name} so far. Is that its name?", err=True)
 
         session.look(look)
 

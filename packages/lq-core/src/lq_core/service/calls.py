@@ -35,6 +35,14 @@ def check_task(subject: object) -> None:
     raise TaskDefinitionError(f"{subject!r} is not a task. {advice}")
 
 
+def check_id(subject: object) -> UUID:
+    """Return the id of a record. Raises TypeError, with the way to get one, for what is none."""
+    if isinstance(subject, UUID):
+        return subject
+    advice = f"UUID({subject!r})" if isinstance(subject, str) else "result.id or record.id"
+    raise TypeError(f"{subject!r} is {type(subject).__name__}, and no id of a record, which is a UUID: {advice}.")
+
+
 def check_call(subject: object) -> None:
     """Raise TaskDefinitionError for what is enqueued among calls and is none."""
     if not isinstance(subject, TaskCall):

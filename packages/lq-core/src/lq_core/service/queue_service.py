@@ -28,14 +28,14 @@ from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import bulk
-from lq_core.service.calls import accepted, check_predecessors, check_task, new_record, proposals, results
+from lq_core.service.calls import accepted, check_id, check_predecessors, check_task, new_record, proposals, results
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
 from lq_core.service.schedules import Schedules
 from lq_core.service.task_modules import import_tasks
 from lq_core.service.transaction import EnqueueWithin
-from lq_core.task import Task, TaskCall, find_task
+from lq_core.task import Task, TaskCall, find_task, known_tasks
 from lq_core.timeline import Event
 
 Params = ParamSpec("Params")
@@ -174,7 +174,7 @@ class QueueService:
 
     async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
         """Read a record; None if there is none."""
-        return await self.queue_backend.get(record_id)
+        return await self.queue_backend.get(check_id(record_id))
 
     async def wait(self, record_id: UUID, *, timeout: float | None = None) -> QueuedTaskRecord:
         """
@@ -182,7 +182,7 @@ class QueueService:
 
         Raises WaitTimeoutError after *timeout* seconds (None: never), RecordNotFoundError when there is none.
         """
-        return await self._open()[1].wait(record_id, timeout=timeout)
+        return await self._open()[1].wait(check_id(record_id), timeout=timeout)
 
     def events(
         self, condition: RecordFilter = EVERYTHING, *, of: Iterable[TaskResult[Result] | UUID] | None = None
@@ -260,9 +260,11 @@ class QueueService:
         """Cancel all records that match and have not ended, as :meth:`cancel` does; say how many that were."""
         return await bulk.cancel_many(self, condition)
 
-    async def pause(self, queue: str) -> None:
-        """Let no worker claim from a queue until it is resumed; what runs goes on."""
+    async def pause(self, queue: str) -> bool:
+        """Let no worker claim from a queue until it is resumed; False when no record or known task has named it yet."""
         await self.queue_backend.set_paused(queue, paused=True)
+        named = {task.options.queue for task in known_tasks().values()}
+        return queue in named or queue in (await self.queue_backend.statistics()).counts
 
     async def resume(self, queue: str) -> None:
         """Let workers claim from a queue again."""
@@ -333,7 +335,7 @@ class QueueService:
         return self._started
 
     async def _existing(self, record_id: UUID) -> QueuedTaskRecord:
-        record = await self.queue_backend.get(record_id)
+        record = await self.queue_backend.get(check_id(record_id))
         if record is None:
             raise RecordNotFoundError(record_id)
         return record
