@@ -94,7 +94,7 @@ def _read_job(job: str, config: CloudRunExecutionConfig, template: Any) -> list[
     update = (
         f"gcloud run jobs update {job.rpartition('/')[2]} --project={job.split('/')[1]} --region={job.split('/')[3]}"
     )
-    if task.max_retries and env.get(f"{config.env_prefix}_EXIT_POLICY") != "recorded":
+    if config.dispatch == "each" and task.max_retries and env.get(f"{config.env_prefix}_EXIT_POLICY") != "recorded":
         what = (
             f"{job} restarts a container that failed up to {task.max_retries} times; the queue retries by itself, "
             "with backoff."

@@ -8,7 +8,7 @@ also by the list of the job, so that other dispatchers, and calls whose replies 
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from lq_cloudrun.executions import Executions
 from lq_cloudrun.pacing import Lane
 from lq_cloudrun.refusal import Refusal, refusal_of
 from lq_cloudrun.request import run_drain_request
-from lq_cloudrun.status import status_of, unknown
+from lq_cloudrun.status import containers_left, status_of
 from lq_cloudrun.target import Target, Targets
 from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
@@ -42,6 +42,8 @@ class Draining:
     """One execution that drains, as far as it is known here."""
 
     containers: int
+    """How many of its containers are not over."""
+
     started_at: float
     sample: tuple[tuple[UUID, int], ...] = ()
     """Some records that were due at its start, by id and epoch; empty when somebody else started it."""
@@ -89,25 +91,26 @@ class DrainDispatcher:
         if now < self._next_look or not await self._is_due(service):
             return
         self._next_look = now + self._config.poll_interval
-        await self._drop_ended(service)
+        await self._update(service)
         self._count()
         if self._lane.room(now) < 1:
             return
         due = await self._due(service)
-        if self._wanted(len(due)) < 1:
+        work = max(len(due), 1) + await self._running(service)
+        if self._wanted(work) < 1:
             return
         for name, containers in (await self._executions.draining(self._target.job)).items():
             self._draining.setdefault(name, Draining(containers=containers, started_at=now))
         self._count()
-        wanted = self._wanted(len(due))
+        wanted = self._wanted(work)
         if wanted > 0:
             await self._start(service, min(wanted, self._config.drain_tasks), due[-SAMPLE:])
 
-    def _wanted(self, due: int) -> int:
+    def _wanted(self, records: int) -> int:
         """How many more containers there is work and room for; those that are about to end take nothing any more."""
         young = self._clock() - self._config.drain_time
         taking = sum(each.containers for each in self._draining.values() if each.started_at > young)
-        wanted = max(1, math.ceil(due / self._config.drain_concurrency))
+        wanted = math.ceil(records / self._config.drain_concurrency)
         return min(wanted - taking, self._config.max_in_flight - self._lane.in_flight)
 
     async def _start(self, service: ExecutionService, containers: int, due: list[QueuedTaskRecord]) -> None:
@@ -147,11 +150,12 @@ class DrainDispatcher:
             case Refusal.MISCONFIGURED | Refusal.REFUSED:
                 self._lane.close(now)
 
-    async def _drop_ended(self, service: ExecutionService) -> None:
+    async def _update(self, service: ExecutionService) -> None:
+        """Ask how far those that are known here have come, and forget those that are over."""
         for name, draining in list(self._draining.items()):
             execution = await self._executions.get(name)
-            status = unknown("Cloud Run does not know the execution") if execution is None else status_of(execution)
-            if execution is not None and not status.ended:
+            if execution is not None and not status_of(execution).ended:
+                self._draining[name] = replace(draining, containers=containers_left(execution))
                 continue
             del self._draining[name]
             if execution is None or not draining.sample:
@@ -159,7 +163,7 @@ class DrainDispatcher:
             now = self._clock()
             if now - draining.started_at < self._config.drain_time and await self._is_untouched(service, draining):
                 pause = self._lane.close(now)
-                facts = {"execution": name, "ended": status.summary, "pause": pause}
+                facts = {"execution": name, "ended": status_of(execution).summary, "pause": pause}
                 # It has left before its time, and what was due is still there: it cannot work, or looks elsewhere.
                 log.warning("cloudrun.drained_nothing", extra=facts)
             else:
@@ -179,6 +183,12 @@ class DrainDispatcher:
         )
         due = await queue.next_due(claim)
         return due is not None and due <= queue.now()
+
+    async def _running(self, service: ExecutionService) -> int:
+        """Count the records that containers have in hand, so that one that is busy is not waited for."""
+        condition = RecordFilter(statuses=(TaskStatus.RUNNING,), execution_backends=(self._config.execution_backend,))
+        most = self._config.max_in_flight * self._config.drain_concurrency
+        return len(await service.queue_backend.find(condition, limit=most))
 
     async def _due(self, service: ExecutionService) -> list[QueuedTaskRecord]:
         """Read records that may be claimed now, newest first, until there is work for every container that may run."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from lq_cloudrun.clients import ExecutionsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.refusal import code_of, is_gone
-from lq_cloudrun.status import environment_of, status_of
+from lq_cloudrun.status import containers_left, environment_of, status_of
 from lq_core.event_log import event_log
 from lq_core.record import QueuedTaskRecord
 
@@ -63,9 +63,9 @@ class Executions:
         return sweep.reserved(reservation)
 
     async def draining(self, job: str) -> dict[str, int]:
-        """Find the executions of a job that drain and are not over, with the number of their containers."""
+        """Find the executions of a job that drain and are not over, with how many of their containers are not."""
         return {
-            execution.name: execution.task_count
+            execution.name: containers_left(execution)
             async for execution in self._list(job)
             if not status_of(execution).ended and self._config.drain_variable in environment_of(execution)
         }

@@ -62,6 +62,11 @@ def status_of(execution: Any) -> CloudRunExecutionStatus:
     return RUNNING
 
 
+def containers_left(execution: Any) -> int:
+    """How many containers of an execution are not over, as far as its counts tell."""
+    return execution.task_count - execution.succeeded_count - execution.failed_count - execution.cancelled_count
+
+
 def log_url_of(execution: Any) -> str | None:
     """Where a person reads the logs of an execution."""
     return cast("str", getattr(execution, "log_uri", "")) or None
