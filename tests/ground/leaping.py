@@ -21,11 +21,14 @@ class Time(DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.passed = 0.0
+        self.set_by = 0.0
+        """Seconds by which somebody has set the clock; the time that passes is another matter."""
+
         self._outside = 0
 
     def now(self) -> datetime:
         """The moment, as a queue backend wants to know it."""
-        return BEGIN + timedelta(seconds=self.passed)
+        return BEGIN + timedelta(seconds=self.passed + self.set_by)
 
     async def outside(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Wait for what is done outside of the loop."""

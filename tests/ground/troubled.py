@@ -88,7 +88,7 @@ class Way(BaseQueueBackend):
         ledger: Ledger,
         trouble: tuple[Point, Fault] | None,
     ) -> None:
-        super().__init__(config, clock=time.now)
+        super().__init__(config, clock=inner.now)
         self.name = name
         self.inner = inner
         self.is_dead = False

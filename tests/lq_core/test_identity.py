@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
+
 from lq_core.identity import id_of, new_id, new_worker_id
 
 
@@ -28,6 +30,16 @@ def test_what_happens_under_a_name_at_a_moment_has_one_id() -> None:
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     assert made.int >> 80 == int(moment.timestamp() * 1000)
     assert len({made, id_of("nightly", moment + timedelta.resolution), id_of("hourly", moment)}) == 3
+
+
+def test_ids_rise_also_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [new_id() for _ in range(100)]
+    hour_ago = time.time_ns() - 3_600_000_000_000
+    monkeypatch.setattr("time.time_ns", lambda: hour_ago)
+
+    after = [new_id() for _ in range(100)]
+
+    assert [*before, *after] == sorted({*before, *after})
 
 
 def test_a_worker_id_is_never_used_twice() -> None:

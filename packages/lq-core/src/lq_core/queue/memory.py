@@ -146,8 +146,14 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
         """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
-        lapsed = self.now() - timedelta(seconds=timeout)
-        self._workers = {name: worker for name, worker in self._workers.items() if worker.seen_at > lapsed}
+        at = self.now()
+        lapsed = at - timedelta(seconds=timeout)
+        # A beat that lies ahead was heard before the clock was set back.
+        self._workers = {
+            name: worker if worker.seen_at <= at else replace(worker, seen_at=at)
+            for name, worker in self._workers.items()
+            if worker.seen_at > lapsed
+        }
         lost = (number for number in sorted(self._running) if self._records[number].worker_id not in self._workers)
         return [_copy(self._records[number]) for number, _ in zip(lost, range(limit), strict=False)]
 

@@ -7,7 +7,7 @@ There is no leader: every step is a compare-and-set, so that all workers may do 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 from time import monotonic
 from typing import Final
@@ -49,6 +49,7 @@ class Maintenance:
         self._heartbeat = heartbeat
         self._held = held
         self._missing: AbstractSet[tuple[UUID, int]] = frozenset()
+        self._looked_at: tuple[datetime, float] | None = None
         self._ended = asyncio.Event()
         service.runner.on_end = self.nudge
 
@@ -62,8 +63,19 @@ class Maintenance:
 
         # After a blocked event loop this may come before the next beat, and would declare this very worker dead.
         await self._queue.beat(self._heartbeat.worker_id)
+        if self._clock_has_leapt():
+            # To this clock nobody has been heard of for long; whoever is alive says so within two intervals.
+            log.warning("worker.clock_leapt")
+            return 2 * self._service.config.heartbeat_interval
         await self._each("record.rescued", lambda: self._queue.orphans(timeout=timeout, limit=PAGE), lost)
         return min(timeout / 5, 5.0)
+
+    def _clock_has_leapt(self) -> bool:
+        """Whether the queue's clock has gone ahead of the time that has passed: it was set, or the machine slept."""
+        clock, passed = self._queue.now(), asyncio.get_running_loop().time()
+        before, self._looked_at = self._looked_at or (clock, passed), (clock, passed)
+        leap = (clock - before[0]).total_seconds() - (passed - before[1])
+        return leap > self._service.config.heartbeat_timeout / 2
 
     async def recover(self) -> float:
         """

@@ -49,9 +49,14 @@ WORKERS: Final = """
 SELECT id, queues, execution_backends, concurrency, started_at, seen_at FROM lq.workers WHERE alive ORDER BY started_at
 """
 
+# A beat that lies ahead was heard before the clock was set back: the worker does not live on until it has caught up.
 DECLARE_DEAD: Final = """
-UPDATE lq.workers SET alive = false
-WHERE alive AND seen_at <= coalesce($1::timestamptz, now()) - make_interval(secs => $2)
+UPDATE lq.workers
+SET alive = seen_at > coalesce($1::timestamptz, now()), seen_at = least(seen_at, coalesce($1::timestamptz, now()))
+WHERE alive AND (
+  seen_at <= coalesce($1::timestamptz, now()) - make_interval(secs => $2)
+  OR seen_at > coalesce($1::timestamptz, now())
+)
 """
 
 DEAD: Final = """

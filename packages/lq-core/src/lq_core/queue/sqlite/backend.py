@@ -164,10 +164,11 @@ class SQLiteQueueBackend(BaseQueueBackend):
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
         """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
-        lapsed = self.now() - timedelta(seconds=timeout)
+        at = self.now()
+        lapsed = at - timedelta(seconds=timeout)
         return await self._write(
-            lambda connection: writing.bury_and_find_orphans(connection, lapsed=lapsed, limit=limit),
-            probe=lambda connection: writing.find_orphans_of_the_buried(connection, lapsed=lapsed, limit=limit),
+            lambda connection: writing.bury_and_find_orphans(connection, at=at, lapsed=lapsed, limit=limit),
+            probe=lambda connection: writing.find_orphans_of_the_buried(connection, at=at, lapsed=lapsed, limit=limit),
         )
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:

@@ -329,7 +329,10 @@ RETIRE: Final = "DELETE FROM workers WHERE id = :worker_id"
 
 WORKERS: Final = "SELECT id, queues, execution_backends, concurrency, started_at, seen_at FROM workers ORDER BY id"
 
-HAS_LAPSED: Final = "SELECT 1 FROM workers WHERE seen_at <= :lapsed LIMIT 1"
+HAS_LAPSED: Final = "SELECT 1 FROM workers WHERE seen_at <= :lapsed OR seen_at > :at LIMIT 1"
+
+# After the clock was set back: a dead worker does not live on until the clock has caught up with its last beat.
+HEARD_JUST_NOW: Final = "UPDATE workers SET seen_at = :at WHERE seen_at > :at"
 
 BURY: Final = "DELETE FROM workers WHERE seen_at <= :lapsed"
 

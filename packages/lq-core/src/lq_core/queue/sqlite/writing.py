@@ -127,17 +127,20 @@ def next_due(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> 
     return min(moments, default=None)
 
 
-def bury_and_find_orphans(connection: sqlite3.Connection, *, lapsed: datetime, limit: int) -> list[QueuedTaskRecord]:
+def bury_and_find_orphans(
+    connection: sqlite3.Connection, *, at: datetime, lapsed: datetime, limit: int
+) -> list[QueuedTaskRecord]:
     """Forget workers not seen since a moment, and read the running records whose worker is gone."""
+    connection.execute(sql.HEARD_JUST_NOW, {"at": to_microseconds(at)})
     connection.execute(sql.BURY, {"lapsed": to_microseconds(lapsed)})
     return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
 
 
 def find_orphans_of_the_buried(
-    connection: sqlite3.Connection, *, lapsed: datetime, limit: int
+    connection: sqlite3.Connection, *, at: datetime, lapsed: datetime, limit: int
 ) -> list[QueuedTaskRecord] | None:
     """Answer the same by reading only, when there is no worker to forget; None when there is one."""
-    if connection.execute(sql.HAS_LAPSED, {"lapsed": to_microseconds(lapsed)}).fetchone():
+    if connection.execute(sql.HAS_LAPSED, {"at": to_microseconds(at), "lapsed": to_microseconds(lapsed)}).fetchone():
         return None
     return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
 
