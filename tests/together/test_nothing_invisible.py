@@ -51,6 +51,9 @@ class BrokenElsewhere(Elsewhere):
     ) -> QueuedTaskRecord:
         raise ConnectionError("nobody answers")
 
+    async def reconcile(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
+        return None
+
 
 @execution_backend("broken-here")
 class BrokenHere(BaseExecutionBackend):
