@@ -23,12 +23,7 @@ ROUNDS: Final = 3
 RAW_TABLE: Final = "CREATE TABLE raw (id uuid PRIMARY KEY, queue text, priority int, due timestamptz, arguments text)"
 RAW_INSERT: Final = "INSERT INTO raw VALUES ($1, $2, $3, $4, $5)"
 RAW_BULK: Final = "INSERT INTO raw SELECT t.id, $2, $3, $4, $5 FROM unnest($1::uuid[]) AS t(id)"
-FINISHED: Final = """
-INSERT INTO lq.records (id, epoch, priority, created_at, scheduled_at, finished_at, attempt, retries, retry_count,
-    losses, key_released, cancel_requested, status, queue, execution_backend, task_name, arguments, result)
-SELECT gen_random_uuid(), 2, 0, now(), now(), now(), 1, 0, 0, 0, true, false, 'completed', 'default', 'local', 'noop',
-    '{}', 'true' FROM generate_series(1, 1000000)
-"""
+FINISHED: Final = 1_000_000
 
 
 def a_record() -> QueuedTaskRecord:
@@ -143,9 +138,14 @@ async def main(dsn: str) -> None:
 
 
 async def fill(backend: PostgresQueueBackend) -> None:
+    for _ in range(FINISHED // 1000):
+        _ = await backend.insert([lifecycle.complete(a_running(), result="true", at=utc_now()) for _ in range(1000)])
     async with backend.connections.lent() as connection:
-        _ = await connection.execute(FINISHED, timeout=300)
         _ = await connection.execute("VACUUM ANALYZE lq.records", timeout=300)
+
+
+def a_running() -> QueuedTaskRecord:
+    return lifecycle.claim(a_record(), worker_id="bench", at=utc_now())
 
 
 if __name__ == "__main__":
