@@ -10,7 +10,14 @@ import pytest
 from lq_core.lifecycle import MOVES
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/tour.md", "docs/unique.md", "packages/lq-core/README.md", "packages/lq-local/README.md"]
+PAGES = [
+    "README.md",
+    "docs/tour.md",
+    "docs/retries.md",
+    "docs/unique.md",
+    "packages/lq-core/README.md",
+    "packages/lq-local/README.md",
+]
 
 
 def blocks(page: str, language: str) -> str:

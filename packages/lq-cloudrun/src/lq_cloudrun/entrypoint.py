@@ -24,7 +24,7 @@ from lq_cloudrun.reaching import reach
 from lq_cloudrun.termination import Termination
 from lq_core import lifecycle
 from lq_core.attempt import StopReason, failure_of
-from lq_core.backoff import backoff_delay
+from lq_core.backoff import retry_delay
 from lq_core.config import QueueConfig
 from lq_core.errors import QueueError, StorageError
 from lq_core.event_log import event_log
@@ -211,7 +211,7 @@ class _Run:
             if time.monotonic() - self._began < each.timeout - NEAR_THE_LIMIT:
                 continue
             late = TimeoutError(f"The execution was ended after {each.timeout} s; give the task a timeout of its own.")
-            delay = backoff_delay(record.backoff, record.retry_count + 1)
+            delay = retry_delay(record, late)
             at = self._service.queue_backend.now()
             failed = lifecycle.retry_or_fail(record, failure=failure_of(late), delay=delay, at=at)
             return await self._service.swap(record, failed)

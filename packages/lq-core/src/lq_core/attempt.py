@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from lq_core import lifecycle
-from lq_core.backoff import backoff_delay
+from lq_core.backoff import retry_delay
 from lq_core.codec import size_of
 from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context, leave_context
 from lq_core.errors import MissingProviderError, PayloadTooLargeError, UnknownTaskError
@@ -219,7 +219,7 @@ class Attempt:
 
     def _failed(self, error: BaseException, *, retry: bool) -> QueuedTaskRecord:
         self.context.error = error
-        delay = backoff_delay(self.record.backoff, self.record.retry_count + 1) if retry else None
+        delay = retry_delay(self.record, error) if retry else None
         return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._now())
 
 

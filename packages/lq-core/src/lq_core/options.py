@@ -1,9 +1,10 @@
 """How the calls of a task are queued and run: options, checked when they are given."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from typing import Final, Literal, Protocol, TypedDict, cast
 from uuid import UUID
 
@@ -12,12 +13,15 @@ import msgspec
 from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
 from lq_core.record import DEFAULT_QUEUE, AfterFailure, Backoff, KeyScope
+from lq_core.retry_options import backoff_from, check_retries, exceptions_from
 
 KEY_LIMIT: Final = 255
 """The longest unique key, in characters."""
 
 LARGEST_NUMBER: Final = 2**31 - 1
 """What every database has room for."""
+
+_EXCEPTIONS: Final = ("retry_on", "never_retry_on")
 
 
 class OnConflict(StrEnum):
@@ -78,7 +82,18 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     retries: int = 0
     """How many failures are followed by another attempt."""
 
-    backoff: Backoff | None = None
+    backoff: Backoff | str | None = None
+    """
+    How long to wait before a retry: a Backoff, fixed seconds, or a function of a module from the number of failures to
+    seconds (kept by its import path); None for the house's default.
+    """
+
+    retry_on: tuple[str, ...] | None = None
+    """Retry after these exceptions only, subclasses too; None for all. Given as classes, kept by name."""
+
+    never_retry_on: tuple[str, ...] | None = None
+    """Do not retry after these exceptions, subclasses too, whatever *retry_on* says. Given as classes, kept by name."""
+
     timeout: float | None = None
     """Seconds that one attempt may take; None for no limit."""
 
@@ -100,6 +115,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         self._check_key()
         if not self.queue:
             raise ConfigurationError("queue is empty; give it a name.")
+        check_retries(self.backoff, self.retry_on, self.never_retry_on)
         self._check_numbers()
 
     def _check_key(self) -> None:
@@ -174,7 +190,9 @@ class OptionArguments(TypedDict, total=False):
     key_window: float | None
     on_conflict: OnConflict | Literal["return_existing", "reject", "replace", "debounce"]
     retries: int
-    backoff: Backoff | None
+    backoff: Backoff | float | Callable[[int], float] | None
+    retry_on: Sequence[type[BaseException]] | None
+    never_retry_on: Sequence[type[BaseException]] | None
     timeout: float | None
     execution_backend: str | None
     execution_profile: str | None
@@ -190,8 +208,8 @@ def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskO
         close = get_close_matches(unknown[0], TaskOptions.__struct_fields__, n=1)
         advice = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(TaskOptions.__struct_fields__)}."
         raise ConfigurationError(f"There is no task option {unknown[0]!r}. {advice}")
-    if "after" in changes:
-        changes = {**changes, "after": _ids(changes["after"])}
+    read = {"after": _ids, "backoff": backoff_from, **{name: partial(exceptions_from, name) for name in _EXCEPTIONS}}
+    changes = {name: read[name](value) if name in read else value for name, value in changes.items()}
     try:
         return msgspec.convert({**msgspec.structs.asdict(options), **changes}, TaskOptions)
     except msgspec.ValidationError as error:

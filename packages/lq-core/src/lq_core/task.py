@@ -1,7 +1,6 @@
 """Tasks: functions with a name, options, and typed calls."""
 
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -26,6 +25,7 @@ from lq_core.codec import CallCodec
 from lq_core.context import TaskContext
 from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitionError, UnknownTaskError
 from lq_core.identity import new_id
+from lq_core.import_path import module_of
 from lq_core.injected import is_injected
 from lq_core.options import KEY_LIMIT, OptionArguments, TaskOptions, change_options
 from lq_core.record import QueuedTaskRecord
@@ -136,7 +136,7 @@ class Task(Generic[Params, Result]):
             return
         parameters = inspect.signature(self.function).parameters.values()
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = [p.name for p in parameters if p.kind in kinds and p.name != self._context_name]
+        known = [p.name for p in parameters if p.kind in kinds and p.name != self._context_name and not is_injected(p)]
         for name in self.options.key_from:
             if name not in known:
                 close = get_close_matches(name, known, n=1)
@@ -265,16 +265,8 @@ def _registered(made: AnyTask) -> AnyTask:
 
 
 def _place_of(made: AnyTask) -> str:
-    return f"{_module_of(made.function)}.{made.function.__qualname__}"
+    return f"{module_of(made.function)}.{made.function.__qualname__}"
 
 
 def _name_of(function: Callable[..., object]) -> str:
-    return f"{_module_of(function)}.{function.__qualname__}"
-
-
-def _module_of(function: Callable[..., object]) -> str:
-    if function.__module__ == "__main__":
-        # A worker imports the same file under its own name.
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        return (file and inspect.getmodulename(file)) or "__main__"
-    return function.__module__
+    return f"{module_of(function)}.{function.__qualname__}"

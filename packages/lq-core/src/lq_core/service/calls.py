@@ -12,7 +12,7 @@ from lq_core.errors import ConfigurationError, DuplicateKeyError, PayloadTooLarg
 from lq_core.identity import new_id
 from lq_core.options import OnConflict, TaskOptions
 from lq_core.queue import Insertion, Proposal
-from lq_core.record import Dependencies, KeyScope, QueuedTaskRecord
+from lq_core.record import Backoff, Dependencies, KeyScope, QueuedTaskRecord, RetryRules
 from lq_core.result import EnqueueOutcome, RecordSource, TaskResult
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
@@ -75,7 +75,8 @@ def new_record(
         key_scope=KeyScope.WINDOW if options.key_window else options.key_scope or KeyScope.ENDED,
         key_until=at + timedelta(seconds=options.key_window) if options.key_window else None,
         retries=options.retries,
-        backoff=options.backoff,
+        backoff=options.backoff if isinstance(options.backoff, Backoff) else None,
+        retry_rules=_retry_rules(options),
         timeout=options.timeout,
         expires_at=expires_at,
         after=Dependencies(ids=options.after, on_failure=options.after_failure) if options.after else None,
@@ -128,6 +129,13 @@ def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT
     return EnqueueOutcome.REJECTED if is_rejected else EnqueueOutcome.EXISTING
+
+
+def _retry_rules(options: TaskOptions) -> RetryRules | None:
+    wait = options.backoff if isinstance(options.backoff, str) else None
+    if wait is None and options.retry_on is None and options.never_retry_on is None:
+        return None
+    return RetryRules(only=options.retry_on, never=options.never_retry_on or (), wait=wait)
 
 
 def _check_without_key(options: TaskOptions) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.attempt import Attempt, StopReason, failure_of
-from lq_core.backoff import backoff_delay
+from lq_core.backoff import retry_delay
 from lq_core.completion import Completions
 from lq_core.errors import OwnershipLostError, StorageError
 from lq_core.event_log import event_log
@@ -223,8 +223,7 @@ class Runner:
         failure = TaskFailure(
             type="NotCommitted", message="The task returned, but the transaction of its complete_in() was rolled back."
         )
-        delay = backoff_delay(record.backoff, record.retry_count + 1)
-        return lifecycle.retry_or_fail(record, failure=failure, delay=delay, at=self._backend.now())
+        return lifecycle.retry_or_fail(record, failure=failure, delay=retry_delay(record), at=self._backend.now())
 
     async def _report(self, place: tuple[UUID, int], said: Progress | str) -> None:
         attempt = self.attempts.get(place)

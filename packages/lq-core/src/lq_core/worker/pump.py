@@ -8,7 +8,7 @@ from uuid import UUID
 
 from lq_core import lifecycle
 from lq_core.attempt import failure_of
-from lq_core.backoff import backoff_delay
+from lq_core.backoff import backoff_delay, retry_delay
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
@@ -138,8 +138,7 @@ class Pump:
             if record.status is TaskStatus.DISPATCHED:
                 after = lifecycle.lose(record, failure=failure, delay=backoff_delay(None, record.losses + 1), at=at)
             else:
-                delay = backoff_delay(record.backoff, record.retry_count + 1)
-                after = lifecycle.retry_or_fail(record, failure=failure, delay=delay, at=at)
+                after = lifecycle.retry_or_fail(record, failure=failure, delay=retry_delay(record), at=at)
             await self._service.swap(record, after)
         except Exception:
             # The record is still owned: maintenance finds that nobody runs it.
