@@ -18,6 +18,7 @@ from lq_core import (
     UnknownScheduleError,
     task,
 )
+from lq_core.options import OptionArguments
 from lq_core.plan import Plan
 from lq_core.queue import RecordFilter
 from lq_core.queue.memory import InMemoryQueueBackend
@@ -52,6 +53,8 @@ class Forgetful(InMemoryQueueBackend):
     failures = 0
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
+        if any(record.queue == "nowhere" for record in records):
+            raise ValueError("A database cannot keep this record.")
         saved = await super().save_schedule(state, records)
         if self.failures:
             self.failures -= 1
@@ -257,6 +260,17 @@ async def test_a_schedule_that_no_code_declares_any_more_is_retired(service: Que
     assert await due_times(service) == ["28 01:30"]
 
 
+async def test_a_schedule_that_is_seldom_due_is_not_retired_beside_one_that_is_always_due(
+    service: QueueService, clock: Clock
+) -> None:
+    ours = a_scheduler(service, nightly(), a_schedule(Plan(every=60), name="always"))
+    await ours.step()
+
+    await let_pass(clock, timedelta(hours=1), ours, a_scheduler(service), step=MINUTE)
+
+    assert [state.retired for state in await service.schedules()] == [False, False]
+
+
 async def test_a_retired_schedule_comes_back_when_it_is_declared_again(service: QueueService, clock: Clock) -> None:
     await a_scheduler(service, nightly()).step()
     await let_pass(clock, timedelta(hours=1), a_scheduler(service))
@@ -279,8 +293,11 @@ async def test_a_schedule_that_is_declared_while_the_worker_runs_is_fired(servic
     assert await due_times(service) == ["28 01:30"]
 
 
-async def test_a_schedule_that_cannot_fire_here_holds_up_no_other(service: QueueService, clock: Clock) -> None:
-    bad_call = report.using(execution_backend="cloud.nowhere").call("daily")
+@pytest.mark.parametrize("options", [{"execution_backend": "cloud.nowhere"}, {"queue": "nowhere"}], ids=str)
+async def test_a_schedule_that_cannot_fire_holds_up_no_other(
+    service: QueueService, clock: Clock, options: OptionArguments
+) -> None:
+    bad_call = report.using(**options).call("daily")
     bad = a_schedule(Plan(every=60), bad_call, name="bad")
     scheduler = a_scheduler(service, bad, nightly())
     await scheduler.step()

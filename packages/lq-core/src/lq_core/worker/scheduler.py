@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from lq_core import schedule_state
-from lq_core.errors import QueueError
+from lq_core.errors import QueueError, StorageError
 from lq_core.event_log import event_log
 from lq_core.schedule import Schedule, known_schedules
 from lq_core.schedule_state import SEEN_INTERVAL, ScheduleState
@@ -20,6 +20,7 @@ from lq_core.service.schedules import Schedules
 log = event_log()
 
 SHORTEST_PAUSE: Final = 0.001
+"""Seconds between two looks that find nothing due."""
 
 
 class Scheduler:
@@ -50,10 +51,11 @@ class Scheduler:
             return self._config.poll_interval
         states = await self._queue.schedules()
         ours = [(state, declared[state.name]) for state in states if state.name in declared]
-        if any([await self._fire(state, schedule) for state, schedule in ours]):
-            return 0
+        has_changed = [await self._fire(state, schedule) for state, schedule in ours]
         if is_upkeep_due:
             await self._keep_up(states, declared)
+        if any(has_changed):
+            return 0
         soonest = min((due for state, _ in ours if (due := self._next_due(state)) is not None), default=None)
         if soonest is None:
             return self._config.poll_interval
@@ -75,15 +77,18 @@ class Scheduler:
             return False
         try:
             firing = schedule_state.fire(state, schedule, at=at)
-            records = self._schedules.records_of(firing, schedule, at=at) if firing else ()
-        except QueueError as error:
-            # It would be the same at every look: this schedule is left to workers that can, until somebody changes it.
+            if firing is None:
+                return False
+            records = self._schedules.records_of(firing, schedule, at=at)
+            is_first = await self._queue.save_schedule(firing.state, records)
+        except StorageError:
+            raise
+        except (QueueError, ValueError) as error:
+            # It would be the same at every look: this schedule is left to workers that can, until its state changes.
             self._next[state.name] = (state.version, None)
             log.error("schedule.failed", extra={"schedule": state.name, "error": str(error)})  # noqa: TRY400 -- the error says it all
             return False
-        if firing is None:
-            return False
-        if await self._queue.save_schedule(firing.state, records):
+        if is_first:
             facts = {"schedule": state.name, "records": len(records), "due": firing.state.handled_until.isoformat()}
             if firing.caught_up or firing.dropped:
                 since = state.handled_until.isoformat()
