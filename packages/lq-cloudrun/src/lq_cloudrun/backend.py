@@ -3,7 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property
+from typing import Any, ClassVar
 
 from lq_cloudrun.clients import ExecutionsClient, JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
@@ -53,7 +54,6 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         self.jobs_client = jobs_client
         self.executions_client = executions_client
         self._disconnect: Callable[[], Awaitable[None]] | None = None
-        self._parts: _Parts | None = None
         self._lanes: dict[str, Lane] = {}
         if self._execution_config is not None:
             self.reconcile_interval = self._execution_config.poll_interval
@@ -76,7 +76,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         UnknownBackendError when the fallback is not installed.
         """
         config = self.execution_config
-        if not Targets(config).jobs():
+        if not self._targets.jobs():
             raise UnknownProfileError(None, ())
         if config.fallback_execution_backend is not None:
             get_execution_backend_class(config.fallback_execution_backend)
@@ -131,7 +131,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         try:
             name = record.execution_ref
             if not names_execution(name):
-                job = name or Targets(self.execution_config).of(record).job
+                job = name or self._targets.of(record).job
                 execution = await self._executions.of(record, job)
                 name = None if execution is None else execution.name
             return name is not None and await self._executions.stop(name)
@@ -148,9 +148,8 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         await self._share(service)
         if self.execution_config.dispatch == "drain" and not await self._is_turned_away(service):
             return 0
-        jobs = Targets(self.execution_config).jobs()
+        jobs, now = self._targets.jobs(), time.monotonic()
         await self._count(service, jobs)
-        now = time.monotonic()
         return max((self._lane(job).room(now) for job in jobs), default=1)
 
     async def check_execution_status(self, execution_ref: str) -> CloudRunExecutionStatus:
@@ -167,54 +166,54 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         record: QueuedTaskRecord,
     ) -> dict[str, Any]:
         """Build the request that starts the execution of a record. Raises UnknownProfileError."""
-        config = self.execution_config
-        return run_job_request(record, Targets(config).of(record), config)
+        return run_job_request(record, self._targets.of(record), self.execution_config)
 
     # ------------------------------------------------------------ the parts
 
-    @property
-    def _dispatcher(self) -> Dispatcher:
-        return self._assembled().dispatcher
+    @cached_property
+    def _targets(self) -> Targets:
+        return Targets(self.execution_config)
 
-    @property
-    def _reconciler(self) -> Reconciler:
-        return self._assembled().reconciler
-
-    @property
+    @cached_property
     def _executions(self) -> Executions:
-        return self._assembled().executions
+        return Executions(self.execution_config, self._executions_client)
 
-    def _assembled(self) -> "_Parts":
-        if self._parts is None:
-            config = self.execution_config
-            targets = Targets(config)
-            executions = Executions(config, self._executions_client)
-            dispatcher = Dispatcher(
-                config,
-                targets=targets,
-                client=self._jobs_client,
-                executions=executions,
-                lane=self._lane,
-                build=self.build_run_job_request,
-                clock=time.monotonic,
-            )
-            drains = DrainDispatcher(
-                config, targets=targets, client=self._jobs_client, executions=executions, lane=self._lane
-            )
-            reconciler = Reconciler(config, targets=targets, executions=executions)
-            self._parts = _Parts(dispatcher, drains, reconciler, executions)
-        return self._parts
+    @cached_property
+    def _reconciler(self) -> Reconciler:
+        return Reconciler(self.execution_config, targets=self._targets, executions=self._executions)
+
+    @cached_property
+    def _dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self.execution_config,
+            targets=self._targets,
+            client=self._jobs_client,
+            executions=self._executions,
+            lane=self._lane,
+            build=self.build_run_job_request,
+            clock=time.monotonic,
+        )
+
+    @cached_property
+    def _drains(self) -> DrainDispatcher:
+        return DrainDispatcher(
+            self.execution_config,
+            target=self._targets.named(None),
+            client=self._jobs_client,
+            executions=self._executions,
+            lane=self._lane,
+            clock=time.monotonic,
+        )
 
     async def _is_turned_away(self, service: ExecutionService) -> bool:
         """See to the executions that drain; True when the job cannot be run, and records may go to the fallback."""
-        drains = self._assembled().drains
         try:
-            await drains.look(service)
+            await self._drains.look(service)
         except Exception as error:
             if getattr(error, "grpc_status_code", None) is None:
                 raise
             log.warning("cloudrun.look_failed", extra={"error": f"{type(error).__name__}: {error}"})
-        return drains.is_refused
+        return self._drains.is_refused
 
     def _lane(self, job: str) -> Lane:
         if job not in self._lanes:
@@ -225,7 +224,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         """Take no more of the pace and of the room than one of the workers that dispatch here may."""
         name = self.execution_config.execution_backend
         sharers = sum(name in worker.execution_backends for worker in await living_workers(service))
-        for job in Targets(self.execution_config).jobs():
+        for job in self._targets.jobs():
             self._lane(job).sharers = max(sharers, 1)
 
     async def _count(self, service: ExecutionService, jobs: Sequence[str]) -> None:
@@ -233,10 +232,10 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         config = self.execution_config
         condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(config.execution_backend,))
         records = await service.queue_backend.find(condition, limit=len(jobs) * config.max_in_flight + 1)
-        targets, counts = Targets(config), Counter[str]()
+        counts = Counter[str]()
         for record in records:
             try:
-                counts[targets.of(record).job] += 1
+                counts[self._targets.of(record).job] += 1
             except UnknownProfileError:
                 continue
         for job in jobs:
@@ -260,13 +259,6 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
             self.jobs_client = self.jobs_client or clients.jobs
             self.executions_client = self.executions_client or clients.executions
             self._disconnect = clients.close
-
-
-class _Parts(NamedTuple):
-    dispatcher: Dispatcher
-    drains: DrainDispatcher
-    reconciler: Reconciler
-    executions: Executions
 
 
 def _configured(config: QueueConfig) -> CloudRunExecutionConfig | None:

@@ -6,7 +6,6 @@ also by the list of the job, so that other dispatchers, and calls whose replies 
 """
 
 import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,7 +21,7 @@ from lq_cloudrun.pacing import Lane
 from lq_cloudrun.refusal import Refusal, refusal_of
 from lq_cloudrun.request import run_drain_request
 from lq_cloudrun.status import containers_left, status_of
-from lq_cloudrun.target import Target, Targets
+from lq_cloudrun.target import Target
 from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
 from lq_core.queue import Claim, RecordFilter
@@ -56,29 +55,21 @@ class DrainDispatcher:
         self,
         config: CloudRunExecutionConfig,
         *,
-        targets: Targets,
+        target: Target,
         client: Callable[[], Awaitable[JobsClient]],
         executions: Executions,
         lane: Callable[[str], Lane],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
-        self._targets = targets
+        self._target = target
         self._client = client
         self._executions = executions
-        self._lanes = lane
+        self._lane = lane(target.job)
         self._clock = clock
         self._draining: dict[str, Draining] = {}
         self._next_look = float("-inf")
         self._refused_until = float("-inf")
-
-    @property
-    def _target(self) -> Target:
-        return self._targets.named(None)
-
-    @property
-    def _lane(self) -> Lane:
-        return self._lanes(self._target.job)
 
     @property
     def is_refused(self) -> bool:
