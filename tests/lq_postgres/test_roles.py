@@ -60,7 +60,7 @@ async def test_who_may_also_read_enqueues_with_keys(
         assert (first.created, second.created) == (True, False)
         assert await enqueuer.get(first.record.id) == first.record
         with pytest.raises(StorageError, match="permission denied"):
-            await enqueuer.set_paused("mail", paused=True)
+            await enqueuer.change_queue("mail", paused=True)
 
 
 async def test_a_worker_needs_nothing_of_the_schema_but_its_rows(

@@ -44,9 +44,41 @@ async def test_a_queue_is_paused_and_resumed(folder: Path) -> None:
     await Shelf(folder / "lq.db").put("shop.send", queue="mail")
 
     assert (await lq(folder, "queues", "pause", "mail")).out == "mail is paused.\n"
-    assert (await lq(folder, "queues", "list")).out.split()[4:] == ["mail", "paused", "1", "0"]
+    assert (await lq(folder, "queues", "list")).out.split()[5:] == ["mail", "paused", "1", "0", "-"]
     assert (await lq(folder, "queues", "resume", "mail")).out == "mail is open.\n"
-    assert (await lq(folder, "queues", "list")).out.split()[4:] == ["mail", "open", "1", "0"]
+    assert (await lq(folder, "queues", "list")).out.split()[5:] == ["mail", "open", "1", "0", "-"]
+
+
+async def test_a_queue_is_limited_and_shown_with_its_limits(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    limited = await lq(folder, "queues", "limit", "mail", "--concurrency", "5", "--rate", "10", "--per", "60")
+    shown = await lq(folder, "queues", "list")
+    lifted = await lq(folder, "queues", "limit", "mail")
+
+    assert limited.out == "mail is limited: 5 at once, 10 per 60 s.\n"
+    assert "5 at once, 10 per 60 s" in shown.out
+    assert lifted.out == "mail has no limits.\n"
+
+
+async def test_a_limit_that_lets_nothing_start_is_refused(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    answer = await lq(folder, "queues", "limit", "mail", "--concurrency", "0")
+
+    assert (answer.code, answer.err.count("\n"), "concurrency is 0" in answer.err) == (1, 1, True)
+
+
+async def test_a_queue_is_drained_as_far_as_there_is_time(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    answer = await lq(folder, "queues", "drain", "mail", "--timeout", "0")
+    empty = await lq(folder, "queues", "drain", "film")
+    shown = await lq(folder, "queues", "list")
+
+    assert (answer.code, answer.err) == (1, "Error: 1 records are left in mail, which goes on draining.\n")
+    assert empty.out == "film is drained, and paused.\n"
+    assert shown.out.split()[5:] == ["film", "paused", "0", "0", "-", "mail", "draining", "1", "0", "-"]
 
 
 async def test_a_queue_that_nothing_has_been_in_is_paused_with_a_warning(folder: Path) -> None:

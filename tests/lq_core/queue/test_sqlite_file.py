@@ -145,7 +145,7 @@ async def test_an_idle_worker_does_not_lock_the_file(tmp_path: Path) -> None:
     async with opened(in_file(path)) as queue:
         await queue.register(a_worker())
         await queue.insert([a_record(delay=60), a_record(queue="paused")])
-        await queue.set_paused("paused", paused=True)
+        await queue.change_queue("paused", paused=True)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         async with asyncio.timeout(10):

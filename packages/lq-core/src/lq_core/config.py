@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from lq_core.errors import ConfigurationError
 from lq_core.middleware import Middleware
 from lq_core.provider import Provider, by_type
-from lq_core.record import TERMINAL, TaskStatus
+from lq_core.record import TERMINAL, Limits, TaskStatus
 
 
 @runtime_checkable
@@ -78,6 +78,9 @@ class QueueConfig:
     concurrency: int = 20
     """How many local records one worker runs at once."""
 
+    queue_limits: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    """What the records of a queue share, over all workers; set when a worker starts, and kept until it is changed."""
+
     poll_interval: float = 1.0
     """The longest time between two looks for work when no wake-up arrives."""
 
@@ -130,6 +133,11 @@ class QueueConfig:
         if not isinstance(self.providers, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] -- not everybody has types checked
             raise ConfigurationError(f"providers is {self.providers!r}; it must be a tuple: (pool, session).")
         by_type(self.providers)
+        for queue, limits in self.queue_limits.items():
+            if not queue or not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+                raise ConfigurationError(
+                    f"queue_limits says {queue!r}: {limits!r}; it takes the names of queues, and Limits(...) for each."
+                )
         _by_ended_status("retention", self.retention, of="seconds")
         _by_ended_status("retention_count", self.retention_count, of="numbers of records")
 

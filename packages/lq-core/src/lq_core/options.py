@@ -12,14 +12,11 @@ import msgspec
 
 from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
-from lq_core.record import DEFAULT_QUEUE, AfterFailure, Backoff, KeyScope
+from lq_core.record import DEFAULT_QUEUE, LARGEST_NUMBER, AfterFailure, Backoff, KeyScope, Limits, RateLimit
 from lq_core.retry_options import backoff_from, check_retries, exceptions_from
 
 KEY_LIMIT: Final = 255
-"""The longest unique key, in characters."""
-
-LARGEST_NUMBER: Final = 2**31 - 1
-"""What every database has room for."""
+"""The longest unique or concurrency key, in characters."""
 
 _EXCEPTIONS: Final = ("retry_on", "never_retry_on")
 
@@ -79,6 +76,15 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     on_conflict: OnConflict = OnConflict.RETURN_EXISTING
     """What to do when another record holds the key."""
 
+    concurrency_key: str | None = None
+    """Calls with the same one, of whatever task and queue, share *concurrency* and *rate*."""
+
+    concurrency: int | None = None
+    """How many calls with this concurrency key run at once, over all workers; None for 1, or with a rate for any."""
+
+    rate: RateLimit | None = None
+    """How many calls with this concurrency key are started in a span of time, over all workers; None for any."""
+
     retries: int = 0
     """How many failures are followed by another attempt."""
 
@@ -116,11 +122,27 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not self.queue:
             raise ConfigurationError("queue is empty; give it a name.")
         check_retries(self.backoff, self.retry_on, self.never_retry_on)
+        _ = self.limits
         self._check_numbers()
 
+    @property
+    def limits(self) -> Limits | None:
+        """What the calls with this concurrency key share; None without a key."""
+        for name in ("concurrency", "rate"):
+            if self.concurrency_key is None and (value := getattr(self, name)) is not None:
+                raise ConfigurationError(
+                    f"{name} is {value!r}, and there is no concurrency_key; say which calls share this limit. "
+                    "A queue is limited by QueueConfig(queue_limits=...) or QueueService.limit_queue()."
+                )
+        if self.concurrency_key is None:
+            return None
+        one = 1 if self.concurrency is None and self.rate is None else self.concurrency
+        return Limits(concurrency=one, rate=self.rate)
+
     def _check_key(self) -> None:
-        if self.key is not None and not 0 < len(self.key) <= KEY_LIMIT:
-            raise ConfigurationError(f"The key {self.key!r} has {len(self.key)} characters; it takes 1 to {KEY_LIMIT}.")
+        for name, key in (("key", self.key), ("concurrency key", self.concurrency_key)):
+            if key is not None and not 0 < len(key) <= KEY_LIMIT:
+                raise ConfigurationError(f"The {name} {key!r} has {len(key)} characters; it takes 1 to {KEY_LIMIT}.")
         if self.key_from is not None and not self.key_from:
             raise ConfigurationError("key_from is (); name the parameters that make the key, or leave it out.")
         if self.key is not None and self.key_from is not None:
@@ -189,6 +211,9 @@ class OptionArguments(TypedDict, total=False):
     key_scope: KeyScope | Literal["started", "ended"] | None
     key_window: float | None
     on_conflict: OnConflict | Literal["return_existing", "reject", "replace", "debounce"]
+    concurrency_key: str | None
+    concurrency: int | None
+    rate: RateLimit | None
     retries: int
     backoff: Backoff | float | Callable[[int], float] | None
     retry_on: Sequence[type[BaseException]] | None

@@ -6,9 +6,16 @@ Nobody changes a record. A step in its life (:mod:`lq_core.lifecycle`) makes a n
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct, field
+
+from lq_core.clock import LONGEST_WAIT
+from lq_core.errors import ConfigurationError
+
+LARGEST_NUMBER: Final = 2**31 - 1
+"""What every database has room for."""
 
 DEFAULT_QUEUE = "default"
 """The queue of a task that names none."""
@@ -112,8 +119,12 @@ class KeyScope(StrEnum):
     """Until ``key_until``, whatever becomes of the record."""
 
 
-class RateLimit(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
-    """How many records may be started in a span of time: a bucket of tokens that fills up evenly."""
+class RateLimit(Struct, gc=False, frozen=True, omit_defaults=True):
+    """
+    How many records may be started in a span of time: a bucket of tokens that fills up evenly.
+
+    Raises ConfigurationError when it would never let anything start.
+    """
 
     count: int
     per: float = 1.0
@@ -122,14 +133,33 @@ class RateLimit(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True)
     burst: int | None = None
     """How many may be started at once after a pause; None for *count*."""
 
+    def __post_init__(self) -> None:
+        _count("count", self.count)
+        if self.burst is not None:
+            _count("burst", self.burst)
+        # Written so that it also refuses what is not a number.
+        if not 0 < self.per <= LONGEST_WAIT:
+            raise ConfigurationError(
+                f"per is {self.per!r}; a rate counts by a span greater than 0, and at most {LONGEST_WAIT:g} seconds."
+            )
+        if self.per * (self.burst or self.count) / self.count > LONGEST_WAIT:
+            raise ConfigurationError(
+                f"burst is {self.burst!r}, which {self.count} per {self.per:g} s would not fill in a hundred years; "
+                "give a smaller one."
+            )
+
 
 class Limits(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
-    """What the records of one concurrency key share."""
+    """What the records of one concurrency key, or of one queue, share. Raises ConfigurationError for a bad number."""
 
     concurrency: int | None = None
-    """How many may run at once, over all workers."""
+    """How many may run at once, over all workers; None for any number."""
 
     rate: RateLimit | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None:
+            _count("concurrency", self.concurrency)
 
 
 class AfterFailure(StrEnum):
@@ -264,3 +294,8 @@ TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCEL
 
 OWNED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 """The statuses in which somebody else than the queue backend works on the record."""
+
+
+def _count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_NUMBER:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number from 1 to {LARGEST_NUMBER}.")

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
+
 from lq_core.config import QueueConfig
 from lq_core.event_log import event_log
 from lq_core.queue import (
@@ -29,6 +31,7 @@ from lq_postgres.counting import Counting
 from lq_postgres.diagnosis import Diagnosis
 from lq_postgres.driver import Row
 from lq_postgres.insertion import Inserter
+from lq_postgres.limits import LimitedClaims
 from lq_postgres.listener import Listener
 from lq_postgres.lost_claims import LostClaims
 from lq_postgres.pages import page_of
@@ -74,6 +77,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         self._origin = uuid4().hex[:12]
         self._inserter = Inserter(self.connections.fetch, self._wake_up)
         self._lost_claims = LostClaims(self._taken_by)
+        self._limited = LimitedClaims(self.connections, self.clock, self._lost_claims)
         self._retention = Retention(self.connections.fetch)
         self._promote_at = _EARLIEST
         self._counting = Counting(self.connections.read_whole)
@@ -191,16 +195,9 @@ class PostgresQueueBackend(BaseQueueBackend):
         while claimed.alive and len(claimed.records) < claim.limit and self._promote_at <= self.now():
             if not await self._promote():
                 break
-            rest = Claim(
-                worker_id=claim.worker_id,
-                limit=claim.limit - len(claimed.records),
-                execution_backends=claim.execution_backends,
-                queues=claim.queues,
-                to=claim.to,
-            )
-            _, more = await self._run((), rest)
-            claimed = Claimed(records=claimed.records + more.records, alive=more.alive)
-        return kept, Claimed(records=found + claimed.records, alive=claimed.alive)
+            _, more = await self._run((), replace(claim, limit=claim.limit - len(claimed.records)))
+            claimed = replace(more, records=claimed.records + more.records)
+        return kept, replace(claimed, records=found + claimed.records)
 
     async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
         number = self._lost_claims.next_number()
@@ -221,9 +218,11 @@ class PostgresQueueBackend(BaseQueueBackend):
             if claim.limit:
                 self._lost_claims.lose(claim, number)
             raise
-        alive, waiting, lost, _ = rows[0][:4]
+        alive, waiting, limited, lost, _ = rows[0][:5]
         self._promote_at = _LATEST if waiting is None else waiting
-        records = sorted(records_from((row for row in rows if row[4] is not None), 4), key=order_of_claim)
+        if limited and alive and claim.limit:
+            return answers_to(swaps, lost), await self._limited.claim_after(swaps, claim, number)
+        records = sorted(records_from((row for row in rows if row[5] is not None), 5), key=order_of_claim)
         return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
@@ -297,10 +296,11 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
-        [[due]] = await self.connections.fetch(
+        [[due, later, limited]] = await self.connections.fetch(
             claiming.NEXT_DUE, claim.execution_backends, claim.queues, self.clock.at()
         )
-        return due
+        openings = await self._limited.openings(claim) if limited else ()
+        return min((moment for moment in (due, later, *openings) if moment is not None), default=None)
 
     # ------------------------------------------------------------ workers and queues
 
@@ -350,15 +350,15 @@ class PostgresQueueBackend(BaseQueueBackend):
         if names:
             _ = await self.connections.fetch(upkeep.KNOW, names)
 
-    async def set_paused(self, queue: str, *, paused: bool) -> None:
-        """Stop or resume claims from a queue, for all workers."""
-        _ = await self.connections.fetch(upkeep.SET_PAUSED, queue, paused, *self._wake_up()[1:])
+    async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
+        """Keep *new* as the state of a queue if *old* is what is kept."""
+        kept = await self._limited.swap_queue(queue, old, new, *self._wake_up()[1:])
         self.wake()
+        return kept
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
-        rows = await self.connections.fetch(upkeep.QUEUES)
-        return {name: QueueState(paused=paused) for name, paused in rows}
+        return await self._limited.queues()
 
     async def schedules(self) -> Sequence[ScheduleState]:
         """Read what is remembered of every schedule."""

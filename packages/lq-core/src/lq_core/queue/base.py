@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from lq_core import lifecycle
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
@@ -32,7 +34,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
 
 _APART = (
@@ -62,6 +64,8 @@ class BaseQueueBackend(ABC):
         self._inserts = GroupCommit(self.insert_many)
         self._proposals = GroupCommit(self._insert_or_amend)
         self._claims = ClaimMerger(self.settle_and_claim)
+        self._held_back: set[tuple[str, ...]] = set()
+        """The execution backends whose last claim has left something to a limit: an end may let it start."""
         self._changes = 0
         self._sleepers: set[asyncio.Future[None]] = set()
 
@@ -107,10 +111,11 @@ class BaseQueueBackend(ABC):
         queue, priority, key, retries, ...) never changes; a key is let go of, never taken back: what is released stays
         so, whatever a swap says. A record that is swapped back to pending while a cancel is requested is not claimable.
 
-        The claim takes due, unexpired records of unpaused queues in the order of priority (high first),
+        The claim takes due, unexpired records of open queues in the order of priority (high first),
         ``scheduled_at``, ``id``, and does to each what ``lifecycle.claim`` (or ``lifecycle.dispatch``) does. Overdue
-        records are never claimed. A claim by a worker that is not registered takes nothing and answers
-        ``alive=False``.
+        records are never claimed. Where queues or concurrency keys have limits, it takes what
+        :func:`lq_core.queue.limits.pick` picks, and no other claim comes in between. A claim by a worker that is not
+        registered takes nothing and answers ``alive=False``.
         """
 
     @abstractmethod
@@ -189,12 +194,18 @@ class BaseQueueBackend(ABC):
         """
         Tell when the next record that this claim could take becomes due; None when none is waiting.
 
-        A moment that has passed means that one is due already. Overdue records and paused queues do not count.
+        A moment that has passed means that one is due already. Overdue records and paused queues do not count; what
+        a rate holds back counts from the next token on, what a concurrency limit holds back does not count.
         """
 
     @abstractmethod
-    async def set_paused(self, queue: str, *, paused: bool) -> None:
-        """Stop or resume claims from a queue, for all workers."""
+    async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
+        """
+        Keep *new* as the state of a queue, for all workers, if *old* is what is kept.
+
+        ``QueueState()`` is the state of a queue that nobody has set one for. Once this returns, what runs already
+        counts against new limits.
+        """
 
     @abstractmethod
     async def queues(self) -> Mapping[str, QueueState]:
@@ -236,14 +247,28 @@ class BaseQueueBackend(ABC):
         """Swap records together with whatever else is waiting; an answer of False means that the epoch is over."""
         kept = await self._claims.swap(swaps)
         for swap in swaps:
-            if swap.record.status is TaskStatus.PENDING:
+            status = swap.record.status
+            if status is TaskStatus.PENDING or (self._held_back and status not in OWNED):
                 self.wake()
                 break
         return kept
 
     async def claim(self, claim: Claim) -> Claimed:
         """Claim due records, and settle whatever is waiting in the same round trip."""
-        return await self._claims.claim(claim)
+        claimed = await self._claims.claim(claim)
+        if claimed.held_back:
+            self._held_back.add(claim.execution_backends)
+        elif self._held_back:
+            self._held_back.discard(claim.execution_backends)
+        return claimed
+
+    async def change_queue(self, queue: str, **changes: object) -> QueueState:
+        """Change some fields of the state of a queue, whatever others change meanwhile, and return the new state."""
+        while True:
+            old = (await self.queues()).get(queue, QueueState())
+            new = replace(old, **changes)
+            if new == old or await self.swap_queue(queue, old, new):
+                return new
 
     async def claim_one(self, record_id: UUID, epoch: int, *, worker_id: str) -> QueuedTaskRecord:
         """

@@ -6,9 +6,10 @@ Every verb finishes without waiting for anything, so that each is one transactio
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
+from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -17,7 +18,8 @@ from lq_core import lifecycle
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.queue.base import BaseQueueBackend
-from lq_core.queue.lanes import Lanes, Waiting
+from lq_core.queue.lanes import Lines, Waiting
+from lq_core.queue.limits import Allowances, Lane, Subject, pick
 from lq_core.queue.messages import (
     Claim,
     Claimed,
@@ -46,7 +48,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._numbers: list[int] = []
         """Every id as a number, in order; ids of deleted records stay until half of them are gone."""
         self._keys: dict[str, int] = {}
-        self._lanes = Lanes(self._is_claimable)
+        self._lines = Lines(self._is_claimable)
         self._expiring: list[tuple[datetime, int, int]] = []
         self._ended: dict[TaskStatus, list[tuple[datetime, int, int]]] = {status: [] for status in TERMINAL}
         self._running: set[int] = set()
@@ -56,6 +58,8 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
         self._schedules: dict[str, ScheduleState] = {}
+        self._permits: Counter[str] = Counter()
+        self._buckets: dict[Subject, datetime] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
@@ -89,9 +93,13 @@ class InMemoryQueueBackend(BaseQueueBackend):
             return kept, Claimed()
         if claim.worker_id not in self._workers:
             return kept, Claimed(alive=False)
-        lanes = self._lanes.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
-        taken = tuple(self._start(entry, claim, at) for entry in self._lanes.take(lanes, claim.limit))
-        return kept, Claimed(records=taken)
+        allowances = self._allowances(at)
+        entries, held_back = pick([lane for lane, _ in self._lanes_of(claim, at)], claim.limit, allowances)
+        taken = tuple(self._start(entry, claim, at) for entry in entries)
+        if allowances.changed:
+            buckets = {**self._buckets, **allowances.changed}
+            self._buckets = {subject: full_at for subject, full_at in buckets.items() if full_at > at}
+        return kept, Claimed(records=taken, held_back=held_back)
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         """Read the records of these ids that exist."""
@@ -123,7 +131,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         for (queue, status), count in self._counts.items():
             if count:
                 counts.setdefault(queue, {})[status] = count
-        return Statistics(counts=counts, oldest_due=self._lanes.oldest_due(self.now()))
+        return Statistics(counts=counts, oldest_due=self._lines.oldest_due(self.now()))
 
     async def register(self, worker: WorkerInfo) -> None:
         """Make a worker known and alive."""
@@ -212,13 +220,25 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
-        lanes = self._lanes.pick(claim.execution_backends, open_to=self._open_to(claim), at=self.now())
-        return min((due for lane in lanes if (due := lane.next_due()) is not None), default=None)
+        at = self.now()
+        allowances = self._allowances(at)
+        moments: list[datetime] = []
+        for lane, later in self._lanes_of(claim, at):
+            moments += [moment for moment, _ in later]
+            for entry in lane.places:
+                opens_at = allowances.opens_at(lane)
+                if opens_at is not None:
+                    moments.append(max(opens_at, entry.scheduled_at))
+                break
+        return min(moments, default=None)
 
-    async def set_paused(self, queue: str, *, paused: bool) -> None:
-        """Stop or resume claims from a queue."""
-        self._queues[queue] = QueueState(paused=paused)
+    async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
+        """Keep *new* as the state of a queue if *old* is what is kept."""
+        if self._queues.get(queue, QueueState()) != old:
+            return False
+        self._queues[queue] = new
         self.wake()
+        return True
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
@@ -304,13 +324,15 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def _file(self, record: QueuedTaskRecord, at: datetime) -> None:
         number, status = record.id.int, record.status
         self._counts[record.queue, status] += 1
+        if record.concurrency_key is not None and status in OWNED:
+            self._permits[record.concurrency_key] += 1
         if record.cancel_requested:
             self._stopping.add(number)
         if status is TaskStatus.PENDING:
             if record.blocked:
                 self._blocked.add(number)
             elif not record.cancel_requested:
-                self._lanes.add(record, at)
+                self._lines.add(record, at)
             if record.expires_at is not None:
                 heappush(self._expiring, (record.expires_at, number, record.epoch))
         elif status is TaskStatus.RUNNING:
@@ -321,6 +343,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def _unfile(self, record: QueuedTaskRecord) -> None:
         number, status = record.id.int, record.status
         self._counts[record.queue, status] -= 1
+        if record.concurrency_key is not None and status in OWNED:
+            self._permits[record.concurrency_key] -= 1
+            if not self._permits[record.concurrency_key]:
+                del self._permits[record.concurrency_key]
         if record.cancel_requested:
             self._stopping.discard(number)
         if record.blocked:
@@ -342,10 +368,25 @@ class InMemoryQueueBackend(BaseQueueBackend):
         before = record.after.ids if record.after else ()
         return all(found.has_ended for one in before if (found := self._records.get(one.int)) is not None)
 
+    def _lanes_of(self, claim: Claim, at: datetime) -> Iterator[tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]]:
+        for line in self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at):
+            yield self._lines.lane(line, self._queues.get(line.queue, _OPEN), self._records)
+
+    def _allowances(self, at: datetime) -> Allowances:
+        return Allowances(at, running=self._running_of, full_at=self._buckets.get)
+
+    def _running_of(self, subject: Subject) -> int:
+        if subject.kind == "key":
+            return self._permits[subject.name]
+        return sum(self._counts[subject.name, status] for status in OWNED)
+
     def _open_to(self, claim: Claim) -> Callable[[str], bool]:
         wanted = None if claim.queues is None else frozenset(claim.queues)
         closed = {queue for queue, state in self._queues.items() if state.paused}
         return lambda queue: queue not in closed and (wanted is None or queue in wanted)
+
+
+_OPEN: Final = QueueState()
 
 
 def _copy(record: QueuedTaskRecord) -> QueuedTaskRecord:

@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from lq_core.options import OnConflict
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import Limits, QueuedTaskRecord, TaskStatus
 
 
 class Insertion(Struct, gc=False, frozen=True):
@@ -55,6 +55,9 @@ class Claimed(Struct, gc=False, frozen=True, kw_only=True):
     records: tuple[QueuedTaskRecord, ...] = ()
     alive: bool = True
     """False when the worker is not registered, or has been declared dead: it has taken nothing."""
+
+    held_back: bool = False
+    """True when due records were passed over because of a limit: they may start when others have ended."""
 
 
 class Freed(Struct, gc=False, frozen=True, kw_only=True):
@@ -112,6 +115,9 @@ class QueueState(Struct, frozen=True, kw_only=True):
     """What has been said about a queue at run time."""
 
     paused: bool = False
+    limits: Limits | None = None
+    draining: datetime | None = None
+    """Only records that were created before this moment are claimed; None for all."""
 
 
 class Migration(Struct, frozen=True, kw_only=True):

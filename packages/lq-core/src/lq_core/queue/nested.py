@@ -72,6 +72,14 @@ def predecessors_in(after: str | None) -> tuple[UUID, ...]:
         return ()
 
 
+def read_limits(text: str | None) -> Limits | None:
+    """Read limits alone; damaged ones hold nothing back, and are told when the whole record is read."""
+    try:
+        return None if text is None else STRICT.limits(text)
+    except Exception:  # noqa: BLE001 -- any reason will do
+        return None
+
+
 def _rest_of(row: Any, read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:
     flaws: dict[str, str] = {}
     try:

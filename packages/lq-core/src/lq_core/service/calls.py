@@ -81,6 +81,8 @@ def new_record(
         expires_at=expires_at,
         after=Dependencies(ids=options.after, on_failure=options.after_failure) if options.after else None,
         blocked=bool(options.after),
+        concurrency_key=options.concurrency_key,
+        limits=options.limits,
         metadata=options.metadata,
         created_at=at,
         scheduled_at=scheduled_at,

@@ -8,6 +8,7 @@ from lq_core.errors import QueueError, UnknownBackendError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend, ExecutionService, get_execution_backend
 from lq_core.execution.registry import REGISTRY
+from lq_core.record import QueuedTaskRecord
 
 log = event_log()
 
@@ -84,6 +85,16 @@ class Executions:
             except (QueueError, ImportError, TypeError) as error:
                 log.debug("execution_backend.left_out", extra={"backend": name, "error": str(error)})
         return dict(self._opened)
+
+    async def cancel(self, record: QueuedTaskRecord, service: ExecutionService) -> None:
+        """Have the execution backend of a record stop its execution."""
+        try:
+            backend = await self.opened(record.execution_backend, service)
+        except (QueueError, ImportError, TypeError) as error:
+            # Not set up in this process. The owner sees the request; what has not begun finds its epoch over.
+            log.info("record.cancel_left_to_owner", extra={"record_id": str(record.id), "error": str(error)})
+        else:
+            await backend.cancel(service, record)
 
     async def close(self) -> None:
         """Close what was opened."""

@@ -11,7 +11,7 @@ from lq_core import lifecycle
 from lq_core.attempt import StopReason
 from lq_core.completion import Completions
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, OwnershipLostError, QueueError, RecordNotFoundError
+from lq_core.errors import ConfigurationError, OwnershipLostError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.injector import Injector
@@ -24,11 +24,12 @@ from lq_core.queue import (
     WorkerInfo,
     get_queue_backend,
 )
-from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
+from lq_core.record import KeyScope, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import bulk
 from lq_core.service.calls import accepted, check_id, check_predecessors, check_task, new_record, proposals, results
+from lq_core.service.draining import drain
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
 from lq_core.service.runner import Runner
@@ -262,14 +263,31 @@ class QueueService:
 
     async def pause(self, queue: str) -> bool:
         """Let no worker claim from a queue until it is resumed; False when no record or known task has named it yet."""
-        await self.queue_backend.set_paused(queue, paused=True)
+        await self.queue_backend.change_queue(queue, paused=True)
         named = {task.options.queue for task in known_tasks().values()}
         return queue in named or queue in (await self.queue_backend.statistics()).counts
 
     async def resume(self, queue: str) -> None:
-        """Let workers claim from a queue again."""
-        await self.queue_backend.set_paused(queue, paused=False)
-        self.queue_backend.wake()
+        """Let workers claim from a queue again, also from one that was drained."""
+        await self.queue_backend.change_queue(queue, paused=False, draining=None)
+
+    async def limit_queue(self, queue: str, *, concurrency: int | None = None, rate: RateLimit | None = None) -> None:
+        """
+        Let so many records of a queue run at once, and so many start in a span of time, over all workers.
+
+        What is None has no limit from now on. What runs already counts and goes on. Raises ConfigurationError.
+        """
+        limits = Limits(concurrency=concurrency, rate=rate)
+        await self.queue_backend.change_queue(queue, limits=None if limits == Limits() else limits)
+
+    async def drain(self, queue: str, *, timeout: float | None = None) -> int:
+        """
+        Have workers run what is in a queue, its retries too, and nothing that comes later; tell how much is left.
+
+        0 means that all of it has ended; the queue is paused then. After *timeout* seconds (None: never) it answers
+        with the number of records that have not, and the queue goes on draining. Either lasts until :meth:`resume`.
+        """
+        return await drain(self.queue_backend, queue, timeout=timeout, poll_interval=self.config.poll_interval)
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
@@ -390,10 +408,4 @@ class QueueService:
         if attempt is not None:
             attempt.stop(StopReason.CANCELLED)
         elif self.executions.is_external(record.execution_backend):
-            try:
-                backend = await self.executions.opened(record.execution_backend, self)
-            except (QueueError, ImportError, TypeError) as error:
-                # Not set up in this process. The owner sees the request; what has not begun finds its epoch over.
-                log.info("record.cancel_left_to_owner", extra={"record_id": str(record.id), "error": str(error)})
-            else:
-                await backend.cancel(self, record)
+            await self.executions.cancel(record, self)

@@ -77,6 +77,8 @@ class Worker:
         if not backends:
             raise ConfigurationError("There is no execution backend to run records with: pip install lq-local")
         check_providers(service)
+        for queue, limits in config.queue_limits.items():
+            await service.limit_queue(queue, concurrency=limits.concurrency, rate=limits.rate)
         heartbeat = Heartbeat(service.queue_backend, self._info(backends), service.runner.attempts)
         await heartbeat.start()
         self._worker_id = heartbeat.worker_id

@@ -23,13 +23,20 @@ CREATE TABLE lq.records (
     key_released boolean NOT NULL,
     cancel_requested boolean NOT NULL,
     blocked boolean NOT NULL,
+    in_limit boolean NOT NULL DEFAULT false,
     status text COLLATE "C" NOT NULL,
     queue text COLLATE "C" NOT NULL,
     execution_backend text COLLATE "C" NOT NULL,
     task_name text NOT NULL,
     key text,
     key_scope text NOT NULL,
-    concurrency_key text,
+    concurrency_key text COLLATE "C",
+    permit_key text COLLATE "C" GENERATED ALWAYS AS (
+        CASE WHEN status IN ('running', 'dispatched') THEN concurrency_key END
+    ) STORED,
+    permit_queue text COLLATE "C" GENERATED ALWAYS AS (
+        CASE WHEN status IN ('running', 'dispatched') AND in_limit THEN queue END
+    ) STORED,
     held_key text GENERATED ALWAYS AS (CASE WHEN NOT key_released THEN key END) STORED,
     shelf text GENERATED ALWAYS AS (
         CASE
@@ -63,9 +70,18 @@ COMMENT ON COLUMN lq.records.ready IS
     'true: may be claimed now; false: pending, waits for scheduled_at; null: not to be claimed';
 COMMENT ON COLUMN lq.records.held_key IS 'the key, while no second record may have it';
 COMMENT ON COLUMN lq.records.shelf IS 'the status, where records are looked for by it and are not many; never changed by the end of a local one that is well';
+COMMENT ON COLUMN lq.records.in_limit IS 'true: counts against the limit of its queue while it runs';
+COMMENT ON COLUMN lq.records.permit_key IS 'the concurrency key, while the record counts against its limit';
+COMMENT ON COLUMN lq.records.permit_queue IS 'the queue, while the record counts against its limit';
 COMMENT ON COLUMN lq.records.claim_number IS 'which claim of its worker took the record';
 
-CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DESC, scheduled_at, id) WHERE ready;
+CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DESC, scheduled_at, id)
+    WHERE ready AND concurrency_key IS NULL;
+CREATE INDEX records_ready_keyed
+    ON lq.records (execution_backend, queue, concurrency_key, priority DESC, scheduled_at, id)
+    WHERE ready AND concurrency_key IS NOT NULL;
+CREATE INDEX records_permit_key ON lq.records (permit_key) WHERE permit_key IS NOT NULL;
+CREATE INDEX records_permit_queue ON lq.records (permit_queue) WHERE permit_queue IS NOT NULL;
 CREATE INDEX records_waiting ON lq.records (scheduled_at) WHERE NOT ready;
 CREATE INDEX records_expiring ON lq.records (expires_at) WHERE ready IS NOT NULL AND expires_at IS NOT NULL;
 CREATE INDEX records_stopping ON lq.records (id) WHERE cancel_requested;
@@ -90,7 +106,9 @@ COMMENT ON COLUMN lq.workers.alive IS
 
 CREATE TABLE lq.queues (
     name text COLLATE "C" PRIMARY KEY,
-    paused boolean NOT NULL
+    paused boolean NOT NULL,
+    limits text,
+    draining timestamptz
 );
 
 CREATE TABLE lq.schedules (
@@ -100,3 +118,14 @@ CREATE TABLE lq.schedules (
 ) WITH (fillfactor = 50);
 
 COMMENT ON COLUMN lq.schedules.body IS 'the state as JSON; a change is kept if it comes from the current version';
+
+CREATE TABLE lq.buckets (
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    full_at timestamptz NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITH (fillfactor = 50);
+
+CREATE INDEX buckets_full ON lq.buckets (full_at);
+
+COMMENT ON TABLE lq.buckets IS 'the tokens of a rate; a bucket that is full is not kept';

@@ -61,14 +61,34 @@ COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
 
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
 # The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
+# When there is something `limited`, nothing is claimed here, but by the statements of `limiting`.
 # `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
 # One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
 SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
+), limited AS MATERIALIZED (
+  SELECT EXISTS (
+    SELECT FROM lq.queues q CROSS JOIN unnest($5::text[]) AS b(name)
+    WHERE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND ($6::text[] IS NULL OR q.name = ANY($6::text[]))
+      AND EXISTS (
+        SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL
+          AND r.execution_backend = b.name AND r.queue = q.name
+      )
+  ) OR EXISTS (
+    SELECT FROM unnest($5::text[]) AS b(name) WHERE $6::text[] IS NULL AND EXISTS (
+      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+    )
+  ) OR EXISTS (
+    SELECT FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
+    WHERE EXISTS (
+      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL
+        AND r.execution_backend = b.name AND r.queue = q.name
+    )
+  ) AS found
 ), seen(execution_backend, queue) AS (
   SELECT b.name, first.queue
   FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
-    SELECT r.queue FROM lq.records r WHERE r.ready AND r.execution_backend = b.name
+    SELECT r.queue FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
     ORDER BY r.queue LIMIT 1
   ) first
   WHERE $6::text[] IS NULL
@@ -76,7 +96,8 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT seen.execution_backend, next.queue
   FROM seen CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r
-    WHERE r.ready AND r.execution_backend = seen.execution_backend AND r.queue > seen.queue
+    WHERE r.ready AND r.concurrency_key IS NULL
+      AND r.execution_backend = seen.execution_backend AND r.queue > seen.queue
     ORDER BY r.queue LIMIT 1
   ) next
 ), lanes AS MATERIALIZED (
@@ -86,13 +107,15 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     SELECT b.name, q.name FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
   ) wanted
   WHERE wanted.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused) AND EXISTS (SELECT FROM worker)
+    AND NOT (SELECT limited.found FROM limited)
 ), shares AS MATERIALIZED (
   SELECT lanes.execution_backend, lanes.queue, $7 AS size FROM lanes WHERE (SELECT count(*) FROM lanes) = 1
   UNION ALL
   SELECT first.execution_backend, first.queue, count(*) AS size FROM (
     SELECT c.* FROM lanes CROSS JOIN LATERAL (
       SELECT r.execution_backend, r.queue, r.priority, r.scheduled_at, r.id FROM lq.records r
-      WHERE r.ready AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
+      WHERE r.ready AND r.concurrency_key IS NULL
+        AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
       ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT $7
     ) c
@@ -103,7 +126,8 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
 ), due AS MATERIALIZED (
   SELECT c.id FROM shares CROSS JOIN LATERAL (
     SELECT r.id FROM lq.records r
-    WHERE r.ready AND r.execution_backend = shares.execution_backend AND r.queue = shares.queue
+    WHERE r.ready AND r.concurrency_key IS NULL
+      AND r.execution_backend = shares.execution_backend AND r.queue = shares.queue
       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
     ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT shares.size
     FOR UPDATE SKIP LOCKED
@@ -119,6 +143,7 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
 ), answer AS MATERIALIZED (
   SELECT EXISTS (SELECT FROM worker) AS alive,
     (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
+    (SELECT limited.found FROM limited) AS limited,
     {lost}
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
@@ -143,19 +168,28 @@ WHERE id = ANY(ARRAY(
 ))
 """
 
+# When something starts that has no limit, and when the first that is put off becomes due. What stands in a queue with
+# limits, or has a concurrency key, is not looked at here when it is due already.
 # The order names the index: without it, a plan may read the table in the hope of finding one soon.
 NEXT_DUE: Final = """
-WITH paused AS MATERIALIZED (SELECT p.name FROM lq.queues p WHERE p.paused)
-SELECT least(
+WITH closed AS MATERIALIZED (SELECT p.name FROM lq.queues p WHERE p.paused)
+SELECT
   (SELECT r.scheduled_at FROM lq.records r
-   WHERE r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
-     AND r.queue NOT IN (SELECT paused.name FROM paused)
+   WHERE r.ready AND r.concurrency_key IS NULL
+     AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
+     AND r.queue NOT IN (SELECT closed.name FROM closed)
+     AND r.queue NOT IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)
      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
    ORDER BY r.execution_backend, r.queue, r.priority DESC, r.scheduled_at, r.id LIMIT 1),
-  (SELECT r.scheduled_at FROM lq.records r
+  (SELECT r.scheduled_at FROM lq.records r LEFT JOIN lq.queues q ON q.name = r.queue
    WHERE NOT r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
-     AND r.queue NOT IN (SELECT paused.name FROM paused)
+     AND r.queue NOT IN (SELECT closed.name FROM closed)
+     AND (q.draining IS NULL OR r.created_at < q.draining)
      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
-   ORDER BY r.scheduled_at LIMIT 1)
-)
+   ORDER BY r.scheduled_at LIMIT 1),
+  EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL) OR EXISTS (
+    SELECT FROM unnest($1::text[]) AS b(name) WHERE EXISTS (
+      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+    )
+  )
 """

@@ -81,15 +81,20 @@ WHERE id = ANY($1::text[]) AND id NOT IN (
 )
 """
 
-SET_PAUSED: Final = """
-WITH said AS (
-  INSERT INTO lq.queues (name, paused) VALUES ($1, $2)
-  ON CONFLICT (name) DO UPDATE SET paused = excluded.paused
-  RETURNING paused
+# $1 name, $2 to $4 the new state, $5 to $7 the old one, $8 whether that is how a queue begins; then the wake-up.
+SWAP_QUEUE: Final = """
+WITH kept AS (
+  INSERT INTO lq.queues AS q (name, paused, limits, draining)
+  SELECT $1, $2, $3, $4 WHERE $8::boolean OR EXISTS (SELECT FROM lq.queues WHERE name = $1)
+  ON CONFLICT (name) DO UPDATE
+  SET paused = excluded.paused, limits = excluded.limits, draining = excluded.draining
+  WHERE ROW(q.paused, q.limits, q.draining)
+    IS NOT DISTINCT FROM ROW($5::boolean, $6::text, $7::timestamptz)
+  RETURNING q.name
 )
-SELECT pg_notify($3, $4)::text FROM said WHERE NOT paused
+SELECT pg_notify($9, $10)::text FROM kept
 """
 
 QUEUES: Final = """
-SELECT name, paused FROM lq.queues
+SELECT name, paused, limits, draining FROM lq.queues
 """

@@ -201,13 +201,14 @@ class SQLiteQueueBackend(BaseQueueBackend):
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
-        due = await self._read(lambda connection: writing.next_due(connection, claim, at=self.now()))
+        due, _ = await self._read(lambda connection: writing.look_ahead(connection, claim, at=self.now()))
         return None if due is None else to_moment(due)
 
-    async def set_paused(self, queue: str, *, paused: bool) -> None:
-        """Stop or resume claims from a queue."""
-        await self._write(lambda connection: connection.execute(sql.SET_PAUSED, {"queue": queue, "paused": paused}))
+    async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
+        """Keep *new* as the state of a queue if *old* is what is kept."""
+        kept = await self._write(lambda connection: writing.swap_queue(connection, queue, old, new))
         self.wake()
+        return kept
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from lq_core.queue.messages import Freed, QueueState, RecordFilter, Statistics, WorkerInfo
 from lq_core.queue.nested import predecessors_in, read_rows
+from lq_core.queue.sqlite import limiting
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import queues_of
-from lq_core.queue.sqlite.rows import from_row, from_worker, to_microseconds, to_moment, to_text
+from lq_core.queue.sqlite.rows import from_row, from_state, from_worker, to_microseconds, to_moment, to_text
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
 
 _AFTER_ALL: Final = b"\xff" * 17
@@ -106,7 +107,7 @@ def cancel_requests(connection: sqlite3.Connection) -> list[QueuedTaskRecord]:
 
 def queues(connection: sqlite3.Connection) -> dict[str, QueueState]:
     """Read the state of the queues that somebody has set one for."""
-    return {name: QueueState(paused=paused != 0) for name, paused in connection.execute(sql.QUEUES)}
+    return dict(map(from_state, connection.execute(limiting.QUEUES)))
 
 
 def _statement(connection: sqlite3.Connection, condition: RecordFilter, values: Mapping[str, object]) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import json
 
-from lq_core.queue.messages import Swap, WorkerInfo
+from lq_core.queue.messages import QueueState, Swap, WorkerInfo
 from lq_core.queue.nested import STRICT, Nested
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 
@@ -341,6 +341,26 @@ def from_worker(row: Row) -> WorkerInfo:
         concurrency=concurrency,
         started_at=to_moment(started_at),
         seen_at=to_moment(seen_at),
+    )
+
+
+def to_state(queue: str, state: QueueState) -> dict[str, str | int | None]:
+    """Make the values of SET_QUEUE."""
+    return {
+        "name": queue,
+        "paused": int(state.paused),
+        "limits": _text(state.limits),
+        "draining": _stamp(state.draining),
+    }
+
+
+def from_state(row: Row) -> tuple[str, QueueState]:
+    """Make the name and the state of a row of QUEUES."""
+    name, paused, limits, draining = row
+    return name, QueueState(
+        paused=paused != 0,
+        limits=None if limits is None else STRICT.limits(limits),
+        draining=None if draining is None else to_moment(draining),
     )
 
 

@@ -119,8 +119,6 @@ WHERE id = :id AND epoch = :epoch AND status IN ('dispatched', 'running')
 
 # ------------------------------------------------------------ claim
 
-PAUSED: Final = "SELECT name FROM queues WHERE paused = 1"
-
 IS_REGISTERED: Final = "SELECT 1 FROM workers WHERE id = :worker_id"
 
 NEXT_READY_QUEUE: Final = """
@@ -140,7 +138,7 @@ LIMIT 1
 # Answered from the index alone.
 FIRST_READY: Final = """
 SELECT -priority, scheduled_at, id, rowid FROM records
-WHERE ready = 1 AND execution_backend = :execution_backend AND queue = :queue
+WHERE ready = 1 AND execution_backend = :execution_backend AND queue = :queue AND concurrency_key IS NULL
   AND (expires_at IS NULL OR expires_at > :at)
 ORDER BY priority DESC, scheduled_at, id
 LIMIT :limit
@@ -150,6 +148,7 @@ FIRST_WAITING: Final = """
 SELECT scheduled_at FROM records
 WHERE ready = 0 AND execution_backend = :execution_backend AND queue = :queue
   AND (expires_at IS NULL OR expires_at > :at)
+  AND (:draining IS NULL OR created_at < :draining)
 ORDER BY scheduled_at
 LIMIT 1
 """
@@ -343,7 +342,7 @@ WHERE status IN ('dispatched', 'running') AND status = 'running'
 LIMIT :limit
 """
 
-# ------------------------------------------------------------ retention and queues
+# ------------------------------------------------------------ retention
 
 NEXT_ENDED_QUEUE: Final = """
 SELECT queue FROM records
@@ -369,10 +368,6 @@ WHERE rowid IN (
   LIMIT :limit
 )
 """
-
-SET_PAUSED: Final = "INSERT OR REPLACE INTO queues (name, paused) VALUES (:queue, :paused)"
-
-QUEUES: Final = "SELECT name, paused FROM queues"
 
 # ------------------------------------------------------------ schedules
 

@@ -6,13 +6,15 @@ from datetime import datetime
 from heapq import merge
 from itertools import islice
 
-from lq_core.queue.messages import Claim, Claimed, Insertion, Swap
+from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.nested import read_rows
+from lq_core.queue.sqlite import limited, limiting
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import Lanes, queues_of
 from lq_core.queue.sqlite.rows import (
     Row,
     from_row,
+    from_state,
     is_new,
     is_plain,
     to_amendment,
@@ -21,6 +23,7 @@ from lq_core.queue.sqlite.rows import (
     to_new_row,
     to_plain_row,
     to_row,
+    to_state,
     to_swap,
     to_text,
 )
@@ -85,27 +88,33 @@ def claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Cla
     for lane in lanes.waiting():
         if connection.execute(sql.HAS_BECOME_DUE, {**lane, "at": moment}).fetchone():
             connection.execute(sql.PROMOTE, {**lane, "at": moment})
-    firsts = [
-        connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": wanted.limit}).fetchall()
-        for lane in lanes.ready()
-    ]
-    rowids = [rowid for *_, rowid in islice(merge(*firsts), wanted.limit)]
+    ready = lanes.ready()
+    if any(map(lanes.is_limited, ready)):
+        rowids, held_back = limited.choose(lanes, ready, at=at)
+    else:
+        firsts = [
+            connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": wanted.limit}).fetchall()
+            for lane in ready
+        ]
+        rowids, held_back = [rowid for *_, rowid in islice(merge(*firsts), wanted.limit)], False
     if not rowids:
-        return Claimed()
+        return Claimed(held_back=held_back)
     statement = sql.CLAIM if wanted.to is TaskStatus.RUNNING else sql.DISPATCH
     values = {"worker_id": wanted.worker_id, "at": moment, "rowids": to_text(rowids)}
     taken = read_rows(connection.execute(statement, values), from_row)
-    if len(firsts) > 1 or wanted.limit > 1:
+    if len(taken) > 1:
         taken.sort(key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
-    return Claimed(records=tuple(taken))
+    return Claimed(records=tuple(taken), held_back=held_back)
 
 
 def find_nothing_to_claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Claimed | None:
     """Answer a claim that would take nothing, by reading only; None when there is something to take."""
     if not is_registered(connection, wanted):
         return Claimed(alive=False)
-    due = next_due(connection, wanted, at=at)
-    return Claimed() if wanted.limit < 1 or due is None or due > to_microseconds(at) else None
+    if wanted.limit < 1:
+        return Claimed()
+    due, held_back = look_ahead(connection, wanted, at=at)
+    return Claimed(held_back=held_back) if due is None or due > to_microseconds(at) else None
 
 
 def is_registered(connection: sqlite3.Connection, wanted: Claim) -> bool:
@@ -113,18 +122,32 @@ def is_registered(connection: sqlite3.Connection, wanted: Claim) -> bool:
     return connection.execute(sql.IS_REGISTERED, {"worker_id": wanted.worker_id}).fetchone() is not None
 
 
-def next_due(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> int | None:
-    """Tell in microseconds when the first record becomes due that a claim could take."""
+def look_ahead(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> tuple[int | None, bool]:
+    """Tell in microseconds when the first record may start that a claim could take, and whether a limit holds some."""
     moment = to_microseconds(at)
     lanes = Lanes.of(connection, wanted)
-    found = [
-        connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": 1}).fetchone() for lane in lanes.ready()
-    ]
-    moments = [scheduled_at for _, scheduled_at, *_ in filter(None, found)]
+    ready = lanes.ready()
+    held_back = False
+    if any(map(lanes.is_limited, ready)):
+        openings = limited.openings(lanes, ready, at=at)
+        held_back = any(opens_at is None or opens_at > at for opens_at in openings)
+        moments = [to_microseconds(opens_at) for opens_at in openings if opens_at is not None]
+    else:
+        found = [connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": 1}).fetchone() for lane in ready]
+        moments = [scheduled_at for _, scheduled_at, *_ in filter(None, found)]
     for lane in lanes.waiting():
-        first = connection.execute(sql.FIRST_WAITING, {**lane, "at": moment}).fetchone()
-        moments.extend(first or ())
-    return min(moments, default=None)
+        values = {**lane, "at": moment, "draining": lanes.draining(lane)}
+        moments.extend(connection.execute(sql.FIRST_WAITING, values).fetchone() or ())
+    return min(moments, default=None), held_back
+
+
+def swap_queue(connection: sqlite3.Connection, queue: str, old: QueueState, new: QueueState) -> bool:
+    """Keep the new state of a queue if the old one is what is kept."""
+    stored = dict(map(from_state, connection.execute(limiting.QUEUE, {"name": queue})))
+    if stored.get(queue, QueueState()) != old:
+        return False
+    connection.execute(limiting.SET_QUEUE, to_state(queue, new))
+    return True
 
 
 def bury_and_find_orphans(

@@ -149,7 +149,7 @@ class ClaimContract:
 
     async def test_paused_queues_are_not_claimed_from(self, queue: BaseQueueBackend) -> None:
         """The others go on."""
-        await queue.set_paused("mail", paused=True)
+        await queue.change_queue("mail", paused=True)
 
         taken = await claimed(queue, a_record(queue="mail"), a_record(queue="film"))
 
@@ -158,10 +158,10 @@ class ClaimContract:
 
     async def test_a_resumed_queue_is_claimed_from_again(self, queue: BaseQueueBackend) -> None:
         """Nothing is lost by a pause."""
-        await queue.set_paused("mail", paused=True)
+        await queue.change_queue("mail", paused=True)
         assert await claimed(queue, a_record(queue="mail")) == []
 
-        await queue.set_paused("mail", paused=False)
+        await queue.change_queue("mail", paused=False)
 
         assert len((await queue.claim(a_claim())).records) == 1
 

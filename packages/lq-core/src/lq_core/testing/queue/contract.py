@@ -8,6 +8,7 @@ from lq_core.testing.queue.concurrency import ConcurrencyContract
 from lq_core.testing.queue.diagnosis import DiagnosisContract
 from lq_core.testing.queue.inserts import InsertContract
 from lq_core.testing.queue.keys import KeyContract
+from lq_core.testing.queue.limits import LimitContract
 from lq_core.testing.queue.predecessors import PredecessorContract
 from lq_core.testing.queue.reading import ReadingContract
 from lq_core.testing.queue.retention import RetentionContract
@@ -32,6 +33,7 @@ class QueueBackendContract(
     ScheduleContract,
     DiagnosisContract,
     ConcurrencyContract,
+    LimitContract,
 ):
     """
     What a queue backend owes, one test a promise.

@@ -24,7 +24,7 @@ class DiagnosisContract:
     async def test_a_record_that_waits_for_long_is_noticed(self, queue: BaseQueueBackend) -> None:
         """And the paused queue is named that keeps it waiting."""
         await queue.register(a_worker())
-        await queue.set_paused("mail", paused=True)
+        await queue.change_queue("mail", paused=True)
         await queue.insert([a_record(delay=-600, queue="mail")])
 
         finding = (await _findings(queue))["oldest ready record"]

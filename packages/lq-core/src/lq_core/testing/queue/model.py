@@ -1,6 +1,6 @@
 """A queue backend in its plainest form: a dictionary and the pure lifecycle, with nothing made quick."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,9 +8,12 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.options import OnConflict
-from lq_core.queue import Claim, Freed, Insertion, Proposal, Statistics, Swap, WorkerInfo
+from lq_core.queue import Claim, Freed, Insertion, Proposal, QueueState, Statistics, Swap, WorkerInfo
+from lq_core.queue.limits import Allowances, Lane, Subject, pick
 from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
+
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class QueueModel:
@@ -20,7 +23,8 @@ class QueueModel:
         self.at = datetime(2026, 10, 25, 0, 59, 59, 999_999, tzinfo=UTC)
         self.records: dict[int, QueuedTaskRecord] = {}
         self.workers: dict[str, WorkerInfo] = {}
-        self.paused: dict[str, bool] = {}
+        self.queues: dict[str, QueueState] = {}
+        self.buckets: dict[Subject, datetime] = {}
         self.schedules: dict[str, ScheduleState] = {}
 
     def all(self) -> list[QueuedTaskRecord]:
@@ -76,27 +80,60 @@ class QueueModel:
             and not lifecycle.is_overdue(record, at=self.at)
             and record.execution_backend in claim.execution_backends
             and (claim.queues is None or record.queue in claim.queues)
-            and not self.paused.get(record.queue, False)
+            and not self.state(record.queue).paused
+            and record.created_at < (self.state(record.queue).draining or LAST)
         ]
         return sorted(waiting, key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
+
+    def state(self, queue: str) -> QueueState:
+        """What has been said about a queue."""
+        return self.queues.get(queue, QueueState())
+
+    def lanes_of(self, claim: Claim) -> Iterator[Lane[tuple[int, QueuedTaskRecord]]]:
+        """What is due for the claim, lane by lane."""
+        due = [record for record in self.waiting_for(claim) if record.scheduled_at <= self.at]
+        lanes: dict[tuple[str, str, str | None], list[tuple[int, QueuedTaskRecord]]] = {}
+        for place, record in enumerate(due):
+            lane = (record.execution_backend, record.queue, record.concurrency_key)
+            lanes.setdefault(lane, []).append((place, record))
+        for (_, queue, key), places in lanes.items():
+            limits = places[0][1].limits
+            yield Lane(queue, iter(places), key=key, limits=limits, queue_limits=self.state(queue).limits)
+
+    def allowances(self) -> Allowances:
+        """What may be started now."""
+        return Allowances(self.at, running=self.running, full_at=self.buckets.get)
+
+    def running(self, subject: Subject) -> int:
+        """How many records of a queue or key somebody works on."""
+        return sum(
+            record.status in OWNED
+            and subject.name == (record.queue if subject.kind == "queue" else record.concurrency_key)
+            for record in self.all()
+        )
 
     def claim(self, claim: Claim) -> list[QueuedTaskRecord]:
         """Take what is due, if the worker is known."""
         if claim.worker_id not in self.workers:
             return []
-        due = [record for record in self.waiting_for(claim) if record.scheduled_at <= self.at][: claim.limit]
+        allowances = self.allowances()
+        picked, _ = pick(self.lanes_of(claim), claim.limit, allowances)
+        self.buckets |= allowances.changed
         taken = [
             lifecycle.claim(record, worker_id=claim.worker_id, at=self.at)
             if claim.to is TaskStatus.RUNNING
             else lifecycle.dispatch(record, at=self.at)
-            for record in due
+            for _, record in picked
         ]
         self.records.update((record.id.int, record) for record in taken)
         return taken
 
     def next_due(self, claim: Claim) -> datetime | None:
-        """When the first of them becomes due; now, if one is."""
-        return min((max(record.scheduled_at, self.at) for record in self.waiting_for(claim)), default=None)
+        """When the first of them may start; now, if one may."""
+        allowances = self.allowances()
+        moments = [allowances.opens_at(lane) for lane in self.lanes_of(claim)]
+        moments += [record.scheduled_at for record in self.waiting_for(claim) if record.scheduled_at > self.at]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def orphans(self, timeout: float) -> list[QueuedTaskRecord]:
         """Bury workers, and find what they ran."""

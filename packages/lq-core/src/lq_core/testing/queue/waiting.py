@@ -40,7 +40,7 @@ class WaitingContract:
     async def test_the_next_due_time_heeds_what_a_claim_could_take(self, queue: BaseQueueBackend) -> None:
         """Other queues, other execution backends, paused queues and owned records do not count."""
         await claimed(queue, a_record())
-        await queue.set_paused("paused", paused=True)
+        await queue.change_queue("paused", paused=True)
         mine = a_record(delay=600, queue="mail")
         others = [a_record(delay=60, queue="paused"), a_record(delay=60, execution_backend="cloud"), a_record(delay=60)]
         await queue.insert([mine, *others])
@@ -135,10 +135,10 @@ class WaitingContract:
 
     async def test_a_resumed_queue_wakes_who_waits_for_work(self, queue: BaseQueueBackend) -> None:
         """Its records can be claimed again at once."""
-        await queue.set_paused("mail", paused=True)
+        await queue.change_queue("mail", paused=True)
         changes = queue.changes
 
-        await queue.set_paused("mail", paused=False)
+        await queue.change_queue("mail", paused=False)
 
         async with asyncio.timeout(10):
             await queue.wait_for_work(changes, timeout=60)

@@ -49,15 +49,20 @@ CREATE TABLE records (
 
 -- The order of claims. Every index here is partial, so that a record costs one only while it needs it.
 -- expires_at stands at the end so that overdue records are passed over without being read.
-CREATE INDEX records_ready ON records (execution_backend, queue, priority DESC, scheduled_at, id, expires_at)
+CREATE INDEX records_ready
+  ON records (execution_backend, queue, concurrency_key, priority DESC, scheduled_at, id, expires_at)
   WHERE ready = 1;
 
 CREATE INDEX records_waiting ON records (execution_backend, queue, scheduled_at)
   WHERE ready = 0;
 
--- What somebody works on: rescue and reconciliation read it.
-CREATE INDEX records_owned ON records (status, worker_id)
+-- What somebody works on: rescue and reconciliation read it, and it counts against the limits of its queue.
+CREATE INDEX records_owned ON records (status, queue, worker_id)
   WHERE status IN ('dispatched', 'running');
+
+-- What counts against the limits of a concurrency key.
+CREATE INDEX records_permits ON records (concurrency_key)
+  WHERE concurrency_key IS NOT NULL AND status IN ('dispatched', 'running');
 
 -- What has ended: statistics count it without reading a record, and retention finds the oldest.
 CREATE INDEX records_ended ON records (status, queue, finished_at)
@@ -90,7 +95,10 @@ CREATE TABLE workers (
 
 CREATE TABLE queues (
   name TEXT PRIMARY KEY,
-  paused INTEGER NOT NULL
+  paused INTEGER NOT NULL,
+  limits TEXT,
+  -- Only records created before this moment are claimed.
+  draining INTEGER
 ) WITHOUT ROWID;
 
 -- The state of each schedule, as JSON; the version is compared when it is changed.
@@ -99,3 +107,13 @@ CREATE TABLE schedules (
   version INTEGER NOT NULL,
   body TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- The tokens of a rate. A bucket that is full is not kept.
+CREATE TABLE buckets (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  full_at INTEGER NOT NULL,
+  PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+
+CREATE INDEX buckets_full ON buckets (full_at);
