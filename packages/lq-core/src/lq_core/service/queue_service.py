@@ -11,7 +11,7 @@ from lq_core import lifecycle
 from lq_core.attempt import StopReason
 from lq_core.completion import Completions
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, OwnershipLostError, RecordNotFoundError
+from lq_core.errors import ConfigurationError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.injector import Injector
@@ -366,20 +366,15 @@ class QueueService:
                 return await self.queue_backend.propose(proposals(calls, records))
             return await self.queue_backend.insert(records)
         except BaseException:
-            self._doubt(records)
+            self.runner.doubt(records)
             raise
-
-    def _doubt(self, records: Iterable[QueuedTaskRecord]) -> None:
-        """Let those of these records that were to run here at once be given back, if they have been stored."""
-        for record in records:
-            if record.worker_id is not None:
-                self.runner.doubts.look_after([record.id], worker_id=record.worker_id)
 
     async def _run_inline(self, results: Sequence[TaskResult[Result]]) -> None:
         ended = 0
         try:
             for result in results:
-                if await self._is_ours(result):
+                if (record := await self.runner.claimed(result.record)) is not None:
+                    result.record = record
                     backend = await self.executions.opened(result.record.execution_backend, self)
                     result.record = await backend.execute(self, result.record, worker_id=result.record.worker_id)
                 ended += 1
@@ -391,17 +386,8 @@ class QueueService:
                     at = self.queue_backend.now()
                     await self.swap(record, lifecycle.interrupt(record, at=at, message="its enqueue ended"))
             except BaseException:
-                self._doubt(left)
+                self.runner.doubt(left)
                 raise
-
-    async def _is_ours(self, result: TaskResult[Result]) -> bool:
-        if result.record.status is TaskStatus.PENDING:
-            record, worker_id = result.record, await self.runner.worker_id()
-            try:
-                result.record = await self.queue_backend.claim_one(record.id, record.epoch, worker_id=worker_id)
-            except OwnershipLostError:
-                return False  # A worker was quicker.
-        return True
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
         attempt = self.runner.attempts.get((record.id, record.epoch))

@@ -1,7 +1,7 @@
 """Running claimed records in this process, and recording what came of them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -144,6 +144,21 @@ class Runner:
         if attempt.is_abandoned:
             raise asyncio.CancelledError
         return kept
+
+    async def claimed(self, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
+        """Claim a record that waits, to be run here at once; None when a worker was quicker."""
+        if record.status is not TaskStatus.PENDING:
+            return record
+        try:
+            return await self._backend.claim_one(record.id, record.epoch, worker_id=await self.worker_id())
+        except OwnershipLostError:
+            return None
+
+    def doubt(self, records: Iterable[QueuedTaskRecord]) -> None:
+        """Let those of these records that were to run here at once be given back, if they have been stored."""
+        for record in records:
+            if record.worker_id is not None:
+                self.doubts.look_after([record.id], worker_id=record.worker_id)
 
     async def _claim(self, record: QueuedTaskRecord, *, worker_id: str) -> QueuedTaskRecord:
         try:
