@@ -117,13 +117,13 @@ class InMemoryQueueBackend(BaseQueueBackend):
             if len(page) == limit:
                 break
             record = self._records.get(self._numbers[index])
-            if record is not None and _matches(record, condition):
+            if record is not None and condition.matches(record):
                 page.append(_copy(record))
         return page
 
     async def count(self, condition: RecordFilter) -> int:
         """Count the records that match."""
-        return sum(_matches(record, condition) for record in self._records.values())
+        return sum(condition.matches(record) for record in self._records.values())
 
     async def statistics(self) -> Statistics:
         """Count the records, and tell how long the oldest due one has waited."""
@@ -391,16 +391,3 @@ _OPEN: Final = QueueState()
 
 def _copy(record: QueuedTaskRecord) -> QueuedTaskRecord:
     return replace(record, metadata=dict(record.metadata)) if record.metadata else record
-
-
-def _matches(record: QueuedTaskRecord, condition: RecordFilter) -> bool:
-    return (
-        (condition.statuses is None or record.status in condition.statuses)
-        and (condition.queues is None or record.queue in condition.queues)
-        and (condition.task_names is None or record.task_name in condition.task_names)
-        and (condition.execution_backends is None or record.execution_backend in condition.execution_backends)
-        and (condition.key is None or record.key == condition.key)
-        and (condition.schedule is None or record.schedule == condition.schedule)
-        and (condition.created_after is None or record.created_at > condition.created_after)
-        and (condition.created_before is None or record.created_at < condition.created_before)
-    )

@@ -81,6 +81,19 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     """Both moments themselves are left out."""
 
+    def matches(self, record: QueuedTaskRecord) -> bool:
+        """Whether this record is meant."""
+        return (
+            (self.statuses is None or record.status in self.statuses)
+            and (self.queues is None or record.queue in self.queues)
+            and (self.task_names is None or record.task_name in self.task_names)
+            and (self.execution_backends is None or record.execution_backend in self.execution_backends)
+            and (self.key is None or record.key == self.key)
+            and (self.schedule is None or record.schedule == self.schedule)
+            and (self.created_after is None or record.created_at > self.created_after)
+            and (self.created_before is None or record.created_at < self.created_before)
+        )
+
 
 class Statistics(Struct, frozen=True, kw_only=True):
     """The queue in numbers."""
