@@ -214,19 +214,28 @@ async def test_the_timeout_counts_the_opening(inline: QueueConfig) -> None:
 async def test_an_attempt_that_gives_up_while_a_value_is_opened_does_not_take_it_from_the_others(
     inline: QueueConfig,
 ) -> None:
-    begun, may_open = asyncio.Event(), asyncio.Event()
+    asks: asyncio.Queue[int] = asyncio.Queue()
+    may_open = asyncio.Event()
 
     @per_worker
     async def pool() -> AsyncIterator[Pool]:
-        begun.set()
         await may_open.wait()
         yield Pool()
 
-    _, session = Store().providers()
-    async with QueueService(replace(inline, providers=(pool, session))) as service:
+    @per_attempt
+    def turn() -> Iterator[int]:
+        asks.put_nowait(1)
+        yield asks.qsize()
+
+    @per_attempt
+    def session(turn: int, pool: Pool) -> Iterator[Session]:
+        yield Session(pool, turn)
+
+    async with QueueService(replace(inline, providers=(pool, turn, session))) as service:
         first = asyncio.create_task(service.enqueue(sell, "a hat"))
-        await begun.wait()
+        await asks.get()
         second = asyncio.create_task(service.enqueue(sell, "a coat"))
+        await asks.get()
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         may_open.set()

@@ -21,6 +21,7 @@ from lq_core import (
     UnknownTaskError,
     WaitTimeoutError,
     Worker,
+    find_task,
 )
 
 
@@ -131,6 +132,18 @@ async def test_a_task_that_cancels_itself_spends_its_retry_budget(service: Queue
     with pytest.raises(TaskFailedError, match="cancelled itself"):
         await sent.wait(timeout=10)
     assert (sent.record.attempt, sent.record.retry_count) == (3, 2)
+
+
+@pytest.mark.parametrize("name, arguments", [("shop.return_nonsense", ()), ("shop.return_much", (2_000_000,))])
+async def test_a_result_that_cannot_be_stored_is_not_tried_again(
+    service: QueueService, worker: Worker, name: str, arguments: tuple[int, ...]
+) -> None:
+    impossible = find_task(name).using(retries=3)
+    sent = await service.enqueue(impossible, *arguments)
+
+    with pytest.raises(TaskFailedError):
+        await sent.wait(timeout=10)
+    assert sent.record.attempt == 1
 
 
 async def test_a_result_that_the_annotation_does_not_allow_names_the_task_and_the_record(
