@@ -12,7 +12,9 @@ import pytest
 
 import shop
 from lq_core import (
+    Metrics,
     MissingProviderError,
+    Outcome,
     QueueConfig,
     QueueService,
     TaskContext,
@@ -21,7 +23,7 @@ from lq_core import (
     per_attempt,
     per_worker,
 )
-from till import Cart, Pool, Session, Store, add_twice, compare, fail, search, sell, wait
+from till import Cart, Pool, Session, Store, add_twice, cancel_itself, compare, fail, search, sell, wait
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -303,6 +305,17 @@ async def test_a_task_enqueues_another_with_the_service_it_asks_for(config: Queu
         sent = await service.enqueue(add_twice, 21)
 
         assert await sent.wait(timeout=10) == "injection.add_twice: 42"
+
+
+async def test_a_task_that_cancels_its_own_record_and_returns_has_completed(config: QueueConfig, store: Store) -> None:
+    metrics = Metrics()
+    config = replace(config, providers=store.providers(), middleware=(metrics,))
+    async with QueueService(config) as service, Worker(service):
+        sent = await service.enqueue(cancel_itself)
+
+        assert await sent.wait(timeout=10)
+    assert list(metrics.snapshot()) == [("injection.cancel_itself", Outcome.COMPLETED)]
+    assert store.diary == ["pool opened", "session opened", "session closed", "pool closed"]
 
 
 async def test_a_value_that_nobody_provides_is_refused_at_the_enqueue(inline: QueueConfig) -> None:

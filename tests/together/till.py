@@ -11,6 +11,7 @@ from lq_core import (
     QueueService,
     RetryLater,
     TaskContext,
+    current_context,
     per_attempt,
     per_worker,
     task,
@@ -91,6 +92,11 @@ async def wait(session: Session = INJECTED) -> None:
 async def add_twice(number: int, queue: QueueService = INJECTED, context: TaskContext = INJECTED) -> str:
     added = await queue.enqueue(shop.add, number, number)
     return f"{context.record.task_name}: {await added.wait(timeout=10)}"
+
+
+@task(name="injection.cancel_itself")
+async def cancel_itself(session: Session = INJECTED, queue: QueueService = INJECTED) -> bool:
+    return await queue.cancel(current_context().record.id)
 
 
 @task(name="injection.search")

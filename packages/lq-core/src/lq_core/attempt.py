@@ -7,7 +7,7 @@ Every execution backend shares this pipeline. It never raises for what a task do
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -185,7 +185,10 @@ class Attempt:
         finally:
             self._runs = False
             if self._stops_body:
-                # Whatever the function made of it: the cancellation was meant for the function, and ends here.
+                # Whatever the function made of it: the cancellation was meant for the function, and ends here, also
+                # one that it could not notice, since it came from the function itself just before its end.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
                 self.body.uncancel()
         return self._encoded(task, value)
 
