@@ -3,7 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from lq_core import QueueConfig, QueueService, RetryLater, TaskContext, Worker, task
+import pytest
+
+import shop
+from lq_core import QueueConfig, QueueService, RetryLater, TaskContext, TaskFailedError, TaskStatus, Worker, task
 
 
 class Crowd:
@@ -38,3 +41,32 @@ async def test_a_record_that_comes_back_at_once_takes_one_slot(config: QueueConf
             await one.wait(timeout=30)
 
     assert counted.most <= 5
+
+
+async def test_a_stuck_task_takes_one_slot_and_no_more(config: QueueConfig) -> None:
+    gate = shop.new_gate()
+    async with QueueService(replace(config, concurrency=2)) as service, Worker(service):
+        stuck = await service.enqueue(shop.wait_at_gate.using(priority=9))
+        await gate.wait_begun()
+        others = await service.enqueue_many(shop.add.call(number, 1) for number in range(20))
+
+        assert [await one.wait(timeout=20) for one in others] == [number + 1 for number in range(20)]
+        assert (await stuck.refresh()).status is TaskStatus.RUNNING
+        gate.opened.set()
+        await stuck.wait(timeout=10)
+
+
+async def test_a_worker_without_a_free_slot_cancels_all_the_same(config: QueueConfig) -> None:
+    async with QueueService(replace(config, concurrency=1, poll_interval=60)) as here:
+        backend = here.queue_backend if config.queue_backend == "memory" else None
+        async with QueueService(config, queue_backend=backend) as there, Worker(here):
+            gate = shop.new_gate()
+            running = await here.enqueue(shop.wait_at_gate)
+            await gate.wait_begun()
+            next_one = await here.enqueue(shop.add, 1, 1)
+
+            assert await there.cancel(running.id)
+
+            with pytest.raises(TaskFailedError, match="cancelled"):
+                await running.wait(timeout=10)
+            assert await next_one.wait(timeout=10) == 2

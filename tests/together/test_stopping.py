@@ -1,6 +1,7 @@
 """Cancelling, draining, crashing: every record ends, and what was interrupted is run again."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -310,3 +311,13 @@ async def test_a_task_whose_progress_report_is_refused_is_stopped(service: Queue
     # Its worker is as alive as before, and the record is what the other one made of it.
     assert [alive.id for alive in await service.workers()] == [worker.worker_id]
     assert (await sent.refresh()).status is TaskStatus.PENDING
+
+
+async def test_nothing_runs_on_when_service_and_worker_are_closed(config: QueueConfig) -> None:
+    async with QueueService(config) as service, Worker(service):
+        sent = await service.enqueue(shop.add, 1, 1)
+        await sent.wait(timeout=10)
+        await service.enqueue(shop.add.using(execution_backend="immediate"), 1, 1)
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lq")] == []

@@ -61,6 +61,17 @@ class ClaimContract:
 
         assert [record.id for record in taken] == [r.id for r in (urgent, long_due, *in_order, low)]
 
+    async def test_a_record_that_comes_back_goes_behind_what_was_due_before_it(self, queue: BaseQueueBackend) -> None:
+        """One that fails at once, again and again, does not keep the others from their turn."""
+        (running,) = await claimed(queue, a_record())
+        await queue.insert([a_record(priority=0)])
+        waiting = lifecycle.interrupt(running, at=queue.now() - timedelta(milliseconds=1))
+        await queue.swap([a_swap(waiting)])
+
+        taken = [(await queue.claim(a_claim(limit=1))).records[0].id for _ in range(2)]
+
+        assert taken[1] == running.id
+
     async def test_the_order_holds_over_several_queues(self, queue: BaseQueueBackend) -> None:
         """One claim serves many queues as if they were one, also when it cannot take everything."""
         records = [a_record(queue=f"q{number % 3}", priority=number) for number in range(9)]
