@@ -37,10 +37,10 @@ async def test_several_workers_do_not_delete_more_than_one(config: QueueConfig) 
             for one in await service.enqueue_many(count.call(number) for number in range(400)):
                 await one.wait(timeout=30)
 
-        async def fewer_are_left() -> bool:
-            return await service.count(ENDED) < 400
+        async def only_a_hundred_are_left() -> bool:
+            return await service.count(ENDED) <= 100
 
         async with Worker(pruning), Worker(pruning), Worker(pruning):
-            await until(fewer_are_left, what="some were deleted")
+            await until(only_a_hundred_are_left, what="the oldest were deleted")
 
-        assert await service.count(ENDED) >= 100
+        assert await service.count(ENDED) == 100

@@ -294,6 +294,10 @@ class PostgresQueueBackend(BaseQueueBackend):
         """Delete at most *limit* records of this status that ended before a moment."""
         return await self._retention.delete(status=status, before=before, limit=limit, at=self.clock.at())
 
+    async def delete_many(self, ids: Sequence[UUID]) -> int:
+        """Delete those of these records that have ended and hold no key."""
+        return len(await self.connections.fetch(upkeep.DELETE_MANY, ids, self.clock.at()))
+
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
         [[due, later, limited]] = await self.connections.fetch(

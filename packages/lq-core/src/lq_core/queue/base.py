@@ -190,6 +190,10 @@ class BaseQueueBackend(ABC):
         """
 
     @abstractmethod
+    async def delete_many(self, ids: Sequence[UUID]) -> int:
+        """Delete those of these records that have ended and hold no key, and say how many."""
+
+    @abstractmethod
     async def next_due(self, claim: Claim) -> datetime | None:
         """
         Tell when the next record that this claim could take becomes due; None when none is waiting.

@@ -214,9 +214,18 @@ class InMemoryQueueBackend(BaseQueueBackend):
                 deleted += 1
         for entry in kept:
             heappush(ended, entry)
-        if len(self._numbers) > 2 * len(self._records):
-            self._numbers = [number for number in self._numbers if number in self._records]
+        self._forget_numbers()
         return deleted
+
+    async def delete_many(self, ids: Sequence[UUID]) -> int:
+        """Delete those of these records that have ended and hold no key."""
+        at = self.now()
+        found = [self._records[one.int] for one in dict.fromkeys(ids) if one.int in self._records]
+        ended = [record for record in found if record.has_ended and not lifecycle.holds_key(record, at=at)]
+        for record in ended:
+            self._delete(record)
+        self._forget_numbers()
+        return len(ended)
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
@@ -314,6 +323,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def _let_go(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> None:
         if old.key is not None and new.key_released and not old.key_released:
             del self._keys[old.key]
+
+    def _forget_numbers(self) -> None:
+        if len(self._numbers) > 2 * len(self._records):
+            self._numbers = [number for number in self._numbers if number in self._records]
 
     def _delete(self, record: QueuedTaskRecord) -> None:
         self._unfile(record)

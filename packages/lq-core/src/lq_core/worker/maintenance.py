@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from math import ceil
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -29,7 +28,9 @@ SHORTEST_PAUSE: Final = 0.01
 RELEASE_INTERVAL: Final = 1.0
 """Seconds between two looks for records that wait for others, when none has ended in this process."""
 
-JUST_AFTER: Final = timedelta(microseconds=1)
+PRUNED_AT_ONCE: Final = 100_000
+"""How many records of a status one round deletes at most."""
+
 RETENTION_INTERVAL: Final = 60.0
 """Seconds between two rounds of deleting what has been kept long enough."""
 
@@ -153,26 +154,28 @@ class Maintenance:
         return RETENTION_INTERVAL
 
     async def prune(self) -> float:
-        """
-        Delete the oldest ended records of which there are too many, in small batches.
-
-        Each worker deletes its share, so that all of them together do not delete more than is too much.
-        """
+        """Delete the oldest ended records of which there are too many, in small batches."""
         began = monotonic()
-        statistics, workers = await self._queue.statistics(), await self._queue.workers()
+        statistics = await self._queue.statistics()
         for status, most in self._service.config.retention_count.items():
-            share = ceil((statistics.total(status) - most) / max(1, len(workers)))
-            while share > 0 and (deleted := await self._delete_oldest(status, min(PAGE, share))):
-                share -= deleted
+            if statistics.total(status) > most:
+                await self._prune(RecordFilter(statuses=(status,)), most)
         # Counting a large table takes its time: all counts together take a hundredth of it at most.
         return max(RETENTION_INTERVAL, 100 * (monotonic() - began))
 
-    async def _delete_oldest(self, status: TaskStatus, limit: int) -> int:
-        oldest = await self._queue.find(RecordFilter(statuses=(status,)), limit=limit, after=NO_ID)
-        ends = [record.finished_at for record in oldest if record.finished_at is not None]
-        if not ends:
-            return 0
-        return await self._queue.delete_ended(status=status, before=max(ends) + JUST_AFTER, limit=len(ends))
+    async def _prune(self, condition: RecordFilter, most: int) -> None:
+        """Name the oldest first, and delete them then: whoever prunes at the same time names the same."""
+        first = await self._queue.find(condition, limit=1, after=NO_ID)
+        surplus = min(await self._queue.count(condition) - most, PRUNED_AT_ONCE)
+        oldest: list[UUID] = []
+        async for record in self._find(condition):
+            if len(oldest) >= surplus:
+                break
+            oldest.append(record.id)
+        if not await self._queue.get_many([record.id for record in first]):
+            return  # Another is at it: some of what was named is younger than what it has deleted meanwhile.
+        for start in range(0, len(oldest), PAGE):
+            await self._queue.delete_many(oldest[start : start + PAGE])
 
     async def reconcile(self, name: str, backend: BaseExecutionBackend) -> float:
         """Compare every record that is with an external executor to what the executor says of it."""

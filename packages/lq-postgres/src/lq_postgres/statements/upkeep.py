@@ -20,6 +20,16 @@ WHERE id = ANY(ARRAY(
 RETURNING id
 """
 
+DELETE_MANY: Final = """
+DELETE FROM lq.records
+WHERE id = ANY(ARRAY(
+  SELECT r.id FROM lq.records r
+  WHERE r.id = ANY($1::uuid[]) AND r.status IN ('completed', 'failed', 'cancelled', 'expired')
+    AND (r.held_key IS NULL OR r.key_until <= coalesce($2::timestamptz, now()))
+  FOR UPDATE SKIP LOCKED
+))
+RETURNING id
+"""
 
 REGISTER: Final = """
 INSERT INTO lq.workers (id, alive, started_at, seen_at, concurrency, queues, execution_backends)

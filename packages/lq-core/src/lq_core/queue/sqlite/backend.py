@@ -199,6 +199,10 @@ class SQLiteQueueBackend(BaseQueueBackend):
             ),
         )
 
+    async def delete_many(self, ids: Sequence[UUID]) -> int:
+        """Delete those of these records that have ended and hold no key."""
+        return await self._write(lambda connection: writing.delete_many(connection, ids, at=self.now()))
+
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
         due, _ = await self._read(lambda connection: writing.look_ahead(connection, claim, at=self.now()))

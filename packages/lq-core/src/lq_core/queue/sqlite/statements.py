@@ -358,6 +358,12 @@ WHERE finished_at IS NOT NULL AND status = :status AND queue = :queue AND finish
 LIMIT 1
 """
 
+DELETE_ONE: Final = """
+DELETE FROM records
+WHERE id = :id AND finished_at IS NOT NULL AND status IN ('completed', 'failed', 'cancelled', 'expired')
+  AND (unique_key IS NULL OR key_until <= :at)
+"""
+
 DELETE_ENDED: Final = """
 DELETE FROM records
 WHERE rowid IN (

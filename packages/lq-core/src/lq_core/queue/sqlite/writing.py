@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from heapq import merge
 from itertools import islice
+from uuid import UUID
 
 from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.nested import read_rows
@@ -182,6 +183,13 @@ def delete_ended(
         }
         deleted += connection.execute(sql.DELETE_ENDED, values).rowcount
     return deleted
+
+
+def delete_many(connection: sqlite3.Connection, ids: Sequence[UUID], *, at: datetime) -> int:
+    """Delete those of these records that have ended and hold no key."""
+    moment = to_microseconds(at)
+    deletions = (connection.execute(sql.DELETE_ONE, {"id": one.bytes, "at": moment}) for one in dict.fromkeys(ids))
+    return sum(deletion.rowcount for deletion in deletions)
 
 
 def find_nothing_to_delete(

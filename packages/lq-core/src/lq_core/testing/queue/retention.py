@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from lq_core import lifecycle
+from lq_core.identity import new_id
 from lq_core.queue import BaseQueueBackend, RecordFilter
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.testing.records import a_record, a_swap, claimed
@@ -66,6 +67,19 @@ class RetentionContract:
 
         assert await queue.delete_ended(status=status, before=queue.now() + timedelta(days=1), limit=100) == 0
         assert len(await queue.find(RecordFilter())) == 2
+
+    async def test_named_records_are_deleted_if_they_have_ended(self, queue: BaseQueueBackend) -> None:
+        """Each once; those that are active, unknown or not named stay."""
+        first, second, other = await completed(queue, *[queue.now()] * 3)
+        (running,) = await claimed(queue, a_record())
+        waiting = a_record()
+        await queue.insert([waiting])
+
+        deleted = await queue.delete_many([first.id, second.id, first.id, running.id, waiting.id, new_id()])
+
+        assert deleted == 2
+        assert {record.id for record in await queue.find(RecordFilter())} == {other.id, running.id, waiting.id}
+        assert await queue.delete_many([first.id]) == 0
 
     async def test_a_revived_record_is_not_deleted(self, queue: BaseQueueBackend) -> None:
         """It has not ended any more."""
