@@ -240,7 +240,11 @@ def test_a_plan_that_cannot_work_is_refused_with_the_value_and_the_rule(plan: Pl
     [
         (Plan(cron="0 3 * * 1-5"), "At 03:00 on Monday through Friday"),
         (Plan(cron="*/15 9-17 * * *"), "Every 15th minute from 09:00 through 17:59"),
-        (Plan(every=900), "Every 900 seconds"),
+        (Plan(every=900), "Every 15 minutes"),
+        (Plan(every=3600), "Every hour"),
+        (Plan(every=86_400), "Every day"),
+        (Plan(every=1.5), "Every 1.5 seconds"),
+        (Plan(every=1), "Every second"),
     ],
     ids=str,
 )

@@ -21,6 +21,7 @@ from lq_core.errors import ConfigurationError
 FIELDS: Final = "minute, hour, day of the month, month, day of the week"
 
 HOUR: Final = 3600.0
+_UNITS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60))
 _SECOND: Final = timedelta(seconds=1)
 _MONDAY: Final = datetime(1, 1, 1)  # noqa: DTZ001 -- as below
 _SAMPLE: Final = datetime(2000, 1, 1)  # noqa: DTZ001 -- a time on the wall clock
@@ -83,7 +84,9 @@ class Plan(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
             from cronsim import CronSim  # noqa: PLC0415 -- it takes longer to import than much of lq
 
             return CronSim(self.cron, _SAMPLE).explain()
-        return f"Every {self.every:g} seconds"
+        every = self.every or 0.0
+        unit, size = next((unit for unit in _UNITS if every % unit[1] == 0), ("second", 1))
+        return f"Every {unit}" if every == size else f"Every {every / size:g} {unit}s"
 
     @property
     def is_frequent(self) -> bool:
