@@ -104,6 +104,14 @@ async def test_containers_take_from_the_queues_of_the_worker_that_started_them(
         assert await kept(sky, other) == [(TaskStatus.PENDING, 0, 0)]
 
 
+async def test_containers_go_on_when_the_dispatcher_is_gone(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, **ONE_AT_A_TIME) as sky:
+        sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(3))
+        await look(sky)
+
+        assert [await each.wait(timeout=20) for each in sent] == [1, 2, 3]
+
+
 async def test_a_container_that_is_killed_in_the_middle_leaves_its_records_to_another_execution(
     queue: QueueConfig, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

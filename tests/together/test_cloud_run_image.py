@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -57,11 +58,17 @@ def dsn() -> Iterator[str]:
         yield server.create_database("shop")
 
 
-async def report(queue: QueueConfig, job: EmulatedJob) -> tuple[object, str]:
+async def report(
+    queue: QueueConfig, job: EmulatedJob, *, dispatch: Literal["each", "drain"] = "each"
+) -> tuple[object, str]:
     """Run a record by the job; its result, and what the container printed."""
     async with Emulator([job]) as emulator:
         cloud = CloudRunExecutionConfig(
-            "emulated", job_name="reports", endpoint=emulator.address, fallback_execution_backend=None
+            "emulated",
+            job_name="reports",
+            endpoint=emulator.address,
+            fallback_execution_backend=None,
+            dispatch=dispatch,
         )
         async with QueueService(replace(queue, execution_backends=(cloud,))) as service, Worker(service):
             sent = await service.enqueue(find_task("paperwork.tasks.make_report"), "2026-11", pages=3)
@@ -78,7 +85,10 @@ def the_example_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITESTAR_QUEUES_CONFIG", "must not be seen:by the container")
 
 
-async def test_two_wheels_and_an_empty_environment_run_a_record_to_its_result(image: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dispatch", ["each", "drain"])
+async def test_two_wheels_and_an_empty_environment_run_a_record_to_its_result(
+    image: str, tmp_path: Path, dispatch: Literal["each", "drain"]
+) -> None:
     job = EmulatedJob(
         name="reports",
         command=[image, "-m", "lq_cloudrun"],
@@ -88,7 +98,7 @@ async def test_two_wheels_and_an_empty_environment_run_a_record_to_its_result(im
     )
     config = QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "paperwork.db"), task_modules=("paperwork.tasks",))
 
-    result, printed = await report(config, job)
+    result, printed = await report(config, job, dispatch=dispatch)
 
     assert result == "2026-11: 3 pages"
     assert "Making 3 pages for 2026-11" in printed
@@ -115,7 +125,7 @@ def test_the_image_holds_nothing_of_google(image: str) -> None:
     program = "from importlib.metadata import distributions; print(sorted(each.name for each in distributions()))"
     told = subprocess.run([image, "-I", "-c", program], capture_output=True, text=True, check=True)
 
-    assert told.stdout.strip() == "['lq-cloudrun', 'lq-core', 'msgspec']"
+    assert told.stdout.strip() == "['cronsim', 'lq-cloudrun', 'lq-core', 'msgspec']"
 
 
 def test_the_laptop_example_runs_as_it_stands(tmp_path: Path) -> None:
