@@ -196,8 +196,12 @@ class Attempt:
         if opened is not None:
             injected = await self._injector.provide(task.name, task.codec.injected, self.context, opened)
             call = partial(call, **injected)
-        running = call() if isinstance(task, AsyncTask) else run_in_thread(call, name=task.name)
+        running = call() if isinstance(task, AsyncTask) else self._in_thread(task, call)
         return await cast("Awaitable[object]", running)
+
+    async def _in_thread(self, task: AnyTask, call: Callable[[], object]) -> object:
+        facts = {"task_name": task.name, "record_id": str(self.record.id), "attempt": self.record.attempt}
+        return await run_in_thread(call, name=task.name, facts=facts)
 
     def _encoded(self, task: AnyTask, value: object) -> str:
         try:

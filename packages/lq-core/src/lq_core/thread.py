@@ -3,8 +3,9 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from lq_core.event_log import event_log
 
@@ -13,12 +14,16 @@ Result = TypeVar("Result")
 log = event_log()
 
 
-async def run_in_thread(function: Callable[[], Result], *, name: str) -> Result:
+_ABANDONED: Final[set[threading.Thread]] = set()
+"""The threads that nobody waits for any more, and that may have ended since."""
+
+
+async def run_in_thread(function: Callable[[], Result], *, name: str, facts: Mapping[str, object]) -> Result:
     """
     Run a function in a new daemon thread, with the caller's context variables, and return what it returns.
 
-    A thread cannot be stopped: when the wait is cancelled the function runs on, and the log says so, now and
-    when it ends.
+    A thread cannot be stopped: when the wait is cancelled the function runs on, and the log says so with these *facts*,
+    now, with how many such threads this process has, and when it ends.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Result] = loop.create_future()
@@ -26,7 +31,9 @@ async def run_in_thread(function: Callable[[], Result], *, name: str) -> Result:
 
     def settle(value: Result | None, error: BaseException | None) -> None:
         if outcome.done():
-            log.warning("task.thread_ended_late", extra={"task_name": name})
+            late = round(time.monotonic() - abandoned_at, 3)
+            why = None if error is None else f"{type(error).__name__}: {error}"
+            log.warning("task.thread_ended_late", extra={**facts, "seconds_late": late, "error": why})
         elif error is not None:
             outcome.set_exception(error)
         else:
@@ -45,9 +52,14 @@ async def run_in_thread(function: Callable[[], Result], *, name: str) -> Result:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=body, name=f"lq {name}", daemon=True).start()
+    thread = threading.Thread(target=body, name=f"lq {name}", daemon=True)
+    thread.start()
+    abandoned_at = 0.0
     try:
         return await outcome
     except asyncio.CancelledError:
-        log.warning("task.thread_abandoned", extra={"task_name": name})
+        abandoned_at = time.monotonic()
+        _ABANDONED.add(thread)
+        _ABANDONED.difference_update([each for each in _ABANDONED if not each.is_alive()])
+        log.warning("task.thread_abandoned", extra={**facts, "abandoned_threads": len(_ABANDONED)})
         raise

@@ -278,11 +278,13 @@ class BaseQueueBackend(ABC):
         """
         Start one record by id and epoch, whatever its queue.
 
-        Raises OwnershipLostError when the record is gone, has moved on, or is not waiting.
+        Raises OwnershipLostError when the record is gone, has moved on, is not waiting, or should have started before.
         """
+        at = self.now()
         for record in await self.get_many([record_id]):
-            if record.epoch == epoch and TaskStatus.RUNNING in lifecycle.MOVES[record.status]:
-                started = lifecycle.claim(record, worker_id=worker_id, at=self.now())
+            is_startable = TaskStatus.RUNNING in lifecycle.MOVES[record.status]
+            if record.epoch == epoch and is_startable and not lifecycle.is_overdue(record, at=at):
+                started = lifecycle.claim(record, worker_id=worker_id, at=at)
                 if (await self.swap([Swap(record=started, epoch=epoch)]))[0]:
                     return started
         raise OwnershipLostError(record_id, epoch)

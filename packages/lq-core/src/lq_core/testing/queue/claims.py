@@ -2,9 +2,11 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from lq_core import lifecycle
+from lq_core.errors import OwnershipLostError
 from lq_core.queue import BaseQueueBackend
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.testing.records import a_claim, a_record, a_swap, a_worker, claimed
@@ -157,6 +159,15 @@ class ClaimContract:
 
         assert started == lifecycle.claim(reserved, worker_id="container", at=moment_of(started))
         assert await queue.get(reserved.id) == started
+
+    async def test_an_overdue_record_is_not_claimed_by_its_id_either(self, queue: BaseQueueBackend) -> None:
+        """It is left for the one who lets it expire."""
+        overdue = a_record(expires_at=queue.now() - timedelta(seconds=5))
+        await queue.insert([overdue])
+
+        with pytest.raises(OwnershipLostError):
+            await queue.claim_one(overdue.id, overdue.epoch, worker_id="ada")
+        assert await queue.get(overdue.id) == overdue
 
     async def test_paused_queues_are_not_claimed_from(self, queue: BaseQueueBackend) -> None:
         """The others go on."""

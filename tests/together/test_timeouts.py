@@ -1,0 +1,101 @@
+"""Timeouts on every queue backend: each attempt has its own, and a thread that goes on is told of and holds no slot."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import shop
+from lq_core import QueueConfig, QueueService, TaskFailedError, TaskStatus, Worker, task
+from programs import until
+
+OPENED = threading.Event()
+
+
+@task(name="timeouts.hold", timeout=0.05, retries=1, backoff=0)
+def hold() -> None:
+    """Hold on to a thread, whatever anybody wants."""
+    OPENED.wait()
+
+
+@task(name="timeouts.hold_and_break", timeout=0.05)
+def hold_and_break() -> None:
+    OPENED.wait()
+    raise ValueError("too late")
+
+
+@task(name="timeouts.wait", timeout=0.05, retries=2, backoff=0)
+async def wait() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture(autouse=True)
+def closed() -> None:
+    OPENED.clear()
+
+
+def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    return [vars(entry) for entry in caplog.records if vars(entry).get("event") == event]
+
+
+def has_told(caplog: pytest.LogCaptureFixture, event: str, *, times: int) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return len(told(caplog, event)) == times
+
+    return look
+
+
+async def test_every_attempt_has_the_whole_time(service: QueueService, worker: Worker) -> None:
+    sent = await service.enqueue(wait)
+
+    with pytest.raises(TaskFailedError, match=r"TimeoutError: .* longer than its timeout of 0\.05 s"):
+        await sent.wait(timeout=10)
+    failures = [entry.failure.type for entry in sent.record.history if entry.failure]
+    assert (sent.record.attempt, failures) == (3, ["TimeoutError"] * 3)
+
+
+async def test_a_thread_that_goes_on_holds_no_slot_and_is_told_of(
+    config: QueueConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with QueueService(replace(config, concurrency=1)) as service, Worker(service):
+        held = await service.enqueue(hold)
+        with pytest.raises(TaskFailedError, match="longer than its timeout"):
+            await held.wait(timeout=10)
+
+        assert await (await service.enqueue(shop.add, 1, 2)).wait(timeout=10) == 3
+
+        first, second = told(caplog, "task.thread_abandoned")
+        assert told(caplog, "task.thread_ended_late") == []
+        OPENED.set()
+        await until(has_told(caplog, "task.thread_ended_late", times=2), what="both threads are told of")
+    assert [entry["attempt"] for entry in (first, second)] == [1, 2]
+    assert {entry["record_id"] for entry in (first, second)} == {str(held.id)}
+    assert second["abandoned_threads"] == first["abandoned_threads"] + 1
+
+
+async def test_what_a_late_thread_raises_is_told_and_changes_nothing(
+    service: QueueService, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = await service.enqueue(hold_and_break)
+    ended = await service.wait(held.id, timeout=10)
+
+    OPENED.set()
+    await until(has_told(caplog, "task.thread_ended_late", times=1), what="the thread is told of")
+
+    (late,) = told(caplog, "task.thread_ended_late")
+    assert (late["error"], late["record_id"]) == ("ValueError: too late", str(held.id))
+    assert isinstance(late["seconds_late"], float)
+    assert late["seconds_late"] > 0
+    assert await service.get(held.id) == ended
+
+
+async def test_a_record_that_is_not_started_in_time_is_never_run(service: QueueService) -> None:
+    sent = await service.enqueue(shop.add.using(expires_in=0.000_001), 1, 1)
+
+    async with Worker(service):
+        ended = await service.wait(sent.id, timeout=10)
+
+    assert (ended.status, ended.attempt, ended.started_at) == (TaskStatus.EXPIRED, 0, None)
