@@ -19,7 +19,8 @@ async def test_the_commands_are_those_of_lq(folder: Path) -> None:
 
     names = answer.out.partition("Commands:")[2]
     assert [line.split()[0] for line in names.splitlines() if line.startswith("  ") and line[2] != " "] == [
-        *("doctor", "list", "migrate", "pause", "records", "resume", "schedules", "stats", "tasks", "worker", "workers")
+        *("doctor", "drain", "limit", "list", "migrate", "pause", "records", "resume", "schedules", "stats", "tasks"),
+        *("worker", "workers"),
     ]
 
 
