@@ -64,6 +64,7 @@ COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
 # When there is something `limited`, nothing is claimed here, but by the statements of `limiting`.
 # `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
 # One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
+# OFFSET 0 keeps a question from becoming a join, which would read everything that waits.
 SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
 ), limited AS MATERIALIZED (
@@ -72,17 +73,18 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     WHERE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND ($6::text[] IS NULL OR q.name = ANY($6::text[]))
       AND EXISTS (
         SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL
-          AND r.execution_backend = b.name AND r.queue = q.name
+          AND r.execution_backend = b.name AND r.queue = q.name OFFSET 0
       )
   ) OR EXISTS (
     SELECT FROM unnest($5::text[]) AS b(name) WHERE $6::text[] IS NULL AND EXISTS (
-      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+      SELECT FROM lq.records r
+      WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name OFFSET 0
     )
   ) OR EXISTS (
     SELECT FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
     WHERE EXISTS (
       SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL
-        AND r.execution_backend = b.name AND r.queue = q.name
+        AND r.execution_backend = b.name AND r.queue = q.name OFFSET 0
     )
   ) AS found
 ), seen(execution_backend, queue) AS (
