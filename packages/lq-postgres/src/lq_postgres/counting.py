@@ -10,6 +10,9 @@ from lq_postgres.insertion import Fetch
 from lq_postgres.pages import conditions
 from lq_postgres.statements import reading
 
+LARGE: Final = 10_000
+"""So many records are counted within milliseconds: such a count is never kept."""
+
 SLOW: Final = 0.05
 """A count that took this many seconds is not repeated at once."""
 
@@ -27,7 +30,7 @@ class Counting:
         return number
 
     async def statistics(self, *, at: datetime | None) -> Statistics:
-        """Count the records by queue and status; the answer may be as old as ten such counts take."""
+        """Count the records by queue and status; of many, the answer may be as old as ten such counts take."""
         until, counted = self._counted
         if monotonic() < until:
             return counted
@@ -40,5 +43,6 @@ class Counting:
         counted = Statistics(
             counts=counts, oldest_due=min((row[3] for row in rows if row[3] is not None), default=None)
         )
-        self._counted = (began + 10 * took if took > SLOW else 0.0, counted)
+        is_kept = took > SLOW and sum(sum(by_status.values()) for by_status in counts.values()) > LARGE
+        self._counted = (began + 10 * took if is_kept else 0.0, counted)
         return counted
