@@ -69,7 +69,8 @@ async def mark(place: str, number: int) -> None:
 def kept_at(place: str) -> QueueConfig:
     """Several processes find the same records here."""
     store = PostgresConfig(dsn=place) if place.startswith("postgres") else SQLiteConfig(path=place)
-    return QueueConfig(queue_backend=store, poll_interval=0.1, concurrency=10)
+    # Two slots in each: no process can do alone what is allowed to all.
+    return QueueConfig(queue_backend=store, poll_interval=0.1, concurrency=2)
 
 
 async def work(place: str) -> None:
@@ -189,10 +190,15 @@ async def test_several_processes_together_never_run_more_than_allowed(place: str
     calls = [limited.call(str(tmp_path), number) for number in range(60)]
     path = os.pathsep.join(map(str, (HERE, HERE.parent / "ground")))
     async with QueueService(kept_at(place)) as service, AsyncExitStack() as processes:
-        await service.enqueue_many(calls)
         for _ in range(3):
             command = (sys.executable, "-c", PROGRAM, place)
             await processes.enter_async_context(running(*command, folder=tmp_path, PYTHONPATH=path))
+
+        async def all_there() -> bool:
+            return len(await service.workers()) == 3
+
+        await until(all_there, what="three workers are registered")
+        await service.enqueue_many(calls)
 
         async def all_done() -> bool:
             return (await service.statistics()).total(TaskStatus.COMPLETED) == len(calls)

@@ -7,7 +7,7 @@ from the middle: one whose record has moved on in the meantime is dropped when i
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from lq_core.queue.limits import Lane
@@ -89,6 +89,18 @@ class Lines:
                 elif key is not None:  # There may be any number of keys over time.
                     del self._lines[backend, queue, key]
         return chosen
+
+    def take(self, lines: Iterable[Line], limit: int) -> Iterator[Waiting]:
+        """Take at most *limit* due entries out of these lines, first come first, whatever the limits."""
+        tops = [(line.due[0], number, line) for number, line in enumerate(lines) if line.due]
+        heapify(tops)
+        while tops and limit > 0:
+            _, number, line = heappop(tops)
+            yield heappop(line.due)
+            limit -= 1
+            line.drop_stale(self._is_current)
+            if line.due:
+                heappush(tops, (line.due[0], number, line))
 
     def lane(
         self, line: Line, state: QueueState, records: Mapping[int, QueuedTaskRecord]

@@ -6,7 +6,7 @@ Every verb finishes without waiting for anything, so that each is one transactio
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Final
@@ -18,7 +18,7 @@ from lq_core import lifecycle
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.queue.base import BaseQueueBackend
-from lq_core.queue.lanes import Lines, Waiting
+from lq_core.queue.lanes import Line, Lines, Waiting
 from lq_core.queue.limits import Allowances, Lane, Subject, pick
 from lq_core.queue.messages import (
     Claim,
@@ -93,8 +93,11 @@ class InMemoryQueueBackend(BaseQueueBackend):
             return kept, Claimed()
         if claim.worker_id not in self._workers:
             return kept, Claimed(alive=False)
+        lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
+        if not any(line.key is not None or line.queue in self._queues for line in lines):
+            return kept, Claimed(records=tuple(self._start(e, claim, at) for e in self._lines.take(lines, claim.limit)))
         allowances = self._allowances(at)
-        entries, held_back = pick([lane for lane, _ in self._lanes_of(claim, at)], claim.limit, allowances)
+        entries, held_back = pick([lane for lane, _ in map(self._lane_of, lines)], claim.limit, allowances)
         taken = tuple(self._start(entry, claim, at) for entry in entries)
         if allowances.changed:
             buckets = {**self._buckets, **allowances.changed}
@@ -232,7 +235,8 @@ class InMemoryQueueBackend(BaseQueueBackend):
         at = self.now()
         allowances = self._allowances(at)
         moments: list[datetime] = []
-        for lane, later in self._lanes_of(claim, at):
+        lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
+        for lane, later in map(self._lane_of, lines):
             moments += [moment for moment, _ in later]
             for entry in lane.places:
                 opens_at = allowances.opens_at(lane)
@@ -381,9 +385,8 @@ class InMemoryQueueBackend(BaseQueueBackend):
         before = record.after.ids if record.after else ()
         return all(found.has_ended for one in before if (found := self._records.get(one.int)) is not None)
 
-    def _lanes_of(self, claim: Claim, at: datetime) -> Iterator[tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]]:
-        for line in self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at):
-            yield self._lines.lane(line, self._queues.get(line.queue, _OPEN), self._records)
+    def _lane_of(self, line: Line) -> tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]:
+        return self._lines.lane(line, self._queues.get(line.queue, _OPEN), self._records)
 
     def _allowances(self, at: datetime) -> Allowances:
         return Allowances(at, running=self._running_of, full_at=self._buckets.get)
