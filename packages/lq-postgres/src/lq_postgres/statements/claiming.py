@@ -191,7 +191,8 @@ SELECT
    ORDER BY r.scheduled_at LIMIT 1),
   EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL) OR EXISTS (
     SELECT FROM unnest($1::text[]) AS b(name) WHERE EXISTS (
-      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+      SELECT FROM lq.records r
+      WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name OFFSET 0
     )
   )
 """
