@@ -1,4 +1,4 @@
-"""The entrypoint without a container: which record it takes, and which code it answers with."""
+"""The entrypoint without a container, on every queue that containers share: what it takes, and how it ends."""
 
 import subprocess
 import sys
@@ -15,15 +15,27 @@ from cloud import events_of
 from lq_cloudrun import CloudRunExecutionConfig, CloudRunExitCode, execute_cloudrun_task
 from lq_core import QueueConfig, QueueService, TaskStatus, lifecycle
 from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.testing import a_record
 
 JOB = "projects/shop/locations/us-central1/jobs/shop"
 CLOUD = {"CLOUD_RUN_JOB": "shop", "CLOUD_RUN_EXECUTION": "shop-abcde", "CLOUD_RUN_TASK_INDEX": "0"}
 
 
+def configured(queue: QueueConfig) -> QueueConfig:
+    return replace(queue, execution_backend=CloudRunExecutionConfig("shop", job_name="shop"))
+
+
 @pytest.fixture
-async def service() -> AsyncGenerator[QueueService]:
-    config = QueueConfig(execution_backend=CloudRunExecutionConfig("shop", job_name="shop"))
-    async with QueueService(config, queue_backend=InMemoryQueueBackend(config)) as opened:
+async def service(queue: QueueConfig) -> AsyncGenerator[QueueService]:
+    async with QueueService(configured(queue)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def empty() -> AsyncGenerator[QueueService]:
+    """A queue that nothing is asked of but that it is there."""
+    config = configured(QueueConfig(queue_backend="memory"))
+    async with QueueService(config) as opened:
         yield opened
 
 
@@ -60,10 +72,10 @@ async def test_a_prefix_of_ones_own_is_found_by_its_pair(service: QueueService) 
     assert await execute_cloudrun_task(config=plain, service=service, env=mine) is CloudRunExitCode.SUCCESS
 
 
-async def test_a_prefix_of_ones_own_is_found_by_what_to_drain(service: QueueService) -> None:
-    plain = replace(service.config, execution_backend="cloudrun")
+async def test_a_prefix_of_ones_own_is_found_by_what_to_drain(empty: QueueService) -> None:
+    plain = replace(empty.config, execution_backend="cloudrun")
 
-    code = await execute_cloudrun_task(config=plain, service=service, env={"SHOP_DRAIN": '{"job": 7}'})
+    code = await execute_cloudrun_task(config=plain, service=empty, env={"SHOP_DRAIN": '{"job": 7}'})
 
     assert code is CloudRunExitCode.INVALID_TASK_ID
 
@@ -137,9 +149,9 @@ async def test_a_pending_record_of_another_backend_is_left_alone(service: QueueS
 
 
 async def test_a_task_that_the_image_does_not_know_fails_with_advice(service: QueueService) -> None:
-    env = await reserved(service)
-    [record] = await service.find()
-    assert await service.swap(record, changed(record, task_name="shop.unheard_of"))
+    record = a_record(task_name="shop.unheard_of", execution_backend="cloudrun")
+    await service.queue_backend.insert([record])
+    env = {**CLOUD, "LITESTAR_QUEUES_TASK_ID": str(record.id), "LITESTAR_QUEUES_EPOCH": "0"}
 
     assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.UNKNOWN_TASK
     [failed] = await service.find()
@@ -184,9 +196,9 @@ async def test_a_factory_makes_the_service_and_it_is_closed_again() -> None:
     ],
 )
 async def test_a_bad_environment_has_its_exit_code(
-    service: QueueService, env: dict[str, str], code: CloudRunExitCode
+    empty: QueueService, env: dict[str, str], code: CloudRunExitCode
 ) -> None:
-    assert await execute_cloudrun_task(service=service, env=env) is code
+    assert await execute_cloudrun_task(service=empty, env=env) is code
 
 
 @pytest.mark.parametrize(
