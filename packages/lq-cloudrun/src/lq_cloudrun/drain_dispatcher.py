@@ -8,6 +8,7 @@ also by the list of the job, so that other dispatchers, and calls whose replies 
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.drain_order import DrainOrder
 from lq_cloudrun.executions import Executions
+from lq_cloudrun.living import living_workers
 from lq_cloudrun.pacing import Lane
 from lq_cloudrun.refusal import Refusal, refusal_of
 from lq_cloudrun.request import run_drain_request
@@ -44,8 +46,11 @@ class Draining:
     """How many of its containers are not over."""
 
     started_at: float
+    since: datetime
+    """The same by the clock of the queue."""
+
     sample: tuple[tuple[UUID, int], ...] = ()
-    """Some records that were due at its start, by id and epoch; empty when somebody else started it."""
+    """Records that were due when it was started here, by id and epoch, until it is seen at work."""
 
 
 class DrainDispatcher:
@@ -91,7 +96,8 @@ class DrainDispatcher:
         if self._wanted(work) < 1:
             return
         for name, containers in (await self._executions.draining(self._target.job)).items():
-            self._draining.setdefault(name, Draining(containers=containers, started_at=now))
+            since = service.queue_backend.now()
+            self._draining.setdefault(name, Draining(containers=containers, started_at=now, since=since))
         self._count()
         wanted = self._wanted(work)
         if wanted > 0:
@@ -105,7 +111,7 @@ class DrainDispatcher:
         return min(wanted - taking, self._config.max_in_flight - self._lane.in_flight)
 
     async def _start(self, service: ExecutionService, containers: int, due: list[QueuedTaskRecord]) -> None:
-        config, now = self._config, self._clock()
+        config, now, since = self._config, self._clock(), service.queue_backend.now()
         order = DrainOrder(
             job=self._target.job,
             queues=service.config.queues,
@@ -123,7 +129,7 @@ class DrainDispatcher:
             self._after(error)
             return
         sample = tuple((record.id, record.epoch) for record in due)
-        self._draining[execution.name] = Draining(containers=containers, started_at=now, sample=sample)
+        self._draining[execution.name] = Draining(containers=containers, started_at=now, since=since, sample=sample)
         log.info("cloudrun.drain_started", extra={"execution": execution.name, "containers": containers})
 
     def _after(self, error: Exception) -> None:
@@ -143,24 +149,25 @@ class DrainDispatcher:
 
     async def _update(self, service: ExecutionService) -> None:
         """Ask how far those that are known here have come, and forget those that are over."""
+        at_work = [each.started_at for each in await living_workers(service) if not each.execution_backends]
         for name, draining in list(self._draining.items()):
             execution = await self._executions.get(name)
             if execution is not None and not status_of(execution).ended:
-                self._draining[name] = replace(draining, containers=containers_left(execution))
+                sample = () if any(begun >= draining.since for begun in at_work) else draining.sample
+                self._draining[name] = replace(draining, containers=containers_left(execution), sample=sample)
                 continue
             del self._draining[name]
-            if execution is None or not draining.sample:
-                continue
-            now = self._clock()
-            if now - draining.started_at < self._config.drain_time and await self._is_untouched(service, draining):
-                pause = self._lane.close(now)
-                facts = {"execution": name, "ended": status_of(execution).summary, "pause": pause}
-                # It has left before its time, and what was due is still there: it cannot work, or looks elsewhere.
-                log.warning("cloudrun.drained_nothing", extra=facts)
-            else:
+            if execution is None or not await self._has_done_nothing(service, draining):
                 self._lane.accepted()
+                continue
+            pause = self._lane.close(self._clock())
+            # It has left before its time, and what was due is still there: it cannot work, or looks elsewhere.
+            facts = {"execution": name, "ended": status_of(execution).summary, "pause": pause}
+            log.warning("cloudrun.drained_nothing", extra=facts)
 
-    async def _is_untouched(self, service: ExecutionService, draining: Draining) -> bool:
+    async def _has_done_nothing(self, service: ExecutionService, draining: Draining) -> bool:
+        if not draining.sample or self._clock() - draining.started_at >= self._config.drain_time:
+            return False
         records = await service.queue_backend.get_many([record_id for record_id, _ in draining.sample])
         return {(record.id, record.epoch) for record in records} == set(draining.sample)
 
