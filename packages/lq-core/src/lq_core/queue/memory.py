@@ -19,7 +19,7 @@ from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.queue.base import BaseQueueBackend
 from lq_core.queue.lanes import Line, Lines, Waiting
-from lq_core.queue.limits import Allowances, Lane, Subject, pick
+from lq_core.queue.limits import Lane, pick
 from lq_core.queue.messages import (
     Claim,
     Claimed,
@@ -31,6 +31,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
+from lq_core.queue.permits import Permits
 from lq_core.record import OWNED, TERMINAL, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
 
@@ -58,8 +59,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
         self._schedules: dict[str, ScheduleState] = {}
-        self._permits: Counter[str] = Counter()
-        self._buckets: dict[Subject, datetime] = {}
+        self._permits = Permits(lambda queue: sum(self._counts[queue, status] for status in OWNED))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
@@ -96,12 +96,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
         lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
         if not any(line.key is not None or line.queue in self._queues for line in lines):
             return kept, Claimed(records=tuple(self._start(e, claim, at) for e in self._lines.take(lines, claim.limit)))
-        allowances = self._allowances(at)
+        allowances = self._permits.allowances(at)
         entries, held_back = pick([lane for lane, _ in map(self._lane_of, lines)], claim.limit, allowances)
         taken = tuple(self._start(entry, claim, at) for entry in entries)
-        if allowances.changed:
-            buckets = {**self._buckets, **allowances.changed}
-            self._buckets = {subject: full_at for subject, full_at in buckets.items() if full_at > at}
+        self._permits.keep(allowances, at)
         return kept, Claimed(records=taken, held_back=held_back)
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
@@ -233,7 +231,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
         at = self.now()
-        allowances = self._allowances(at)
+        allowances = self._permits.allowances(at)
         moments: list[datetime] = []
         lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
         for lane, later in map(self._lane_of, lines):
@@ -341,8 +339,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def _file(self, record: QueuedTaskRecord, at: datetime) -> None:
         number, status = record.id.int, record.status
         self._counts[record.queue, status] += 1
-        if record.concurrency_key is not None and status in OWNED:
-            self._permits[record.concurrency_key] += 1
+        self._permits.take(record)
         if record.cancel_requested:
             self._stopping.add(number)
         if status is TaskStatus.PENDING:
@@ -360,10 +357,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def _unfile(self, record: QueuedTaskRecord) -> None:
         number, status = record.id.int, record.status
         self._counts[record.queue, status] -= 1
-        if record.concurrency_key is not None and status in OWNED:
-            self._permits[record.concurrency_key] -= 1
-            if not self._permits[record.concurrency_key]:
-                del self._permits[record.concurrency_key]
+        self._permits.give_back(record)
         if record.cancel_requested:
             self._stopping.discard(number)
         if record.blocked:
@@ -387,14 +381,6 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     def _lane_of(self, line: Line) -> tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]:
         return self._lines.lane(line, self._queues.get(line.queue, _OPEN), self._records)
-
-    def _allowances(self, at: datetime) -> Allowances:
-        return Allowances(at, running=self._running_of, full_at=self._buckets.get)
-
-    def _running_of(self, subject: Subject) -> int:
-        if subject.kind == "key":
-            return self._permits[subject.name]
-        return sum(self._counts[subject.name, status] for status in OWNED)
 
     def _open_to(self, claim: Claim) -> Callable[[str], bool]:
         wanted = None if claim.queues is None else frozenset(claim.queues)
