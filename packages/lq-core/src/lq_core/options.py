@@ -39,7 +39,11 @@ class OnConflict(StrEnum):
     @property
     def amends(self) -> bool:
         """Whether the holder is changed."""
-        return self in {OnConflict.REPLACE, OnConflict.DEBOUNCE}
+        return self is not RETURN_EXISTING and self is not OnConflict.REJECT
+
+
+RETURN_EXISTING: Final = OnConflict.RETURN_EXISTING
+"""The default, at hand: before Python 3.12, looking up a member takes longer than any other step of an enqueue."""
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +77,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     key_window: float | None = None
     """Hold the key for this many seconds from the enqueue on, whatever becomes of the record."""
 
-    on_conflict: OnConflict = OnConflict.RETURN_EXISTING
+    on_conflict: OnConflict = RETURN_EXISTING
     """What to do when another record holds the key."""
 
     concurrency_key: str | None = None

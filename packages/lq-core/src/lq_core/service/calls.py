@@ -3,14 +3,14 @@
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from lq_core.codec import size_of
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, DuplicateKeyError, PayloadTooLargeError, TaskDefinitionError
 from lq_core.identity import new_id
-from lq_core.options import OnConflict, TaskOptions
+from lq_core.options import RETURN_EXISTING, OnConflict, TaskOptions
 from lq_core.queue import Insertion, Proposal
 from lq_core.record import Backoff, Dependencies, KeyScope, QueuedTaskRecord, RetryRules
 from lq_core.result import EnqueueOutcome, RecordSource, TaskResult
@@ -18,6 +18,9 @@ from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
 Result = TypeVar("Result")
+
+_ENDED: Final = KeyScope.ENDED
+_CREATED: Final = EnqueueOutcome.CREATED
 
 
 def check_task(subject: object) -> None:
@@ -61,8 +64,8 @@ def new_record(
     scheduled_at = options.scheduled_at or (at + timedelta(seconds=options.delay) if options.delay else at)
     expires_at = options.expires_at or (at + timedelta(seconds=options.expires_in) if options.expires_in else None)
     key = call.key
-    if key is None:
-        _check_without_key(options)
+    if key is None and not (options.key_scope is options.key_window is None and options.on_conflict is RETURN_EXISTING):
+        raise _without_key(options)
     return QueuedTaskRecord(
         id=call.id if call.has_id else new_id(),
         task_name=call.task_name,
@@ -72,7 +75,7 @@ def new_record(
         execution_backend=executions.checked(options.execution_backend),
         execution_profile=options.execution_profile,
         key=key,
-        key_scope=KeyScope.WINDOW if options.key_window else options.key_scope or KeyScope.ENDED,
+        key_scope=KeyScope.WINDOW if options.key_window else options.key_scope or _ENDED,
         key_until=at + timedelta(seconds=options.key_window) if options.key_window else None,
         retries=options.retries,
         backoff=options.backoff if isinstance(options.backoff, Backoff) else None,
@@ -126,7 +129,7 @@ async def check_predecessors(
 
 def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
     if insertion.created:
-        return EnqueueOutcome.CREATED
+        return _CREATED
     if insertion.replaced:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT
@@ -140,12 +143,7 @@ def _retry_rules(options: TaskOptions) -> RetryRules | None:
     return RetryRules(only=options.retry_on, never=options.never_retry_on or (), wait=wait)
 
 
-def _check_without_key(options: TaskOptions) -> None:
-    policy = None if options.on_conflict is OnConflict.RETURN_EXISTING else options.on_conflict
-    for name, value in (
-        ("key_scope", options.key_scope),
-        ("key_window", options.key_window),
-        ("on_conflict", policy),
-    ):
-        if value is not None:
-            raise ConfigurationError(f"{name} is {value!s}, and the call has no key; give key=... or key_from=(...).")
+def _without_key(options: TaskOptions) -> ConfigurationError:
+    wants = {"key_scope": options.key_scope, "key_window": options.key_window, "on_conflict": options.on_conflict}
+    name, value = next((name, value) for name, value in wants.items() if value not in {None, RETURN_EXISTING})
+    return ConfigurationError(f"{name} is {value!s}, and the call has no key; give key=... or key_from=(...).")

@@ -15,6 +15,7 @@ from lq_core.errors import ConfigurationError, RecordNotFoundError
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.injector import Injector
+from lq_core.options import RETURN_EXISTING
 from lq_core.queue import (
     BaseQueueBackend,
     Insertion,
@@ -152,7 +153,8 @@ class QueueService:
             self.runner.others_wait = True
             self.runner.on_end()
         made = results(calls, insertions, self)
-        await self._run_inline([result for result in made if result.created and result.id in inline])
+        if inline:
+            await self._run_inline([result for result in made if result.created and result.id in inline])
         return made
 
     def within(self, connection: object) -> EnqueueWithin:
@@ -362,7 +364,7 @@ class QueueService:
         self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]
     ) -> Sequence[Insertion]:
         try:
-            if any(call.options.on_conflict.amends for call in calls):
+            if any(call.options.on_conflict is not RETURN_EXISTING for call in calls):
                 return await self.queue_backend.propose(proposals(calls, records))
             return await self.queue_backend.insert(records)
         except BaseException:
