@@ -191,6 +191,17 @@ async def runs_elsewhere(stage: Stage) -> None:
     await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", execution_backend="plays-elsewhere")))
 
 
+async def comes_after_another(stage: Stage) -> None:
+    first = await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one")))
+    await stage.enqueue(lambda: stage.service.enqueue(work.using(key="two", after=(first,))))
+
+
+async def shares_a_limit(stage: Stage) -> None:
+    limited = work.using(concurrency_key="limit", concurrency=1)
+    await stage.enqueue(lambda: stage.service.enqueue(limited.using(key="one")))
+    await stage.enqueue(lambda: stage.service.enqueue(limited.using(key="two")))
+
+
 async def runs_inline(stage: Stage) -> None:
     await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", execution_backend="immediate")))
 
@@ -232,5 +243,7 @@ PLAYS: Final = (
     Play(is_revived, starts=2, ends=2),
     Play(runs_elsewhere),
     Play(runs_inline),
+    Play(comes_after_another),
+    Play(shares_a_limit),
     Play(is_left_behind),
 )

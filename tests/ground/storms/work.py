@@ -18,6 +18,7 @@ from lq_core import (
     NonRetryable,
     QueueError,
     QueueService,
+    RateLimit,
     RetryLater,
     TaskContext,
     TaskResult,
@@ -167,6 +168,23 @@ async def send_chain(service: QueueService, dice: random.Random) -> Sent:
     return [first, second, await service.enqueue(quick.using(after=(first, second)))]
 
 
+async def send_limited(service: QueueService, dice: random.Random) -> Sent:
+    return [await service.enqueue(slow.using(concurrency_key=f"tenant {dice.randrange(3)}", concurrency=2), 0.05)]
+
+
+async def send_rated(service: QueueService, _: random.Random) -> Sent:
+    return [await service.enqueue(quick.using(concurrency_key="rate", rate=RateLimit(count=20)))]
+
+
+async def send_debounced(service: QueueService, dice: random.Random) -> Sent:
+    key = f"debounce {dice.randrange(3)}"
+    return [await service.enqueue(quick.using(key=key, on_conflict="debounce", delay=0.3))]
+
+
+async def send_windowed(service: QueueService, dice: random.Random) -> Sent:
+    return [await service.enqueue(quick.using(key=f"window {dice.randrange(3)}", key_window=0.5))]
+
+
 class Kind(NamedTuple):
     """One kind of work: how a producer asks for it, and how it may end."""
 
@@ -191,6 +209,10 @@ KINDS: Final = (
     Kind("expiring", send_expiring, 3, frozenset({TaskStatus.COMPLETED, TaskStatus.EXPIRED})),
     Kind("cancelled", send_cancelled, 3, frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELLED})),
     Kind("chain", send_chain, 2),
+    Kind("limited", send_limited, 3),
+    Kind("rated", send_rated, 2),
+    Kind("debounced", send_debounced, 3),
+    Kind("windowed", send_windowed, 2),
 )
 """What producers choose from."""
 
