@@ -11,7 +11,7 @@ from lq_core.config import QueueBackendConfig
 from lq_core.queue.sqlite import SQLiteConfig
 from lq_postgres import PostgresConfig
 from storms.book import CLEAN, NOBODY
-from storms.work import KINDS, book, send
+from storms.work import KINDS, book, declare, send
 
 HEARTBEAT: Final = 0.3
 HEARTBEAT_TIMEOUT: Final = 2.0
@@ -58,6 +58,7 @@ async def produce(address: str, dice: random.Random) -> None:
 
 def main() -> None:
     role, address, seed = sys.argv[1:]
+    declare()
     asyncio.run({"worker": work, "producer": produce}[role](address, random.Random(seed)))
 
 
