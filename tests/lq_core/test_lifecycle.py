@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
-from lq_core import IllegalMoveError, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
+from lq_core import IllegalMoveError, KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
 from lq_core.record import TERMINAL
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -140,6 +141,33 @@ def test_only_an_unreleased_key_is_held() -> None:
     assert not lifecycle.holds_key(lifecycle.retry(lifecycle.cancel(keyed, at=NOON), at=NOON), at=NOON)
 
 
+def test_a_record_that_waits_cannot_be_put_back() -> None:
+    with pytest.raises(IllegalMoveError, match="is pending and cannot become a record that is put back"):
+        lifecycle.interrupt(a_record(), at=NOON)
+
+
+def test_the_scope_and_the_window_say_which_step_lets_go_of_the_key() -> None:
+    keyed = QueuedTaskRecord(id=UUID(int=1), task_name="t", key="k", created_at=NOON, scheduled_at=NOON)
+    until_start = replace(keyed, key_scope=KeyScope.STARTED)
+    for_a_minute = replace(keyed, key_scope=KeyScope.WINDOW, key_until=NOON + timedelta(minutes=1))
+    ended = lifecycle.cancel(for_a_minute, at=NOON)
+
+    assert not lifecycle.claim(keyed, worker_id="ada", at=NOON).key_released
+    assert lifecycle.claim(until_start, worker_id="ada", at=NOON).key_released
+    assert lifecycle.dispatch(until_start, at=NOON).key_released
+    assert lifecycle.holds_key(ended, at=NOON + timedelta(seconds=59))
+    assert not lifecycle.holds_key(ended, at=NOON + timedelta(seconds=60))
+    assert lifecycle.cancel(for_a_minute, at=NOON + timedelta(seconds=60)).key_released
+
+
+def test_only_what_still_waits_can_be_amended() -> None:
+    asked = replace(a_record(), cancel_requested=True)
+
+    assert lifecycle.can_be_amended(a_record())
+    assert not lifecycle.can_be_amended(asked)
+    assert not lifecycle.can_be_amended(running())
+
+
 @pytest.mark.parametrize(
     "before, after",
     [
@@ -152,8 +180,9 @@ def test_only_an_unreleased_key_is_held() -> None:
         (running(), lifecycle.cancel(running(), at=NOON)),
         (a_record(), lifecycle.dispatch(a_record(), at=NOON)),
         (a_record(), lifecycle.expire(a_record(), at=NOON)),
+        (a_record(), lifecycle.amend(a_record(), to=a_record(), reschedule=True)),
     ],
-    ids=["complete", "fail", "retry", "snooze", "interrupt", "lose", "cancel", "dispatch", "expire"],
+    ids=["complete", "fail", "retry", "snooze", "interrupt", "lose", "cancel", "dispatch", "expire", "amend"],
 )
 def test_every_change_of_who_may_write_raises_the_epoch(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
     assert after.epoch == before.epoch + 1

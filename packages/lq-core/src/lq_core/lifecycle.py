@@ -234,7 +234,7 @@ def release_key(record: QueuedTaskRecord) -> QueuedTaskRecord:
 
 def _wait(record: QueuedTaskRecord, *, until: datetime, **changes: object) -> QueuedTaskRecord:
     if record.status is TaskStatus.PENDING:
-        raise IllegalMoveError(record.id, record.status, "put back: nobody has it", MOVES[record.status])
+        raise IllegalMoveError(record.id, record.status, "a record that is put back", MOVES[record.status])
     return _move(
         record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, blocked=False, **changes
     )
