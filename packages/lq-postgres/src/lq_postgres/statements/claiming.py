@@ -59,34 +59,20 @@ SELECT {lost}
 
 COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
 
+# Asked with every claim, and so as simply as can be: whose limits they are is seen to afterwards.
+LIMITED: Final = """
+      EXISTS (SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL)
+      OR EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)"""
+
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
 # The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
-# When there is something `limited`, nothing is claimed here, but by the statements of `limiting`.
+# Where anything is limited, nothing is claimed here, but by the statements of `limiting`.
 # `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
 # One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
-# OFFSET 0 keeps a question from becoming a join, which would read everything that waits.
 SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
 ), limited AS MATERIALIZED (
-  SELECT EXISTS (
-    SELECT FROM lq.queues q CROSS JOIN unnest($5::text[]) AS b(name)
-    WHERE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND ($6::text[] IS NULL OR q.name = ANY($6::text[]))
-      AND EXISTS (
-        SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL
-          AND r.execution_backend = b.name AND r.queue = q.name OFFSET 0
-      )
-  ) OR EXISTS (
-    SELECT FROM unnest($5::text[]) AS b(name) WHERE $6::text[] IS NULL AND EXISTS (
-      SELECT FROM lq.records r
-      WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name OFFSET 0
-    )
-  ) OR EXISTS (
-    SELECT FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
-    WHERE EXISTS (
-      SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL
-        AND r.execution_backend = b.name AND r.queue = q.name OFFSET 0
-    )
-  ) AS found
+  SELECT {limited} AS found
 ), seen(execution_backend, queue) AS (
   SELECT b.name, first.queue
   FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
@@ -189,10 +175,5 @@ SELECT
      AND (q.draining IS NULL OR r.created_at < q.draining)
      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
    ORDER BY r.scheduled_at LIMIT 1),
-  EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL) OR EXISTS (
-    SELECT FROM unnest($1::text[]) AS b(name) WHERE EXISTS (
-      SELECT FROM lq.records r
-      WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name OFFSET 0
-    )
-  )
+  ({limited})
 """

@@ -14,6 +14,7 @@ _PARTS: Final = {
     "{settled}": claiming.SETTLED,
     "{completed}": claiming.COMPLETED,
     "{lost}": claiming.LOST,
+    "{limited}": claiming.LIMITED,
     "{matches}": reading.MATCHES,
     "{record}": ", ".join(f"r.{column}" for column in COLUMNS),
 }
