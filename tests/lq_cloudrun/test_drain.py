@@ -176,8 +176,9 @@ async def test_a_running_record_is_cancelled_and_its_container_goes_on_with_the_
 async def test_sigterm_gives_back_what_runs_and_another_execution_takes_it(
     queue: QueueConfig, address: str, tmp_path: Path
 ) -> None:
-    async with cloud(queue, address, **ONE_AT_A_TIME) as sky, Worker(sky.service):
+    async with cloud(queue, address, breaker_pause=60, **ONE_AT_A_TIME) as sky, Worker(sky.service):
         sent = await sky.service.enqueue(shop.wait_for, str(tmp_path / "marker"))
+        behind = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(110))
         await sky.until(sent.record, lambda record: record.status is TaskStatus.RUNNING)
         [first] = sky.emulator.executions()
         backend = await sky.backend()
@@ -187,6 +188,7 @@ async def test_sigterm_gives_back_what_runs_and_another_execution_takes_it(
         (tmp_path / "marker").touch()
 
         assert await sent.wait(timeout=20) == "waited"
+        assert await behind[-1].wait(timeout=20) == 110
         record = await sky.record(sent.record)
         assert (events_of(record), record.retry_count, record.losses) == (["interrupted"], 0, 0)
         assert len(sky.emulator.executions()) == 2
