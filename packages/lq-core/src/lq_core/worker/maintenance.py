@@ -96,7 +96,7 @@ class Maintenance:
             log.warning("record.mislaid", extra={"record_id": str(record.id), "epoch": record.epoch})
             await self._service.swap(record, lifecycle.lose(record, failure=failure, at=self._queue.now()))
         self._missing = frozenset(missing)
-        # Where nothing leads to the running records but a walk past all, the walk takes a twentieth of the time at most.
+        # Where no index leads to what runs, this walks past all records: for a twentieth of the time at most.
         return max(self._service.config.heartbeat_timeout / 2, 20 * (monotonic() - began))
 
     async def expire(self) -> float:
