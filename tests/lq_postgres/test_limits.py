@@ -13,7 +13,7 @@ from lq_postgres.statements import claiming, limiting
 from lq_postgres.statements.writing import for_schema
 
 LANES = 3
-CLAIM = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, [], [], [], [], [])
+CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, [], [], [], [], [])
 
 
 def of(key: str, priority: int) -> QueuedTaskRecord:
@@ -31,7 +31,8 @@ async def most_rows(backend: PostgresQueueBackend, sql: str, *parameters: object
     """Run a statement, and tell how many rows its widest step has brought or passed over."""
     async with backend.connections.lent() as connection:
         explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {for_schema(sql, 'lq')}"
-        [[[plan]]] = [[json.decode(row[0]) for row in await connection.fetch(explained, *parameters)]]
+        [row] = await connection.fetch(explained, *parameters)
+    [plan] = json.decode(row[0], type=list[dict[str, Any]])
     return max(
         (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) * step["Actual Loops"]
         for step in nodes(plan["Plan"])
