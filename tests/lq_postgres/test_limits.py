@@ -1,16 +1,20 @@
-"""What PostgreSQL reads to find what may start: the first of each lane, however much waits behind it."""
+"""Limits in PostgreSQL: what is read to find what may start, and that claims which heed one take turns."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from msgspec import json
+from msgspec.structs import replace
 
+from lq_core.lifecycle import complete
 from lq_core.record import Limits, QueuedTaskRecord
-from lq_core.testing import a_claim, a_record, a_worker
-from lq_postgres import PostgresQueueBackend
+from lq_core.testing import a_claim, a_record, a_swap, a_worker
+from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import claiming, limiting
 from lq_postgres.statements.writing import for_schema
+from servers.fixtures import Database
 
 LANES = 3
 CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, [], [], [], [], [])
@@ -66,3 +70,25 @@ async def test_claims_behind_a_capped_key_take_the_others_at_once(crowded: Postg
     taken = (await crowded.claim(a_claim(limit=4))).records
 
     assert sorted(record.concurrency_key or "" for record in taken) == ["", "", "ben", "cyd"]
+
+
+async def test_workers_of_different_queues_never_start_more_than_a_key_allows(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    names = ("mail", "film", "song", "book")
+    others = [PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, poll_only=True)) for _ in names]
+    for name, other in zip(names, others, strict=True):
+        await other.open()
+        await other.register(a_worker(name))
+    started: list[int] = []
+
+    for _ in range(20):
+        await backend.insert([replace(of("ann", 1), queue=name) for name in names])
+        claims = [other.claim(a_claim(name, queues=(name,))) for name, other in zip(names, others, strict=True)]
+        running = [record for answer in await asyncio.gather(*claims) for record in answer.records]
+        started.append(len(running))
+        await backend.swap([a_swap(complete(record, result="1", at=backend.now())) for record in running])
+    for other in others:
+        await other.close()
+
+    assert started == [1] * 20
