@@ -194,7 +194,7 @@ async def test_a_task_that_calls_another_is_itself_again_afterwards() -> None:
         sent = await service.enqueue(enqueue, shop.offer(service))
 
         assert await sent.wait(timeout=10) == "middleware.enqueue"
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError, match="No task is running here"):
         current_context()
 
 

@@ -76,8 +76,9 @@ async def test_a_queue_is_drained_as_far_as_there_is_time(folder: Path) -> None:
     empty = await lq(folder, "queues", "drain", "film")
     shown = await lq(folder, "queues", "list")
 
-    assert (answer.code, answer.err) == (1, "Error: 1 records are left in mail, which goes on draining.\n")
+    assert (answer.code, answer.err) == (1, "Error: Left in mail, which goes on draining: 1.\n")
     assert empty.out == "film is drained, and paused.\n"
+    assert empty.err.startswith("Waiting for film; Ctrl-C ends the waiting")
     assert shown.out.split()[5:] == ["film", "paused", "0", "0", "-", "mail", "draining", "1", "0", "-"]
 
 
@@ -152,12 +153,34 @@ async def test_a_wrong_configuration_is_told_in_one_line(folder: Path, target: s
     assert (answer.code, answer.err.count("\n"), complaint in answer.err) == (1, 1, True), answer.err
 
 
-async def test_a_fault_in_the_application_keeps_its_traceback(folder: Path) -> None:
-    (folder / "broken.py").write_text("import a_module_that_is_not_there\n")
+@pytest.mark.parametrize(
+    "code, complaint",
+    [
+        ("import not_there", "broken.py, line 2: ModuleNotFoundError: No module named 'not_there'."),
+        ("def f(:", "SyntaxError: invalid syntax (broken.py, line 2)."),
+        ("import json; json.loads('')", "broken.py, line 2: JSONDecodeError: Expecting value"),
+        ("import lq_core; lq_core.QueueConfig(concurrency=0)", "broken.py, line 2: ConfigurationError: concurrency is"),
+        ("def queue(): raise OSError('no key')", "broken.py, line 2: OSError: no key."),
+    ],
+)
+async def test_a_fault_in_the_application_is_told_in_one_line_with_its_place(
+    folder: Path, code: str, complaint: str
+) -> None:
+    (folder / "broken.py").write_text(f"from shop import queue\n{code}\n")
 
     answer = await lq(folder, "tasks", "broken:queue")
 
-    assert (answer.code, "broken.py" in answer.err, "a_module_that_is_not_there" in answer.err) == (1, True, True)
+    assert (answer.code, answer.err.count("\n"), complaint in answer.err) == (1, 1, True), answer.err
+    assert 'See all of it with: python -c "import broken' in answer.err
+
+
+async def test_a_task_module_that_raises_is_named_with_the_place(folder: Path) -> None:
+    (folder / "broken.py").write_text("import not_there\n")
+
+    answer = await lq(folder, "worker", "shop:queue", "-m", "broken")
+
+    assert (answer.code, "Importing 'broken' failed in" in answer.err) == (1, True), answer.err
+    assert "broken.py, line 1: ModuleNotFoundError: No module named 'not_there'." in answer.err
 
 
 @pytest.mark.parametrize(

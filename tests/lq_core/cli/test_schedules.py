@@ -76,4 +76,4 @@ async def test_a_schedule_that_nobody_has_declared_is_said_to_be_unknown(declare
     assert {answer.err for answer in answers} == {
         "Error: There is no schedule 'nihgtly'. Did you mean 'nightly'?\n",
     }
-    assert "There is no schedule 'nightly'" in unknown.err
+    assert "to run it, import the module that declares it as well" in unknown.err

@@ -111,3 +111,9 @@ async def test_a_configuration_that_cannot_work_is_one_line_and_exit_code_1(fold
     answer = await run(*LQ, "worker", "wrong:queue", folder=folder)
 
     assert (answer.code, answer.err.count("\n"), "Did you mean 'local'?" in answer.err) == (1, 1, True)
+
+
+async def test_a_worker_for_no_queue_at_all_does_not_start(folder: Path) -> None:
+    answer = await run(*LQ, "worker", "shop:queue", "--queues", "", folder=folder)
+
+    assert (answer.code, answer.err) == (1, "Error: queues is (); name a queue, or give None for all of them.\n")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from lq_core.errors import ConfigurationError
 from lq_core.middleware import Middleware
@@ -49,6 +49,13 @@ def _default_retention() -> Mapping[TaskStatus, float]:
 
 def _default_retention_count() -> Mapping[TaskStatus, int]:
     return dict.fromkeys(TERMINAL, 1_000_000)
+
+
+_KEYS: Final = {
+    "queue_limits": '"mail": Limits(concurrency=5)',
+    "retention": "TaskStatus.FAILED: 86_400",
+    "retention_count": "TaskStatus.FAILED: 10_000",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,22 +136,30 @@ class QueueConfig:
                 raise ConfigurationError(
                     f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
                 )
+        if self.queues is not None and not self.queues:
+            raise ConfigurationError(f"queues is {self.queues!r}; name a queue, or give None for all of them.")
         _middleware(self.middleware)
         if not isinstance(self.providers, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] -- not everybody has types checked
             raise ConfigurationError(f"providers is {self.providers!r}; it must be a tuple: (pool, session).")
         by_type(self.providers)
-        for queue, limits in self.queue_limits.items():
-            if not queue or not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
-                raise ConfigurationError(
-                    f"queue_limits says {queue!r}: {limits!r}; it takes the names of queues, and Limits(...) for each."
-                )
+        _limits(self.queue_limits)
         _by_ended_status("retention", self.retention, of="seconds")
         _by_ended_status("retention_count", self.retention_count, of="numbers of records")
 
 
+def _limits(values: Mapping[str, Limits]) -> None:
+    _mapping("queue_limits", values)
+    for queue, limits in values.items():
+        if not queue or not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise ConfigurationError(
+                f"queue_limits says {queue!r}: {limits!r}; it takes the names of queues, and Limits(...) for each."
+            )
+
+
 def _by_ended_status(name: str, values: Mapping[TaskStatus, float], *, of: str) -> None:
+    _mapping(name, values)
     for status, value in values.items():
-        if status not in TERMINAL or value < 0:
+        if status not in TERMINAL or not isinstance(value, (int, float)) or value < 0:  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             ended = ", ".join(sorted(TERMINAL))
             raise ConfigurationError(f"{name} says {status!r}: {value!r}; it takes {of}, not negative, for: {ended}.")
 
@@ -162,6 +177,11 @@ def _middleware(value: object) -> None:
                 f"middleware has {layer!r} in it; it takes a tuple of objects that are called as "
                 "`async def __call__(context, proceed)`, made beforehand: (Metrics(),)."
             )
+
+
+def _mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is {value!r}; it must be a dict, such as {{{_KEYS[name]}}}.")
 
 
 def _whole(name: str, value: object) -> None:

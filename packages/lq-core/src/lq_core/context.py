@@ -143,7 +143,10 @@ class TaskContext:
 
 def current_context() -> TaskContext:
     """Return the context of the task that is running here. Raises LookupError outside of a task."""
-    return _CURRENT.get()
+    try:
+        return _CURRENT.get()
+    except LookupError:
+        raise LookupError("No task is running here; only a task, and what it calls, has a context.") from None
 
 
 def enter_context(context: TaskContext) -> Token[TaskContext]:

@@ -68,7 +68,11 @@ class UnknownScheduleError(QueueError, LookupError):
 
     def __str__(self) -> str:
         close = get_close_matches(self.name, self.known, n=1)
-        advice = f"Did you mean {close[0]!r}?" if close else "A schedule is known once a worker has declared it."
+        advice = (
+            f"Did you mean {close[0]!r}?"
+            if close
+            else "It is known once a worker has declared it; to run it, import the module that declares it as well."
+        )
         return f"There is no schedule {self.name!r}. {advice}"
 
 

@@ -2,8 +2,13 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from sysconfig import get_path
+from traceback import FrameSummary, extract_tb
+from types import ModuleType
 
 from lq_core.errors import ConfigurationError
 
@@ -43,6 +48,45 @@ def function_at(path: str) -> Callable[..., object]:
         found = getattr(found, part)
     assert callable(found)
     return found
+
+
+def import_of_application(module: str) -> ModuleType:
+    """
+    Import a module of the application.
+
+    Raises ModuleNotFoundError when it is not there, and ConfigurationError, which tells the place, when it raises.
+    """
+    with faults_told(f"Importing {module!r}", see=f'python -c "import {module}"'):
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            missing = error
+    raise missing
+
+
+@contextmanager
+def faults_told(doing: str, *, see: str) -> Generator[None, None, None]:
+    """Make what code of the application raises a ConfigurationError, which tells the place in that code."""
+    try:
+        yield
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}".rstrip(".")
+        raise ConfigurationError(f"{doing} failed{_place(error)}: {told}. See all of it with: {see}") from error
+
+
+def _place(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # Its message has the place of the fault; where it was imported says less.
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_file()]
+    theirs = [frame for frame in frames if _is_of_application(frame)]
+    return f" in {theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
+
+
+def _is_of_application(frame: FrameSummary) -> bool:
+    libraries = (Path(__file__).parent, Path(get_path("stdlib")), Path(get_path("purelib")), Path(get_path("platlib")))
+    return not any(Path(frame.filename).is_relative_to(library) for library in libraries)
 
 
 def _main_module() -> str:

@@ -46,6 +46,13 @@ RETURN_EXISTING: Final = OnConflict.RETURN_EXISTING
 """The default, at hand: before Python 3.12, looking up a member takes longer than any other step of an enqueue."""
 
 
+_CHOICES: Final[Mapping[str, type[StrEnum]]] = {
+    "key_scope": KeyScope,
+    "on_conflict": OnConflict,
+    "after_failure": AfterFailure,
+}
+
+
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a task's calls are queued and run. Durations are in seconds."""
 
@@ -244,7 +251,19 @@ def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskO
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ConfigurationError):
             raise error.__cause__ from None
+        _check_choices(changes)
         raise ConfigurationError(f"A task option does not fit: {error}.") from None
+
+
+def _check_choices(changes: Mapping[str, object]) -> None:
+    for name, kind in _CHOICES.items():
+        choices = [choice.value for choice in kind if choice is not KeyScope.WINDOW]
+        if name in changes and (value := changes[name]) not in (*choices, None):
+            close = get_close_matches(str(value), choices, n=1)
+            advice = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(f"{name} is {value!r}; it takes {', '.join(map(repr, choices))}.{advice}")
+    if (rate := changes.get("rate")) is not None and not isinstance(rate, RateLimit):
+        raise ConfigurationError(f"rate is {rate!r}; it must be a RateLimit, such as RateLimit(5, per=60).")
 
 
 def _ids(before: object) -> tuple[UUID, ...]:

@@ -21,7 +21,7 @@ def backoff_from(given: object) -> Backoff | str | None:
         return Backoff(base=float(given), factor=1.0, cap=float(given), jitter=0.0)
     if inspect.iscoroutinefunction(given):
         raise ConfigurationError(f"backoff is {given!r}, which has to be awaited; use a plain function.")
-    if callable(given):
+    if callable(given) and not isinstance(given, type):
         return path_of_function(given)
     raise ConfigurationError(
         f"backoff is {given!r}; it must be a Backoff, seconds, or a function from the number of failures to seconds."

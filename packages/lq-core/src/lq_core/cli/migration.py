@@ -18,9 +18,9 @@ def migrate_command(session: Session) -> click.Command:
     @click.option("--sql", is_flag=True, help="Print what is missing as SQL, and change nothing.")
     def command(*, show: bool, sql: bool) -> None:
         """
-        Bring the schema of the database up to date, also where auto_migrate is off.
+        Bring the schema up to date.
 
-        It is safe to run while workers run, and to run twice.
+        It does so also where auto_migrate is off. It is safe to run while workers run, and to run twice.
         """
         backend = session.backend()
         with told():

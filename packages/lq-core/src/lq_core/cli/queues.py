@@ -90,9 +90,11 @@ def _drain(session: Session) -> click.Command:
         """Let workers run what is in a queue, and nothing that comes later, until it is resumed."""
 
         async def look(service: QueueService) -> None:
+            if timeout is None:
+                click.echo(f"Waiting for {name}; Ctrl-C ends the waiting, and {name} goes on draining.", err=True)
             left = await service.drain(name, timeout=timeout)
             if left:
-                raise click.ClickException(f"{left} records are left in {name}, which goes on draining.")
+                raise click.ClickException(f"Left in {name}, which goes on draining: {left}.")
             click.echo(f"{name} is drained, and paused.")
 
         session.look(look)

@@ -2,13 +2,13 @@
 
 import sys
 from difflib import get_close_matches
-from importlib import import_module
 from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError
+from lq_core.import_path import faults_told, import_of_application
 
 
 def load_config(target: str) -> QueueConfig:
@@ -22,7 +22,8 @@ def load_config(target: str) -> QueueConfig:
         raise ConfigurationError(f"{target!r} names no configuration; write it as module:config, such as shop:queue.")
     found: object = _find(_imported(name, target), attribute)
     if isfunction(found):
-        found = found()
+        with faults_told(f"Calling {target}", see=f'python -c "import {name}; {name}.{attribute}()"'):
+            found = found()
     if not isinstance(found, QueueConfig):
         raise ConfigurationError(
             f"{target} is {type(found).__name__}; it must be a QueueConfig, or a function that makes one."
@@ -40,10 +41,8 @@ def look_in_working_directory() -> None:
 def _imported(name: str, target: str) -> ModuleType:
     look_in_working_directory()
     try:
-        return import_module(name)
+        return import_of_application(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
         close = get_close_matches(name, _modules_here(), n=1)
         advice = (
             f"Did you mean {close[0]!r}?" if close else f"It was looked for in {Path.cwd()} and on the Python path."

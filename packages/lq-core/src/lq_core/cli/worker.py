@@ -15,7 +15,7 @@ from lq_core.cli.display import print_facts
 from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.log_lines import LEVELS, show_events
 from lq_core.cli.names import split_names
-from lq_core.cli.session import Session
+from lq_core.cli.session import Session, told
 from lq_core.metrics import Metrics
 from lq_core.outcome import Outcome
 from lq_core.queue.memory import InMemoryQueueBackend
@@ -45,7 +45,8 @@ def worker_command(session: Session) -> click.Command:
         """
         config = session.config()
         if queues:
-            config = replace(config, queues=split_names(queues))
+            with told():
+                config = replace(config, queues=split_names(queues))
         if concurrency is not None:
             config = replace(config, concurrency=concurrency)
         metrics = Metrics()

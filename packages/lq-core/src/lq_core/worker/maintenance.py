@@ -203,6 +203,7 @@ class Maintenance:
     ) -> None:
         while records := await read():
             kept = [await self._service.swap(record, step(record)) for record in records]
-            log.warning(event, extra={"records": sum(kept)})
+            if any(kept):
+                log.warning(event, extra={"records": sum(kept)})
             if len(records) < PAGE or not any(kept):
                 return
