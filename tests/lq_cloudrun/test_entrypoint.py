@@ -140,6 +140,16 @@ async def test_a_record_that_was_cancelled_is_not_run(service: QueueService) -> 
     assert await execute_cloudrun_task(service=service, env=env) is CloudRunExitCode.CANCELLED
 
 
+async def test_a_record_that_waits_for_others_is_not_run_by_its_id(service: QueueService) -> None:
+    before = await service.enqueue(shop.add, 1, second=2)
+    blocked = await service.enqueue(shop.add.using(after=[before]), 3, second=4)
+
+    code = await execute_cloudrun_task(service=service, env={"LITESTAR_QUEUES_TASK_ID": str(blocked.id)})
+
+    assert code is CloudRunExitCode.CLAIM_LOST
+    assert await service.get(blocked.id) == blocked.record
+
+
 async def test_a_pending_record_of_another_backend_is_left_alone(service: QueueService) -> None:
     sent = await service.enqueue(shop.add.using(execution_backend="local"), 1, second=2)
 

@@ -1,5 +1,6 @@
 """A row that somebody has damaged is worked on as far as it can be read, and holds up no other."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import shop
-from lq_core import QueueConfig, QueueService, TaskStatus, Worker
+from lq_core import QueueConfig, QueueError, QueueService, TaskResult, TaskStatus, Worker
 from lq_core.queue.sqlite import SQLiteConfig
 from lq_postgres import PostgresConfig
 from servers import PostgresServer
@@ -64,3 +65,20 @@ async def test_a_row_of_which_nothing_can_be_made_is_passed_over(damaged: tuple[
 
         assert await good.wait(timeout=10) == 4
         assert [record.status for record in await service.find()] == [TaskStatus.COMPLETED]
+
+
+async def test_a_key_that_a_ruined_row_holds_is_told_as_such(damaged: tuple[QueueConfig, Damage]) -> None:
+    config, damage = damaged
+    async with QueueService(config) as service:
+        await service.enqueue(shop.add.using(key="once"), 1, 1)
+        damage("key_scope = 'eternal'")
+
+        refused, twice = await asyncio.gather(
+            service.enqueue(shop.add.using(key="once"), 2, 2),
+            service.enqueue(shop.add.using(key="twice"), 3, 3),
+            return_exceptions=True,
+        )
+
+    assert isinstance(refused, QueueError)
+    assert "The key 'once' is held by a record that cannot be read" in str(refused)
+    assert isinstance(twice, TaskResult)

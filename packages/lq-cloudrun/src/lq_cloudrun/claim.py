@@ -61,6 +61,9 @@ def _refusal(service: QueueService, record: QueuedTaskRecord, container: RecordC
     if record.status is TaskStatus.PENDING and not service.executions.is_external(record.execution_backend):
         reason = f"the record belongs to the execution backend {record.execution_backend!r}"
         return Claim(None, CloudRunExitCode.CLAIM_LOST, reason)
+    if not lifecycle.can_be_started(record, at=service.queue_backend.now()):
+        reason = "the record is not to be started: it waits for others, is to be cancelled, or is overdue"
+        return Claim(None, CloudRunExitCode.CLAIM_LOST, reason)
     return None
 
 

@@ -212,6 +212,13 @@ def is_overdue(record: QueuedTaskRecord, *, at: datetime) -> bool:
     return record.status is TaskStatus.PENDING and record.expires_at is not None and record.expires_at <= at
 
 
+def can_be_started(record: QueuedTaskRecord, *, at: datetime) -> bool:
+    """Whether somebody who names a record may start it: whatever its queue and its time, but not before others."""
+    if record.status is TaskStatus.PENDING and (record.blocked or record.cancel_requested):
+        return False
+    return TaskStatus.RUNNING in MOVES[record.status] and not is_overdue(record, at=at)
+
+
 def can_be_amended(record: QueuedTaskRecord) -> bool:
     """Whether a record still waits to be started, so that it may as well ask for something else."""
     return record.status is TaskStatus.PENDING and not record.cancel_requested

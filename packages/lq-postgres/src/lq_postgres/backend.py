@@ -22,7 +22,7 @@ from lq_core.queue import (
     Swap,
     WorkerInfo,
 )
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.config import PostgresConfig
@@ -153,6 +153,7 @@ class PostgresQueueBackend(BaseQueueBackend):
             await self._look_at_the_clock()
         await self._know(record.worker_id for record in records if record.status is TaskStatus.RUNNING)
         insertions = await self._inserter.insert(records)
+        await self._limited.count_in([record.id for record in records if record.status in OWNED])
         self._promote_at = min(self._promote_at, *(record.scheduled_at for record in records))
         self.wake()
         return insertions
@@ -176,12 +177,14 @@ class PostgresQueueBackend(BaseQueueBackend):
         await self._know(swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING)
         kept: list[bool] = []
         waves = list(in_waves(swaps))
-        for wave in waves if claim is None else waves[:-1]:
+        started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]
+        for wave in waves if claim is None or started else waves[:-1]:
             [[lost, _]] = await self._settle(wave, *_NO_CLAIM, complete=claiming.COMPLETE, settle=claiming.SETTLE)
             kept += answers_to(wave, lost)
+        await self._limited.count_in(started)
         if claim is None:
             return kept, Claimed()
-        last = waves[-1] if waves else ()
+        last = waves[-1] if waves and not started else ()
         answers, claimed = await self._settle_and_claim(last, claim)
         return [*kept, *answers], claimed
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from lq_core.errors import StorageError
 from lq_core.queue import Insertion, Swap
+from lq_core.queue.nested import unreadable_holder
 from lq_core.record import QueuedTaskRecord
 from lq_postgres.driver import Row
 from lq_postgres.rows import alike, alone, amended, are_alike, mixed, records_from
@@ -52,6 +53,9 @@ class Inserter:
             if lapsed:
                 _ = await self._fetch(storing.LET_GO, lapsed, self._wake_up()[0])
             holders |= {holder.key: holder for holder in records_from((row for row in rows if not row[0]), start=2)}
+            for has_lapsed, key, *_ in rows:
+                if not has_lapsed and key not in holders:
+                    raise unreadable_holder(key)
             freed = [record for record in refused if record.key not in holders]
             if freed:  # The holder has ended in between, or its window has.
                 created |= await self._store_mixed(freed)

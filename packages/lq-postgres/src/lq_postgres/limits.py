@@ -144,6 +144,11 @@ class LimitedClaims:
                 await asyncio.sleep(0.05)
         return bool(rows)
 
+    async def count_in(self, started: Sequence[UUID]) -> None:
+        """Count what was started without a claim, if its queue has a limit."""
+        if started:
+            _ = await self._connections.fetch(limiting.COUNT_IN_THESE, started)
+
     async def _firsts(self, fetch: Fetch, claim: Claim) -> Sequence[First]:
         rows = await fetch(limiting.FIRSTS, self._clock.at(), claim.execution_backends, claim.queues)
         return [First(*row) for row in rows]

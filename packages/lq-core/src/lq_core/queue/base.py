@@ -278,12 +278,12 @@ class BaseQueueBackend(ABC):
         """
         Start one record by id and epoch, whatever its queue.
 
-        Raises OwnershipLostError when the record is gone, has moved on, is not waiting, or should have started before.
+        Raises OwnershipLostError when the record is gone, has moved on, is not waiting, should have started before,
+        waits for others, or is to be cancelled.
         """
         at = self.now()
         for record in await self.get_many([record_id]):
-            is_startable = TaskStatus.RUNNING in lifecycle.MOVES[record.status]
-            if record.epoch == epoch and is_startable and not lifecycle.is_overdue(record, at=at):
+            if record.epoch == epoch and lifecycle.can_be_started(record, at=at):
                 started = lifecycle.claim(record, worker_id=worker_id, at=at)
                 if (await self.swap([Swap(record=started, epoch=epoch)]))[0]:
                     return started

@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import json
 from msgspec.structs import replace
 
+from lq_core.errors import QueueError
 from lq_core.event_log import event_log
 from lq_core.record import (
     Backoff,
@@ -62,6 +63,14 @@ def read_rows(rows: Iterable[Any], read: Callable[[Any, Nested], QueuedTaskRecor
         return [read(row, STRICT) for row in rows]
     except Exception:  # noqa: BLE001 -- whatever is wrong, the rows are read one by one to find out with which
         return [record for row in rows for record in _rest_of(row, read)]
+
+
+def unreadable_holder(key: str | None) -> QueueError:
+    """Say that a key cannot be asked for, since nothing can be made of the row that holds it."""
+    return QueueError(
+        f"The key {key!r} is held by a record that cannot be read; the log says what is wrong with it "
+        "(record.unreadable). Repair the row or delete it."
+    )
 
 
 def predecessors_in(after: str | None) -> tuple[UUID, ...]:

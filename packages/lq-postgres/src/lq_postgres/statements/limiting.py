@@ -146,6 +146,13 @@ DROP_FULL_BUCKETS: Final = """
 DELETE FROM lq.buckets WHERE full_at <= $1
 """
 
+# What was started without a claim, by its id or inline.
+COUNT_IN_THESE: Final = """
+UPDATE lq.records SET in_limit = true
+WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND NOT in_limit
+  AND queue IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL)
+"""
+
 # Waits for the claims under way: those that began before a queue had a limit.
 AWAIT_CLAIMS: Final = """
 SELECT w.id FROM lq.workers w WHERE w.alive ORDER BY w.id FOR UPDATE

@@ -8,7 +8,7 @@ from itertools import islice
 from uuid import UUID
 
 from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
-from lq_core.queue.nested import read_rows
+from lq_core.queue.nested import read_rows, unreadable_holder
 from lq_core.queue.sqlite import limited, limiting
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.lanes import Lanes, queues_of
@@ -211,5 +211,6 @@ def _insert_or_find(
     asked = {"key": record.key, "at": to_microseconds(at)}
     if connection.execute(sql.LET_GO, asked).rowcount == 1 and connection.execute(statement, row).rowcount == 1:
         return Insertion(record, created=True)
-    (holder,) = read_rows(connection.execute(sql.HOLDER, {"key": record.key}), from_row)
-    return Insertion(holder, created=False)
+    for holder in read_rows(connection.execute(sql.HOLDER, {"key": record.key}), from_row):
+        return Insertion(holder, created=False)
+    raise unreadable_holder(record.key)

@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.errors import OwnershipLostError
+from lq_core.identity import new_id
 from lq_core.queue import BaseQueueBackend
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import Dependencies, QueuedTaskRecord, TaskStatus
 from lq_core.testing.records import a_claim, a_record, a_swap, a_worker, claimed
 
 
@@ -168,6 +169,26 @@ class ClaimContract:
         with pytest.raises(OwnershipLostError):
             await queue.claim_one(overdue.id, overdue.epoch, worker_id="ada")
         assert await queue.get(overdue.id) == overdue
+
+    async def test_a_blocked_record_is_not_claimed_by_its_id_either(self, queue: BaseQueueBackend) -> None:
+        """What it comes after has not ended."""
+        blocked = a_record(after=Dependencies(ids=(new_id(),)), blocked=True)
+        await queue.insert([blocked])
+
+        with pytest.raises(OwnershipLostError):
+            await queue.claim_one(blocked.id, blocked.epoch, worker_id="ada")
+        assert await queue.get(blocked.id) == blocked
+
+    async def test_a_record_that_came_back_while_asked_to_stop_is_not_claimed_by_its_id_either(
+        self, queue: BaseQueueBackend
+    ) -> None:
+        """It is left for the one who cancels it."""
+        (running,) = await claimed(queue, a_record())
+        await queue.request_cancel(running.id, running.epoch)
+        await queue.swap([a_swap(lifecycle.interrupt(running, at=queue.now()))])
+
+        with pytest.raises(OwnershipLostError):
+            await queue.claim_one(running.id, running.epoch + 1, worker_id="ada")
 
     async def test_paused_queues_are_not_claimed_from(self, queue: BaseQueueBackend) -> None:
         """The others go on."""

@@ -46,6 +46,25 @@ class LimitContract:
 
         assert (await queue.claim(a_claim())).records == ()
 
+    async def test_what_was_started_by_its_id_counts(self, queue: BaseQueueBackend) -> None:
+        """It is let through, and holds back the others of its queue and of its key."""
+        by_queue, by_key = a_record(queue="film"), of("ann")
+        await queue.change_queue("film", limits=ONE)
+        await queue.insert([by_queue, by_key])
+        await queue.claim_one(by_queue.id, 0, worker_id="by hand")
+        await queue.claim_one(by_key.id, 0, worker_id="by hand")
+
+        assert await claimed(queue, a_record(queue="film"), of("ann")) == []
+
+    async def test_what_was_stored_running_counts(self, queue: BaseQueueBackend) -> None:
+        """As what runs inline is; it holds back the others of its queue and of its key."""
+        await queue.change_queue("film", limits=ONE)
+        at = queue.now()
+        begun = [lifecycle.claim(one, worker_id="inline", at=at) for one in (a_record(queue="film"), of("ann"))]
+        await queue.insert(begun)
+
+        assert await claimed(queue, a_record(queue="film"), of("ann")) == []
+
     async def test_the_end_of_one_lets_the_next_start(self, queue: BaseQueueBackend) -> None:
         """Also in the same round trip."""
         (running,) = await claimed(queue, of("ann"), of("ann"), of("ann"))
