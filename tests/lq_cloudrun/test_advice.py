@@ -122,7 +122,7 @@ def test_terraform_gets_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path, complaint", [("nowhere:config", "cannot be imported"), ("asyncio:run", "which has no")])
 def test_a_configuration_that_is_none_is_told_clearly(path: str, complaint: str) -> None:
-    told = CliRunner().invoke(main, ["doctor", "--config", path])
+    told = CliRunner().invoke(main, ["doctor", "-c", path])
 
     assert told.exit_code == 1
     assert complaint in told.output

@@ -25,6 +25,7 @@ _MARKS = {Health.WELL: "ok     ", Health.DOUBT: "warning", Health.ILL: "error  "
 
 def _with_config(command: Command) -> Command:
     return click.option(
+        "-c",
         "--config",
         "path",
         required=True,

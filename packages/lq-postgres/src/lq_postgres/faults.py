@@ -2,13 +2,14 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from socket import gaierror
 from typing import Final
 
 from asyncpg import exceptions
 
 from lq_core.errors import SchemaError, StorageError
 
-ADVICE: Final[tuple[tuple[type[BaseException], str], ...]] = (
+ADVICE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (exceptions.InvalidAuthorizationSpecificationError, "Check the user and the password of the DSN."),
     (exceptions.InvalidCatalogNameError, "Create the database, or correct its name in the DSN."),
     (exceptions.InsufficientPrivilegeError, "Grant the role what docs/postgres.md lists for it."),
@@ -27,6 +28,10 @@ ADVICE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (
         exceptions.ProtocolViolationError,
         "If this is PgBouncer, set PostgresConfig(statement_cache=False).",
+    ),
+    (
+        (ConnectionRefusedError, gaierror),
+        "Does the server run? Its address comes from PostgresConfig(dsn=...), LQ_POSTGRES_DSN or DATABASE_URL.",
     ),
 )
 
