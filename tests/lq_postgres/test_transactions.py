@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, task
 from lq_core.lifecycle import complete
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.record import TaskStatus
-from lq_core.testing import a_claim, a_record, a_swap, a_worker
+from lq_core.record import Limits, RateLimit, TaskStatus
+from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
 
@@ -158,6 +158,18 @@ async def test_a_waiting_holder_is_replaced_with_the_commit(
     assert (again.outcome, again.id, before) == (EnqueueOutcome.REPLACED, first.id, first.record)
     assert await first.refresh() == again.record
     assert first.record.arguments == '{"name":"eve"}'
+
+
+async def test_a_claim_that_passes_over_what_a_transaction_holds_spends_no_tokens(database: Database) -> None:
+    rated = a_record(concurrency_key="ann", limits=Limits(rate=RateLimit(1, per=3600)))
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))) as queue:
+        await queue.register(a_worker())
+        await queue.insert([rated])
+        async with by_asyncpg(database.dsn) as connection:
+            await connection.execute("SELECT FROM lq.records FOR UPDATE")
+            assert (await queue.claim(a_claim())).records == ()
+
+        assert [record.id for record in (await queue.claim(a_claim())).records] == [rated.id]
 
 
 async def test_waiting_workers_are_woken_by_the_commit(service: QueueService, database: Database) -> None:

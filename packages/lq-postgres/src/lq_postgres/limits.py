@@ -18,7 +18,7 @@ from lq_core.errors import StorageError
 from lq_core.queue import Claim, Claimed, QueueState, Swap
 from lq_core.queue.limits import Allowances, Lane, Subject, pick
 from lq_core.queue.nested import STRICT, read_limits
-from lq_core.record import Limits, TaskStatus
+from lq_core.record import Limits, QueuedTaskRecord, TaskStatus
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.connections import Connections
 from lq_postgres.insertion import Fetch
@@ -108,11 +108,13 @@ class LimitedClaims:
                 *(int(claim.to is TaskStatus.RUNNING), number, _limiting(lanes)),
             )
             alive: bool = rows[0][0]
+            records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
+            if len(records) < len(picked):
+                allowances = _allowances_spent_on(records, firsts)
             if alive and allowances.changed:
                 buckets = [(*subject, full_at) for subject, full_at in allowances.changed.items()]
                 _ = await fetch(limiting.KEEP_BUCKETS, *map(list, zip(*buckets, strict=True)))
                 _ = await fetch(limiting.DROP_FULL_BUCKETS, firsts[0].at)
-        records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
         return Claimed(records=tuple(records), alive=alive, held_back=held_back)
 
     async def openings(self, claim: Claim) -> Sequence[datetime]:
@@ -182,6 +184,15 @@ def _allowances(firsts: Sequence[First]) -> Allowances:
     return Allowances(
         at, running=lambda subject: count(known[subject]), full_at=lambda subject: full_at(known[subject])
     )
+
+
+def _allowances_spent_on(records: Sequence[QueuedTaskRecord], firsts: Sequence[First]) -> Allowances:
+    """Spend anew, on what was started alone: the rest of what was chosen is in somebody's transaction."""
+    allowances = _allowances(firsts)
+    lanes = {(first.execution_backend, first.queue, first.key): first.lane() for first in firsts}
+    for record in records:
+        _ = allowances.admit(lanes[record.execution_backend, record.queue, record.concurrency_key])
+    return allowances
 
 
 def _limiting(lanes: Sequence[Lane[Place]]) -> list[str]:
