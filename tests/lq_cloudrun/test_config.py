@@ -37,6 +37,7 @@ def test_the_first_fields_and_their_defaults_are_fixed() -> None:
         ({"region": ""}, "region is empty"),
         ({"job_name": ""}, "a job has no name"),
         ({"profiles": {"large": ""}}, "a job has no name"),
+        ({"fallback_execution_backend": "cloudrun"}, "name another one, or None to wait"),
         ({"timeout": 0}, "timeout is 0; it must be greater than 0"),
         ({"runs_per_minute": -1}, "runs_per_minute is -1"),
         ({"startup_margin": -1}, "startup_margin is -1; it must not be negative"),

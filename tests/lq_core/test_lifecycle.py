@@ -99,6 +99,11 @@ def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:
         lifecycle.retry(running(), at=NOON)
 
 
+def test_why_a_completed_record_cannot_be_retried_by_hand_is_said() -> None:
+    with pytest.raises(IllegalMoveError, match="is completed and cannot become pending: it has ended"):
+        lifecycle.retry(a_record(status=TaskStatus.COMPLETED), at=NOON)
+
+
 def test_a_retry_by_hand_gives_the_whole_budget_back() -> None:
     failed = lifecycle.retry_or_fail(running(retries=2, losses=3), failure=FAILURE, delay=None, at=NOON)
 

@@ -185,6 +185,8 @@ class CloudRunExecutionConfig:
                 "profiles do not go with dispatch='drain', since a container takes whatever its queues hold. "
                 "Set job_name, and give each size of container a worker of its own, with QueueConfig(queues=...)."
             )
+        if self.fallback_execution_backend == self.execution_backend:
+            return "fallback_execution_backend is 'cloudrun', which is what failed; name another one, or None to wait."
         return None
 
     def _number_problem(self) -> str | None:

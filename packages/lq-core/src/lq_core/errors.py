@@ -169,8 +169,8 @@ class IllegalMoveError(QueueError):
         self.allowed = allowed
 
     def __str__(self) -> str:
-        allowed = ", ".join(self.allowed) or "nothing: it has ended"
-        return f"Record {self.record_id} is {self.status} and cannot become {self.to} (allowed: {allowed})."
+        reason = f"it may become {' or '.join(self.allowed)}" if self.allowed else "it has ended"
+        return f"Record {self.record_id} is {self.status} and cannot become {self.to}: {reason}."
 
 
 class RecordNotFoundError(QueueError, LookupError):
