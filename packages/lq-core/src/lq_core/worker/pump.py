@@ -21,6 +21,9 @@ log = event_log()
 FIRST_PAUSE: Final = 0.05
 """Seconds to the first look after a look that found nothing; the pause doubles up to the poll interval."""
 
+SHORTEST_PAUSE: Final = 0.001
+"""Seconds to the next look when something is due and was not claimed; doubles as long as that goes on."""
+
 
 class Pump:
     """
@@ -48,6 +51,7 @@ class Pump:
         self._body: asyncio.Task[object] | None = None
         self._freed = asyncio.Event()
         self._pause = FIRST_PAUSE
+        self._shortest = SHORTEST_PAUSE
         self.running: set[asyncio.Task[None]] = set()
         """The executions that have not come back, also those that only wait to be settled."""
 
@@ -100,7 +104,7 @@ class Pump:
         if not claimed.records:
             await self._wait_for_work(changes, claim)
         else:
-            self._pause = FIRST_PAUSE
+            self._pause, self._shortest = FIRST_PAUSE, SHORTEST_PAUSE
             await asyncio.sleep(0)
         return 0
 
@@ -116,7 +120,10 @@ class Pump:
         self._pause = min(self._pause * 2, self._service.config.poll_interval)
         due = await self._queue.next_due(claim)
         if due is not None:
-            timeout = min(timeout, max(0.001, (due - self._queue.now()).total_seconds()))
+            # What is due and cannot be claimed is in somebody's transaction, which may take its time.
+            ahead = (due - self._queue.now()).total_seconds()
+            timeout = min(timeout, max(self._shortest, ahead))
+            self._shortest = SHORTEST_PAUSE if ahead > 0 else min(self._shortest * 2, FIRST_PAUSE)
         else:
             timeout *= random.uniform(0.75, 1)  # noqa: S311 -- so that idle workers do not look all at once
         await self._queue.wait_for_work(changes, timeout=timeout)
