@@ -53,6 +53,8 @@ def test_a_backend_is_found_by_the_name_of_its_decorator() -> None:
 
 
 async def test_a_backend_that_several_ask_for_at_once_is_opened_once() -> None:
+    opened.clear()  # The workers of other tests open what is registered here as well.
+
     async with QueueService(QueueConfig(queue_backend="memory")) as service:
         first, second = await asyncio.gather(*[service.execution_backend("tests-slow-to-open") for _ in range(2)])
 
