@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -169,7 +170,8 @@ async def is_cancelled_while_it_waits(stage: Stage) -> None:
 
 
 async def expires(stage: Stage) -> None:
-    await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", delay=2, expires_in=1)))
+    soon = stage.service.queue_backend.now() + timedelta(seconds=1)
+    await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", delay=2, expires_at=soon)))
 
 
 async def is_revived(stage: Stage) -> None:

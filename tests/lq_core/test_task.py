@@ -109,6 +109,11 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ({"rate": RateLimit(3)}, r"rate is RateLimit\(count=3.*no concurrency_key"),
         ({"queue": ""}, "queue is empty"),
         ({"scheduled_at": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001 -- the naive moment is the example
+        ({"delay": 5, "expires_in": 5}, "delay is 5.0, and expires_in is 5.0: it would expire before it may start"),
+        (
+            {"scheduled_at": datetime(2026, 1, 2, tzinfo=UTC), "expires_at": datetime(2026, 1, 1, tzinfo=UTC)},
+            "it would expire before it may start",
+        ),
         ({"delay": 5, "scheduled_at": datetime(2026, 1, 1, tzinfo=UTC)}, "delay and scheduled_at contradict"),
         ({"expires_in": 5, "expires_at": datetime(2026, 1, 1, tzinfo=UTC)}, "expires_in and expires_at contradict"),
         ({"retrys": 1}, "Did you mean 'retries'"),

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -156,7 +157,8 @@ async def send_overrunning(service: QueueService, _: random.Random) -> Sent:
 
 async def send_expiring(service: QueueService, dice: random.Random) -> Sent:
     late = dice.random() < 0.5
-    return [await service.enqueue(quick.using(expires_in=0.3, delay=0.5 if late else 0.0))]
+    soon = service.queue_backend.now() + timedelta(seconds=0.3)
+    return [await service.enqueue(quick.using(expires_at=soon, delay=0.5 if late else 0.0))]
 
 
 async def send_cancelled(service: QueueService, dice: random.Random) -> Sent:

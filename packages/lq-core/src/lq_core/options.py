@@ -197,6 +197,12 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for first, second in (("delay", "scheduled_at"), ("expires_in", "expires_at")):
             if getattr(self, first) and getattr(self, second):
                 raise ConfigurationError(f"{first} and {second} contradict each other; give one of them.")
+        for start, end in (("delay", "expires_in"), ("scheduled_at", "expires_at")):
+            starts, ends = getattr(self, start), getattr(self, end)
+            if starts and ends is not None and ends <= starts:
+                raise ConfigurationError(
+                    f"{start} is {starts}, and {end} is {ends}: it would expire before it may start."
+                )
 
 
 class Enqueued(Protocol):
