@@ -99,9 +99,9 @@ def project_file(package: Package) -> str:
     return (package.folder / "pyproject.toml").relative_to(ROOT).as_posix()
 
 
-def call(*command: str) -> None:
-    """Run a command at the root; its failure is ours."""
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, stdin=subprocess.DEVNULL)
+def call(*command: str, **more: str) -> None:
+    """Run a command at the root, with *more* in its environment; its failure is ours."""
+    subprocess.run(command, cwd=ROOT, env={**ENVIRONMENT, **more}, check=True, stdin=subprocess.DEVNULL)
 
 
 def show(package: Package, room: Room, versions: str) -> None:
@@ -117,7 +117,10 @@ def show(package: Package, room: Room, versions: str) -> None:
     call(room.python, "-I", "-W", "error", "-c", LOAD_ENTRIES, package.name)
     call(UV, "pip", "list", "--quiet", "--python", room.python, "--exclude", package.name)
     tests = package.tests.relative_to(ROOT).as_posix()
-    call(room.python, "-I", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "--confcutdir=tests", "-q", tests)
+    # The lowest versions are those of what is installed; each version of a server has had its turn at the newest.
+    servers = {"LQ_OLDEST_POSTGRES_ONLY": "1"} if versions == LOWEST else {}
+    pytest = ("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "--confcutdir=tests", "-q", tests)
+    call(room.python, "-I", *pytest, **servers)
 
 
 def main() -> None:

@@ -1,21 +1,16 @@
 """Enqueueing in the application's own transaction, whatever it holds its connection by."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from importlib import import_module
-from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from typing_extensions import override
 
-from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, Worker, task
+from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, task
 from lq_core.lifecycle import complete
-from lq_core.queue import Claim
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.record import Limits, RateLimit, TaskStatus
 from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
@@ -25,23 +20,6 @@ from servers.fixtures import Database
 asyncpg: Any = import_module("asyncpg")
 
 Connect = Callable[[str], AbstractAsyncContextManager[Any]]
-
-
-class Watched(PostgresQueueBackend):
-    """Notes when a worker has asked for how long it may sleep, and says when that was ten times."""
-
-    @override
-    async def open(self) -> None:
-        self.looks: list[float] = []
-        self.seen_often = asyncio.Event()
-        await super().open()
-
-    @override
-    async def next_due(self, claim: Claim) -> datetime | None:
-        self.looks.append(monotonic())
-        if len(self.looks) == 10:
-            self.seen_often.set()
-        return await super().next_due(claim)
 
 
 @task(name="transactions.welcome")
@@ -192,18 +170,6 @@ async def test_a_claim_that_passes_over_what_a_transaction_holds_spends_no_token
             assert (await queue.claim(a_claim())).records == ()
 
         assert [record.id for record in (await queue.claim(a_claim())).records] == [rated.id]
-
-
-async def test_a_worker_looks_ever_less_often_at_what_a_transaction_holds(database: Database) -> None:
-    config = QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn))
-    backend = Watched(config, settings=PostgresConfig(dsn=database.dsn))
-    async with QueueService(config, queue_backend=backend) as service, by_asyncpg(database.dsn) as connection:
-        await service.enqueue(welcome, "ada")
-        await connection.execute("SELECT FROM lq.records FOR UPDATE")
-        async with Worker(service), asyncio.timeout(30):
-            await backend.seen_often.wait()
-
-    assert backend.looks[-1] - backend.looks[0] > 0.2
 
 
 async def test_waiting_workers_are_woken_by_the_commit(service: QueueService, database: Database) -> None:

@@ -17,7 +17,11 @@ from servers.installation import find_installation, known_versions
 from servers.pgbouncer import PgBouncer
 from servers.postgres import PostgresServer
 
+OLDEST_ONLY: Final = "LQ_OLDEST_POSTGRES_ONLY"
+"""An environment variable: tests run on the oldest PostgreSQL here, and not on each version."""
+
 _NUMBERS: Final = count(1)
+_VERSIONS: Final = known_versions()[:1] if os.environ.get(OLDEST_ONLY) else known_versions()
 
 
 class Database(NamedTuple):
@@ -32,7 +36,7 @@ class Database(NamedTuple):
         return self.server.dsn(self.name)
 
 
-@pytest.fixture(scope="session", params=known_versions(), ids="postgres{}".format)
+@pytest.fixture(scope="session", params=_VERSIONS, ids="postgres{}".format)
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A running server, one for each version here; not durable. Leave it running: others use it too."""
     with PostgresServer(find_installation(request.param)) as server:
