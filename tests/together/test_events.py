@@ -1,12 +1,27 @@
 """What can be followed while it happens: the log of a task, its progress, and the events of records."""
 
 import asyncio
-from uuid import uuid4
+from collections.abc import Sequence
+from uuid import UUID, uuid4
 
 import pytest
+from typing_extensions import override
 
 import shop
-from lq_core import Event, QueueService, RecordFilter, RecordNotFoundError, TaskContext, Worker, task, timeline
+from lq_core import (
+    Event,
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueService,
+    RecordFilter,
+    RecordNotFoundError,
+    TaskContext,
+    Worker,
+    task,
+    timeline,
+)
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.testing import a_record
 from programs import until
 
 
@@ -103,6 +118,32 @@ async def test_the_stream_of_a_queue_tells_what_is_enqueued_from_now_on(service:
 
     assert {event.record_id for event in (first, *rest)} == {sent.id}
     assert [event.event for event in (first, *rest)] == ["enqueued", "claimed", "completed"]
+
+
+class Busy(InMemoryQueueBackend):
+    """Gets a record just before it is asked for the first page of what there is."""
+
+    @override
+    async def open(self) -> None:
+        await super().open()
+        self.is_quiet = True
+
+    @override
+    async def find(
+        self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
+    ) -> Sequence[QueuedTaskRecord]:
+        if self.is_quiet:
+            self.is_quiet = False
+            _ = await self.insert([a_record()])
+        return await super().find(condition, limit=limit, before=before, after=after)
+
+
+async def test_the_stream_of_a_queue_tells_what_is_enqueued_while_it_begins() -> None:
+    config = QueueConfig(queue_backend="memory")
+    async with QueueService(config, queue_backend=Busy(config)) as service, asyncio.timeout(10):
+        event = await anext(service.events())
+
+    assert event.event == "enqueued"
 
 
 async def test_who_follows_nothing_is_told(service: QueueService) -> None:

@@ -52,7 +52,8 @@ async def follow_all(queue: BaseQueueBackend, condition: RecordFilter) -> AsyncG
     began = first_id_of(queue.now().timestamp())
     followed = {record.id for record in await queue.find(replace(condition, statuses=ACTIVE), limit=PAGE)}
     for record in await queue.get_many(list(followed)):
-        _ = list(told.news(record, at=queue.now()))
+        if record.id < began:  # The others came while this was looking: all that happens to them is new.
+            _ = list(told.news(record, at=queue.now()))
     while True:
         after = max(began, first_id_of(queue.now().timestamp() - OVERLAP))
         while page := await queue.find(condition, limit=PAGE, after=after):
