@@ -11,15 +11,17 @@ from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from lq_core import lifecycle
 from lq_core.backoff import retry_delay
 from lq_core.codec import size_of
 from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context, leave_context
+from lq_core.deadlines import Deadlines
 from lq_core.errors import MissingProviderError, PayloadTooLargeError, UnknownTaskError
 from lq_core.event_log import event_log
 from lq_core.injector import Injector
@@ -28,6 +30,9 @@ from lq_core.task import AnyTask, AsyncTask, find_task
 from lq_core.thread import run_in_thread
 
 log = event_log()
+
+Place: TypeAlias = tuple[UUID, int]
+"""One attempt at one record: its id and epoch."""
 
 TRACEBACK_LIMIT: Final = 8_000
 """How many characters of a traceback a record keeps."""
@@ -42,8 +47,26 @@ class StopReason(StrEnum):
     LOST = "lost"
     """The record belongs to somebody else by now."""
 
+    TIMED_OUT = "timed out"
+    """It has run for as long as it may."""
+
     STOPPING = "stopping"
     """The worker is shutting down, and the time of grace is over."""
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What attempts need of the process that they run in."""
+
+    now: Callable[[], datetime]
+    max_result_bytes: int
+    deadlines: Deadlines
+    injector: Injector
+    is_alone: Callable[["Attempt"], bool]
+    """Whether an attempt is the only one in an asyncio task that was made for it."""
+
+    report: Callable[[Place, Progress | str], Awaitable[None]]
+    read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]]
+    complete: Callable[[Place, object, object], Awaitable[None]]
 
 
 class Attempt:
@@ -53,18 +76,12 @@ class Attempt:
     It belongs to the asyncio task that makes it and calls :meth:`perform`.
     """
 
-    def __init__(
-        self,
-        record: QueuedTaskRecord,
-        *,
-        now: Callable[[], datetime],
-        max_result_bytes: int,
-        report: Callable[[Progress | str], Awaitable[None]],
-        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
-        complete: Callable[[object, object], Awaitable[None]] | None = None,
-        alone: Callable[["Attempt"], bool] = lambda _: False,
-        injector: Injector,
-    ) -> None:
+    __slots__ = (
+        *("record", "completed", "stop_reason", "body", "context"),
+        *("_around", "_cancels_before", "_runs", "_would_repeat", "_stops_body"),
+    )
+
+    def __init__(self, record: QueuedTaskRecord, around: Surroundings) -> None:
         self.record = record
         self.completed: QueuedTaskRecord | None = None
         """What the task has recorded in a transaction of its own, which may have been committed or not."""
@@ -73,16 +90,15 @@ class Attempt:
         assert body is not None
         self.body = body
         """The asyncio task that performs it."""
-        self._now = now
-        self._max_result_bytes = max_result_bytes
-        self._alone = alone
-        self._injector = injector
+        self._around = around
         self._cancels_before = body.cancelling()
         self._runs = False
         self._would_repeat = False
         self._stops_body = False
         # Nothing here refers back to the attempt: one that is over is gone at once, without the garbage collector.
-        self.context = TaskContext(record, report=report, loop=body.get_loop(), read=read, complete=complete)
+        self.context = TaskContext(
+            record, loop=body.get_loop(), report=around.report, read=around.read, complete=around.complete
+        )
 
     @property
     def is_abandoned(self) -> bool:
@@ -91,7 +107,7 @@ class Attempt:
 
         Where that asyncio task is there for this attempt alone, nobody but the task's own function would do that.
         """
-        return self.body.cancelling() > self._cancels_before and not self._alone(self)
+        return self.body.cancelling() > self._cancels_before and not self._around.is_alone(self)
 
     def stop(self, reason: StopReason) -> None:
         """Cancel the task's function, if it is running; the first reason counts."""
@@ -127,11 +143,12 @@ class Attempt:
         if isinstance(error, asyncio.CancelledError):
             return self._stopped()
         if isinstance(error, RetryLater):
-            return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._now())
+            return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._around.now())
         if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError):
             return self._failed(error, retry=False)
         # A function that was asked to stop may say so with an exception of its own: that is no failure.
-        return self._failed(error, retry=True) if self.stop_reason is None else self._stopped()
+        has_failed = self.stop_reason in (None, StopReason.TIMED_OUT)
+        return self._failed(error, retry=True) if has_failed else self._stopped()
 
     async def _run(self, task: AnyTask, call: Callable[..., object]) -> QueuedTaskRecord:
         if self.stop_reason is not None:
@@ -145,7 +162,7 @@ class Attempt:
             return self.ended_by(error)
         finally:
             leave_context(entered)
-        return lifecycle.complete(self.record, result=result, at=self._now())
+        return lifecycle.complete(self.record, result=result, at=self._around.now())
 
     async def _called_with_injected(self, task: AnyTask, call: Callable[..., object]) -> str:
         """
@@ -168,22 +185,22 @@ class Attempt:
 
     async def _called(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack | None = None) -> str:
         """Call the function within the timeout, and encode what it returns."""
-        limit = None if self.record.timeout is None else asyncio.timeout(self.record.timeout)
+        timeout, deadlines = self.record.timeout, self._around.deadlines
+        if timeout is not None:
+            deadlines.add(self, timeout, self._end_late)
         self._runs = True
         try:
-            if limit is None:
-                value = await self._value(task, call, opened)
-            else:
-                async with limit:
-                    value = await self._value(task, call, opened)
-        except TimeoutError as error:
-            if limit is None or not limit.expired():
+            value = await self._value(task, call, opened)
+        except BaseException as error:
+            if self.stop_reason is not StopReason.TIMED_OUT:
                 raise
-            self.context.stop()
-            late = f"The task ran longer than its timeout of {self.record.timeout:g} s."
-            raise TimeoutError(late).with_traceback(error.__traceback__) from error.__cause__
+            late = f"The task ran longer than its timeout of {timeout:g} s."
+            cause = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
+            raise TimeoutError(late).with_traceback(error.__traceback__) from cause
         finally:
             self._runs = False
+            if timeout is not None:
+                deadlines.withdraw(self)
             if self._stops_body:
                 # Whatever the function made of it: the cancellation was meant for the function, and ends here, also
                 # one that it could not notice, since it came from the function itself just before its end.
@@ -192,9 +209,12 @@ class Attempt:
                 self.body.uncancel()
         return self._encoded(task, value)
 
+    def _end_late(self) -> None:
+        self.stop(StopReason.TIMED_OUT)
+
     async def _value(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack | None) -> object:
         if opened is not None:
-            injected = await self._injector.provide(task.name, task.codec.injected, self.context, opened)
+            injected = await self._around.injector.provide(task.name, task.codec.injected, self.context, opened)
             call = partial(call, **injected)
         running = call() if isinstance(task, AsyncTask) else self._in_thread(task, call)
         return await cast("Awaitable[object]", running)
@@ -210,24 +230,24 @@ class Attempt:
             self._would_repeat = True
             raise TypeError(f"The result of {task.name} cannot be stored as JSON: {error}") from None
         size = size_of(result)
-        if size > self._max_result_bytes:
+        if size > self._around.max_result_bytes:
             self._would_repeat = True
-            raise PayloadTooLargeError(f"The result of {task.name}", size, self._max_result_bytes)
+            raise PayloadTooLargeError(f"The result of {task.name}", size, self._around.max_result_bytes)
         return result
 
     def _stopped(self) -> QueuedTaskRecord:
         if self.stop_reason is None:
             if not self.is_abandoned:
                 return self._failed(RuntimeError("The task cancelled itself."), retry=True)
-            return lifecycle.interrupt(self.record, at=self._now(), message="its caller was cancelled")
+            return lifecycle.interrupt(self.record, at=self._around.now(), message="its caller was cancelled")
         if self.stop_reason is StopReason.CANCELLED:
-            return lifecycle.cancel(self.record, at=self._now())
-        return lifecycle.interrupt(self.record, at=self._now(), message=f"stopped: {self.stop_reason}")
+            return lifecycle.cancel(self.record, at=self._around.now())
+        return lifecycle.interrupt(self.record, at=self._around.now(), message=f"stopped: {self.stop_reason}")
 
     def _failed(self, error: BaseException, *, retry: bool) -> QueuedTaskRecord:
         self.context.error = error
         delay = retry_delay(self.record, error) if retry else None
-        return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._now())
+        return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._around.now())
 
 
 def failure_of(error: BaseException) -> TaskFailure:

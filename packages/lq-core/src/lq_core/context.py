@@ -8,7 +8,6 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from lq_core.clock import LONGEST_WAIT
-from lq_core.errors import ConfigurationError
 from lq_core.record import Progress, QueuedTaskRecord, TaskStatus
 
 _CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
@@ -56,14 +55,16 @@ class TaskContext:
     A task asks for it as its first parameter, or calls :func:`current_context`.
     """
 
+    __slots__ = ("_complete", "_loop", "_read", "_report", "_stopping", "error", "record")
+
     def __init__(
         self,
         record: QueuedTaskRecord,
         *,
-        report: Callable[[Progress | str], Awaitable[None]],
         loop: asyncio.AbstractEventLoop,
-        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]] | None = None,
-        complete: Callable[[object, object], Awaitable[None]] | None = None,
+        report: Callable[[tuple[UUID, int], Progress | str], Awaitable[None]],
+        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]],
+        complete: Callable[[tuple[UUID, int], object, object], Awaitable[None]],
     ) -> None:
         self.record = record
         self.error: BaseException | None = None
@@ -87,24 +88,24 @@ class TaskContext:
 
     async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell how far the task has come, readable from any process while it runs."""
-        await self._report(_progress(done, total, message))
+        await self._report(self._place, _progress(done, total, message))
 
     def progress_from_thread(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Tell how far the task has come, from a plain function, which runs in a thread."""
-        reported = self._report(_progress(done, total, message))
+        reported = self._report(self._place, _progress(done, total, message))
         asyncio.run_coroutine_threadsafe(_awaited(reported), self._loop).result()
 
     async def log(self, message: str) -> None:
         """Add a line to the record's history, readable from any process while the task runs; the newest 50 are kept."""
-        await self._report(_line(message))
+        await self._report(self._place, _line(message))
 
     def log_from_thread(self, message: str) -> None:
         """Add a line to the record's history, from a plain function, which runs in a thread."""
-        asyncio.run_coroutine_threadsafe(_awaited(self._report(_line(message))), self._loop).result()
+        asyncio.run_coroutine_threadsafe(_awaited(self._report(self._place, _line(message))), self._loop).result()
 
     async def predecessors(self) -> list[QueuedTaskRecord]:
         """Read the records that this one came after, in the order of ``after``; what was deleted is left out."""
-        if self._read is None or self.record.after is None:
+        if self.record.after is None:
             return []
         found = {record.id: record for record in await self._read(self.record.after.ids)}
         return [found[one] for one in self.record.after.ids if one in found]
@@ -129,13 +130,15 @@ class TaskContext:
         completed. Raises OwnershipLostError when the record belongs to somebody else by now: let the transaction roll
         back; ConfigurationError when the queue backend does not keep its records in the application's database.
         """
-        if self._complete is None:
-            raise ConfigurationError("This context belongs to no worker: there is no record to complete.")
-        await self._complete(connection, result)
+        await self._complete(self._place, connection, result)
 
     def stop(self) -> None:
         """Let :attr:`cancelled` be true from now on; lq calls it."""
         self._stopping = True
+
+    @property
+    def _place(self) -> tuple[UUID, int]:
+        return self.record.id, self.record.epoch
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.record.task_name} {self.record.id} attempt {self.attempt}>"

@@ -14,15 +14,15 @@ Settle: TypeAlias = Callable[[Attempt, BaseException | None], Awaitable[QueuedTa
 """Performs an attempt, or ends it with the error that kept it from being performed, and records the outcome."""
 
 
-async def pass_through(layers: Sequence[Middleware], attempt: Attempt, settle: Settle) -> QueuedTaskRecord:
+def pass_through(layers: Sequence[Middleware], attempt: Attempt, settle: Settle) -> Awaitable[QueuedTaskRecord]:
     """Run an attempt with *layers* around it, outermost first, and return the record as it was recorded."""
-    if not layers:
-        return await settle(attempt, None)
-    return await _Layer(layers, attempt, settle).run()
+    return _Layer(layers, attempt, settle).run() if layers else settle(attempt, None)
 
 
 class _Layer:
     """One middleware around the rest of them."""
+
+    __slots__ = ("_attempt", "_begun", "_inner", "_kept", "_middleware", "_settle")
 
     def __init__(self, layers: Sequence[Middleware], attempt: Attempt, settle: Settle) -> None:
         self._middleware = layers[0]

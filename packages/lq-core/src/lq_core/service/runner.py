@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final
-from uuid import UUID
 
 from msgspec.structs import replace
 
 from lq_core import lifecycle
-from lq_core.attempt import Attempt, StopReason, failure_of
+from lq_core.attempt import Attempt, Place, StopReason, Surroundings, failure_of
 from lq_core.backoff import retry_delay
 from lq_core.completion import Completions
+from lq_core.deadlines import Deadlines
 from lq_core.errors import OwnershipLostError, StorageError
 from lq_core.event_log import event_log
 from lq_core.heartbeat import Heartbeat
@@ -49,7 +48,17 @@ class Runner:
         injector: Injector,
     ) -> None:
         self._backend = backend
-        self._injector = injector
+        self._deadlines = Deadlines()
+        self._surroundings = Surroundings(
+            now=backend.now,
+            max_result_bytes=backend.config.max_payload_bytes,
+            deadlines=self._deadlines,
+            injector=injector,
+            is_alone=self._is_alone,
+            report=self._report,
+            read=backend.get_many,
+            complete=self._complete_in,
+        )
         self._middleware = (OutcomeLog(), *middleware)
         self._completions = completions
         self._progress: set[Attempt] = set()
@@ -59,15 +68,15 @@ class Runner:
         self._idle = asyncio.Event()
         self._idle.set()
         self._presence_lock = asyncio.Lock()
-        self.attempts: dict[tuple[UUID, int], Attempt] = {}
+        self.attempts: dict[Place, Attempt] = {}
         """What runs here now, by record id and epoch."""
 
         self.doubts = Doubts(backend, held=self.attempts.keys, swap=self.swap)
         self.is_for_one: Callable[[asyncio.Task[object]], bool] = lambda _: False
         """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
 
-        self.on_body_end: Callable[[QueuedTaskRecord], None] = lambda _: None
-        """Called when a function has returned and its record is still to be settled: its slot is free."""
+        self.on_body_end: Callable[[asyncio.Task[object]], None] = lambda _: None
+        """Called when the function in an asyncio task has returned and its record is still to be settled."""
 
         self.others_wait = False
         """Whether there may be records that wait for others to end; :attr:`on_end` is called only then."""
@@ -93,6 +102,7 @@ class Runner:
         if self._reporter is not None:
             self._reporter.cancel()
             await asyncio.gather(self._reporter, return_exceptions=True)
+        self._deadlines.close()
         await self.doubts.close()
         if self._presence is not None:
             await self._presence.stop()
@@ -120,19 +130,10 @@ class Runner:
             worker_id = worker_id or await self.worker_id()
             record = await self._claim(record, worker_id=worker_id)
         place = (record.id, record.epoch)
-        if place in self.attempts:
+        attempt = Attempt(record, self._surroundings)
+        if self.attempts.setdefault(place, attempt) is not attempt:
             raise OwnershipLostError(*place)
         self._idle.clear()
-        attempt = self.attempts[place] = Attempt(
-            record,
-            report=partial(self._report, place),
-            complete=partial(self._complete_in, place),
-            alone=self._is_alone,
-            injector=self._injector,
-            now=self._backend.now,
-            max_result_bytes=self._backend.config.max_payload_bytes,
-            read=self._backend.get_many,
-        )
         try:
             kept = await pass_through(self._middleware, attempt, self._perform)
         finally:
@@ -181,7 +182,7 @@ class Runner:
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and record what came of it."""
         after = await attempt.perform() if error is None else attempt.ended_by(error)
-        self.on_body_end(attempt.record)
+        self.on_body_end(attempt.body)
         if attempt.stop_reason is StopReason.LOST:
             return await self._lost(attempt.record)
         if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
@@ -222,7 +223,7 @@ class Runner:
                 return stored
         return await self._backend.get(record.id) or record
 
-    async def _complete_in(self, place: tuple[UUID, int], connection: object, result: object) -> None:
+    async def _complete_in(self, place: Place, connection: object, result: object) -> None:
         """Record an end in the application's transaction; what came of that is seen when the task has returned."""
         attempt = self.attempts.get(place)
         if attempt is None:
@@ -240,7 +241,7 @@ class Runner:
         )
         return lifecycle.retry_or_fail(record, failure=failure, delay=retry_delay(record), at=self._backend.now())
 
-    async def _report(self, place: tuple[UUID, int], said: Progress | str) -> None:
+    async def _report(self, place: Place, said: Progress | str) -> None:
         attempt = self.attempts.get(place)
         if attempt is None:
             return  # A thread that nobody waits for any more.

@@ -39,21 +39,25 @@ class Pump:
         *,
         heartbeat: Heartbeat,
         queues: tuple[str, ...] | None,
+        at_once: int = 1,
     ) -> None:
         self._service = service
+        self._at_once = at_once
+        self._asked = 0
+        self._looks_out = False
         self._queue = service.queue_backend
         self._backends = backends
         self._heartbeat = heartbeat
         self._queues = queues
-        self.busy: set[tuple[UUID, int]] = set()
-        """The records that take up slots, by id and epoch."""
+        self.busy: set[asyncio.Task[object]] = set()
+        """The executions that take up slots."""
 
         self._body: asyncio.Task[object] | None = None
         self._freed = asyncio.Event()
         self._pause = FIRST_PAUSE
         self._shortest = SHORTEST_PAUSE
-        self.running: set[asyncio.Task[None]] = set()
-        """The executions that have not come back, also those that only wait to be settled."""
+        self.running: dict[asyncio.Task[object], tuple[UUID, int]] = {}
+        """The executions that have not come back, also those that only wait to be settled, and their records."""
 
     async def free_slots(self) -> int:
         """How many records may be started now."""
@@ -68,9 +72,9 @@ class Pump:
             queues=self._queues,
         )
 
-    def free(self, record: QueuedTaskRecord) -> None:
-        """Give back the slot of a record; doing so twice does no harm, also when its next attempt has begun."""
-        self.busy.discard((record.id, record.epoch))
+    def free(self, execution: asyncio.Task[object]) -> None:
+        """Give back the slot of an execution; doing so twice does no harm."""
+        self.busy.discard(execution)
         self._freed.set()
 
     def is_for_one(self, execution: asyncio.Task[object]) -> bool:
@@ -87,26 +91,46 @@ class Pump:
         self._body = asyncio.current_task()
         changes = self._queue.changes
         self._freed.clear()
-        slots = await self.free_slots()
+        slots = self._room(await self.free_slots())
         if not slots:
             await self._wait_for_slot()
             return 0
         claim = self.claim(slots)
-        claimed = await self._queue.claim(claim)
+        self._asked += slots
+        try:
+            claimed = await self._queue.claim(claim)
+        finally:
+            self._asked -= slots
         if not claimed.alive:
             await self._heartbeat.revive(claim.worker_id)
             return 0
         for record in claimed.records:
-            self.busy.add((record.id, record.epoch))
-            execution = asyncio.create_task(self._execute(record))
-            self.running.add(execution)
-            execution.add_done_callback(self.running.discard)
+            execution: asyncio.Task[object] = asyncio.create_task(self._execute(record))
+            self.running[execution] = record.id, record.epoch
+            self.busy.add(execution)
         if not claimed.records:
-            await self._wait_for_work(changes, claim)
+            if self._at_once > 1 and self._asked:
+                return 0
+            self._looks_out = True
+            try:
+                await self._wait_for_work(changes, claim)
+            finally:
+                self._looks_out = False
         else:
             self._pause, self._shortest = FIRST_PAUSE, SHORTEST_PAUSE
+            if len(claimed.records) == slots:
+                self._freed.set()
             await asyncio.sleep(0)
         return 0
+
+    def _room(self, free: int) -> int:
+        if self._at_once == 1:
+            return free
+        share = max(1, self._service.config.concurrency // self._at_once)
+        left = min(free - self._asked, share)
+        if self._looks_out or (self._asked and left < share):
+            return 0
+        return max(0, left)
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -136,7 +160,10 @@ class Pump:
             log.exception("execution.failed", extra={"record_id": str(record.id), "task_name": record.task_name})
             await self._fail(record, error)
         finally:
-            self.free(record)
+            execution = asyncio.current_task()
+            assert execution is not None
+            self.free(execution)
+            del self.running[execution]
 
     async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
         """Record that the execution backend has raised, unless the record has moved on."""

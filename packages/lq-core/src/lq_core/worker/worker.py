@@ -86,13 +86,17 @@ class Worker:
         external = {name: backend for name, backend in backends.items() if backend.external}
         pumps = self._pumps
         if local:
-            pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
+            pumps.append(
+                Pump(service, local, heartbeat=heartbeat, queues=config.queues, at_once=service.queue_backend.flights)
+            )
             service.runner.on_body_end = pumps[0].free
             service.runner.is_for_one = pumps[0].is_for_one
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
-        loops = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
+        loops = [
+            asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps for _ in range(pump._at_once)
+        ]
         loops += self._maintenance(external, heartbeat)
         self._started.set()
         log.info("worker.started", extra={"worker_id": heartbeat.worker_id, "execution_backends": sorted(backends)})
@@ -129,7 +133,7 @@ class Worker:
         )
 
     def _held(self) -> set[tuple[UUID, int]]:
-        return {*self._service.runner.attempts, *(place for pump in self._pumps for place in pump.busy)}
+        return {*self._service.runner.attempts, *(place for pump in self._pumps for place in pump.running.values())}
 
     def _maintenance(
         self, external: Mapping[str, BaseExecutionBackend], heartbeat: Heartbeat
@@ -164,7 +168,7 @@ class Worker:
                 await heartbeat.stop()
         log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
 
-    def _running(self) -> set[asyncio.Task[None]]:
+    def _running(self) -> set[asyncio.Task[object]]:
         return {execution for pump in self._pumps for execution in pump.running}
 
     async def _give_back_what_runs(self, heartbeat: Heartbeat) -> None:
@@ -179,7 +183,7 @@ class Worker:
             names = sorted({attempt.record.task_name for attempt in self._service.runner.attempts.values()})
             log.warning("worker.left_running", extra={"worker_id": heartbeat.worker_id, "tasks": names})
 
-    async def _wait_for(self, running: set[asyncio.Task[None]]) -> None:
+    async def _wait_for(self, running: set[asyncio.Task[object]]) -> None:
         """Wait until all have ended, grace is over or :meth:`give_back` is called."""
         hurry = asyncio.create_task(self._hurry.wait(self._service.config.shutdown_grace))
         ended = asyncio.create_task(asyncio.wait(running))
