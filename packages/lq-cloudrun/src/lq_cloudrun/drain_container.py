@@ -140,7 +140,9 @@ class _Draining:
     async def _work(self, heartbeat: Heartbeat) -> None:
         runner, stop = self._service.runner, Stop()
         pump = _DrainPump(self._service, self._execution, heartbeat=heartbeat)
-        maintenance = Maintenance(self._service, heartbeat=heartbeat, held=lambda: {*runner.attempts, *pump.running.values()})
+        maintenance = Maintenance(
+            self._service, heartbeat=heartbeat, held=lambda: {*runner.attempts, *pump.running.values()}
+        )
         runner.on_body_end, runner.is_for_one = pump.free, pump.is_for_one
         log.info("cloudrun.draining", extra={"worker_id": heartbeat.worker_id, "queues": self._order.queues})
         loops = [asyncio.create_task(repeat(step.__name__, step, stop)) for step in (pump.step, maintenance.recover)]

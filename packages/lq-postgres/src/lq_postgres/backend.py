@@ -61,8 +61,6 @@ class PostgresQueueBackend(BaseQueueBackend):
     judged by the database's clock, unless a *clock* is given.
     """
 
-    flights = 1
-
     def __init__(
         self,
         config: QueueConfig | None = None,

@@ -57,15 +57,13 @@ class BaseQueueBackend(ABC):
     The verbs raise StorageError when the database cannot be used.
     """
 
-    flights: int = 1
-
     def __init__(self, config: QueueConfig | None = None, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.config = config or QueueConfig()
         self.now = clock
         """Tells the time by which this backend judges what is due, aware and in UTC."""
         self._inserts = GroupCommit(self.insert_many)
         self._proposals = GroupCommit(self._insert_or_amend)
-        self._claims = ClaimMerger(self.settle_and_claim, flights=self.flights)
+        self._claims = ClaimMerger(self.settle_and_claim)
         self._held_back: set[tuple[str, ...]] = set()
         """The execution backends whose last claim has left something to a limit: an end may let it start."""
         self._changes = 0

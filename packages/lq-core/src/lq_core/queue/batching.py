@@ -26,11 +26,10 @@ class GroupCommit(Generic[Item, Answer]):
     one item that the database refuses fails alone.
     """
 
-    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], flights: int = 1) -> None:
+    def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
         self._flush = flush
-        self._flights = flights
-        self._flushers: set = set()
         self._waiting: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]] = []
+        self._flusher: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[Item]) -> Sequence[Answer]:
         """Hand in items and wait for their answers, in order; cancelling the wait does not take the items back."""
@@ -38,8 +37,8 @@ class GroupCommit(Generic[Item, Answer]):
             return []
         answer: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, answer))
-        if len(self._flushers) < self._flights and len(self._waiting) == 1:
-            self._flushers.add(asyncio.create_task(self._flush_all()))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_all())
         return await answer
 
     async def _flush_all(self) -> None:
@@ -48,7 +47,7 @@ class GroupCommit(Generic[Item, Answer]):
                 await self._flush_some(self._take())
                 await asyncio.sleep(0)  # Whoever has just been answered may have something for the next batch.
         finally:
-            self._flushers.discard(asyncio.current_task())
+            self._flusher = None
 
     def _take(self) -> list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]:
         size = count = 0
@@ -94,10 +93,9 @@ class ClaimMerger:
     def __init__(
         self,
         settle_and_claim: Callable[[Sequence[Swap], Claim | None], Awaitable[tuple[Sequence[bool], Claimed]]],
-        flights: int = 1,
     ) -> None:
         self._settle_and_claim = settle_and_claim
-        self._commit = GroupCommit[Swap | Claim, bool | Claimed](self._flush, flights)
+        self._commit = GroupCommit[Swap | Claim, bool | Claimed](self._flush)
 
     def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Settle these swaps with the next batch."""

@@ -39,12 +39,8 @@ class Pump:
         *,
         heartbeat: Heartbeat,
         queues: tuple[str, ...] | None,
-        at_once: int = 1,
     ) -> None:
         self._service = service
-        self._at_once = at_once
-        self._asked = 0
-        self._looks_out = False
         self._queue = service.queue_backend
         self._backends = backends
         self._heartbeat = heartbeat
@@ -91,16 +87,12 @@ class Pump:
         self._body = asyncio.current_task()
         changes = self._queue.changes
         self._freed.clear()
-        slots = self._room(await self.free_slots())
+        slots = await self.free_slots()
         if not slots:
             await self._wait_for_slot()
             return 0
         claim = self.claim(slots)
-        self._asked += slots
-        try:
-            claimed = await self._queue.claim(claim)
-        finally:
-            self._asked -= slots
+        claimed = await self._queue.claim(claim)
         if not claimed.alive:
             await self._heartbeat.revive(claim.worker_id)
             return 0
@@ -109,28 +101,11 @@ class Pump:
             self.running[execution] = record.id, record.epoch
             self.busy.add(execution)
         if not claimed.records:
-            if self._at_once > 1 and self._asked:
-                return 0
-            self._looks_out = True
-            try:
-                await self._wait_for_work(changes, claim)
-            finally:
-                self._looks_out = False
+            await self._wait_for_work(changes, claim)
         else:
             self._pause, self._shortest = FIRST_PAUSE, SHORTEST_PAUSE
-            if len(claimed.records) == slots:
-                self._freed.set()
             await asyncio.sleep(0)
         return 0
-
-    def _room(self, free: int) -> int:
-        if self._at_once == 1:
-            return free
-        share = max(1, self._service.config.concurrency // self._at_once)
-        left = min(free - self._asked, share)
-        if self._looks_out or (self._asked and left < share):
-            return 0
-        return max(0, left)
 
     async def _wait_for_slot(self) -> None:
         try:

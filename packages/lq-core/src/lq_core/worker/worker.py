@@ -86,17 +86,13 @@ class Worker:
         external = {name: backend for name, backend in backends.items() if backend.external}
         pumps = self._pumps
         if local:
-            pumps.append(
-                Pump(service, local, heartbeat=heartbeat, queues=config.queues, at_once=service.queue_backend.flights)
-            )
+            pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
             service.runner.on_body_end = pumps[0].free
             service.runner.is_for_one = pumps[0].is_for_one
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
-        loops = [
-            asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps for _ in range(pump._at_once)
-        ]
+        loops = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
         loops += self._maintenance(external, heartbeat)
         self._started.set()
         log.info("worker.started", extra={"worker_id": heartbeat.worker_id, "execution_backends": sorted(backends)})
