@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -99,3 +100,46 @@ async def test_a_record_that_is_not_started_in_time_is_never_run(service: QueueS
         ended = await service.wait(sent.id, timeout=10)
 
     assert (ended.status, ended.attempt, ended.started_at) == (TaskStatus.EXPIRED, 0, None)
+
+
+@task(name="timeouts.clean_up_for_long", timeout=0.2)
+async def clean_up_for_long() -> None:
+    """Begin to clean up when it is cancelled, which never ends."""
+    shop.gate.begun.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.Event().wait()
+
+
+async def test_the_timeout_ends_a_clean_up_that_never_ends(service: QueueService, worker: Worker) -> None:
+    shop.new_gate()
+    sent = await service.enqueue(clean_up_for_long)
+    await shop.gate.wait_begun()
+    await service.cancel(sent.id)
+
+    ended = await service.wait(sent.id, timeout=10)
+
+    assert ended.status is TaskStatus.CANCELLED
+
+
+@task(name="timeouts.refuse")
+async def refuse() -> None:
+    """Go on once more when it is told to stop."""
+    shop.gate.begun.set()
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await shop.gate.pass_through()
+
+
+async def test_a_function_that_does_not_stop_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    shop.new_gate()
+    async with QueueService(QueueConfig(queue_backend="memory")) as service, Worker(service):
+        sent = await service.enqueue(refuse)
+        await shop.gate.wait_begun()
+        await service.cancel(sent.id)
+
+        await until(has_told(caplog, "task.does_not_stop", times=1), what="the log tells of it")
+        shop.gate.opened.set()
+
+        assert (await service.wait(sent.id, timeout=10)).has_ended

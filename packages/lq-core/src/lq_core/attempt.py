@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from math import inf
 from typing import Final, TypeAlias, cast
 from uuid import UUID
 
@@ -77,15 +78,14 @@ class Attempt:
     """
 
     __slots__ = (
-        *("record", "completed", "stop_reason", "body", "context"),
-        *("_around", "_cancels_before", "_runs", "_would_repeat", "_stops_body"),
+        *("record", "completed", "body", "context"),
+        *("_around", "_asked_at", "_cancels", "_cancels_before", "_reasons", "_runs", "_would_repeat"),
     )
 
     def __init__(self, record: QueuedTaskRecord, around: Surroundings) -> None:
         self.record = record
         self.completed: QueuedTaskRecord | None = None
         """What the task has recorded in a transaction of its own, which may have been committed or not."""
-        self.stop_reason: StopReason | None = None
         body = asyncio.current_task()
         assert body is not None
         self.body = body
@@ -94,11 +94,18 @@ class Attempt:
         self._cancels_before = body.cancelling()
         self._runs = False
         self._would_repeat = False
-        self._stops_body = False
+        self._reasons: tuple[StopReason, ...] = ()
+        self._asked_at: float | None = None
+        self._cancels = 0
         # Nothing here refers back to the attempt: one that is over is gone at once, without the garbage collector.
         self.context = TaskContext(
             record, loop=body.get_loop(), report=around.report, read=around.read, complete=around.complete
         )
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why it was asked to stop, the first time; None if it was not."""
+        return self._reasons[0] if self._reasons else None
 
     @property
     def is_abandoned(self) -> bool:
@@ -110,13 +117,22 @@ class Attempt:
         return self.body.cancelling() > self._cancels_before and not self._around.is_alone(self)
 
     def stop(self, reason: StopReason) -> None:
-        """Cancel the task's function, if it is running; the first reason counts."""
-        if self.stop_reason is None:
-            self.stop_reason = reason
-            self.context.stop()
-            if self._runs:
-                self.body.cancel()
-                self._stops_body = True
+        """Cancel the task's function, if it is running, once for each reason; the first one is what is recorded."""
+        if reason in self._reasons:
+            return
+        self._asked_at = self._asked_at or self.body.get_loop().time()
+        self._reasons += (reason,)
+        self.context.stop()
+        if self._runs:
+            self.body.cancel()
+            self._cancels += 1
+
+    def overstays(self, seconds: float) -> bool:
+        """Whether it goes on although it was asked to stop so long ago; said once."""
+        if self._asked_at is None or self.body.get_loop().time() < self._asked_at + seconds:
+            return False
+        self._asked_at = inf
+        return True
 
     async def perform(self) -> QueuedTaskRecord:
         """
@@ -201,12 +217,13 @@ class Attempt:
             self._runs = False
             if timeout is not None:
                 deadlines.withdraw(self)
-            if self._stops_body:
+            if self._cancels:
                 # Whatever the function made of it: the cancellation was meant for the function, and ends here, also
                 # one that it could not notice, since it came from the function itself just before its end.
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(0)
-                self.body.uncancel()
+                for _ in range(self._cancels):
+                    self.body.uncancel()
         return self._encoded(task, value)
 
     def _end_late(self) -> None:

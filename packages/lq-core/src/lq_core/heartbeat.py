@@ -18,6 +18,9 @@ log = event_log()
 CANCEL_WATCH = 0.5
 """Seconds between two looks for running records that somebody has cancelled."""
 
+STUBBORN: Final = 5.0
+"""Seconds after which the log tells of a task that was asked to stop and goes on."""
+
 BLOCKED: Final = 1.0
 """Seconds for which a task may hold up the event loop, and with it the heartbeat, before the log says so."""
 
@@ -90,6 +93,7 @@ class Heartbeat:
             await self._sleep_and_tell_of_blocking(CANCEL_WATCH)
             if not self._attempts:
                 continue
+            self._tell_of_the_stubborn()
             try:
                 for record in await self._backend.cancel_requests():
                     attempt = self._attempts.get((record.id, record.epoch))
@@ -97,6 +101,11 @@ class Heartbeat:
                         attempt.stop(StopReason.CANCELLED)
             except Exception:
                 log.warning("worker.watch_failed", extra={"worker_id": self.worker_id}, exc_info=True)
+
+    def _tell_of_the_stubborn(self) -> None:
+        for attempt in [each for each in self._attempts.values() if each.overstays(STUBBORN)]:
+            facts = {"task_name": attempt.record.task_name, "record_id": str(attempt.record.id)}
+            log.warning("task.does_not_stop", extra={**facts, "asked": str(attempt.stop_reason), "seconds": STUBBORN})
 
     async def _sleep_and_tell_of_blocking(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
