@@ -23,7 +23,6 @@ CREATE TABLE lq.records (
     key_released boolean NOT NULL,
     cancel_requested boolean NOT NULL,
     blocked boolean NOT NULL,
-    in_limit boolean NOT NULL DEFAULT false,
     status text COLLATE "C" NOT NULL,
     queue text COLLATE "C" NOT NULL,
     execution_backend text COLLATE "C" NOT NULL,
@@ -31,19 +30,10 @@ CREATE TABLE lq.records (
     key text,
     key_scope text NOT NULL,
     concurrency_key text COLLATE "C",
-    permit_key text COLLATE "C" GENERATED ALWAYS AS (
-        CASE WHEN status IN ('running', 'dispatched') THEN concurrency_key END
-    ) STORED,
-    permit_queue text COLLATE "C" GENERATED ALWAYS AS (
-        CASE WHEN status IN ('running', 'dispatched') AND in_limit THEN queue END
-    ) STORED,
-    held_key text GENERATED ALWAYS AS (CASE WHEN NOT key_released THEN key END) STORED,
-    shelf text GENERATED ALWAYS AS (
-        CASE
-        WHEN status IN ('dispatched', 'failed', 'cancelled', 'expired') THEN status
-        WHEN status = 'running' AND execution_backend NOT IN ('local', 'immediate') THEN status
-        END
-    ) STORED,
+    permit_key text COLLATE "C",
+    permit_queue text COLLATE "C",
+    held_key text,
+    shelf text,
     execution_profile text,
     execution_ref text,
     log_url text,
@@ -68,11 +58,12 @@ CREATE TABLE lq.records (
 
 COMMENT ON COLUMN lq.records.ready IS
     'true: may be claimed now; false: pending, waits for scheduled_at; null: not to be claimed';
+-- What follows is for the indexes. Every statement that changes a status, or lets go of a key, writes it:
+-- generated columns would have to be compiled anew for each statement.
 COMMENT ON COLUMN lq.records.held_key IS 'the key, while no second record may have it';
-COMMENT ON COLUMN lq.records.shelf IS 'the status, where records are looked for by it and are not many; never changed by the end of a local one that is well';
-COMMENT ON COLUMN lq.records.in_limit IS 'true: counts against the limit of its queue while it runs';
-COMMENT ON COLUMN lq.records.permit_key IS 'the concurrency key, while the record counts against its limit';
-COMMENT ON COLUMN lq.records.permit_queue IS 'the queue, while the record counts against its limit';
+COMMENT ON COLUMN lq.records.shelf IS 'the status, where records are looked for by it and are not many: dispatched, failed, cancelled, expired, and running elsewhere than in a worker';
+COMMENT ON COLUMN lq.records.permit_key IS 'the concurrency key, while the record counts against its limit: dispatched or running';
+COMMENT ON COLUMN lq.records.permit_queue IS 'the queue, while the record counts against its limit; null as well where it was started before there was one';
 COMMENT ON COLUMN lq.records.claim_number IS 'which claim of its worker took the record';
 
 CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DESC, scheduled_at, id)

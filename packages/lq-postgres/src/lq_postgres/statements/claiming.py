@@ -13,6 +13,13 @@ WITH RECURSIVE settled AS (
       scheduled_at = s.scheduled_at, expires_at = s.expires_at, started_at = s.started_at,
       finished_at = s.finished_at, progress = s.progress, result = s.result, error = s.error, history = s.history,
       blocked = s.blocked, claim_number = NULL,
+      permit_key = CASE WHEN s.status IN ('running', 'dispatched') THEN r.concurrency_key END,
+      permit_queue = CASE WHEN s.status IN ('running', 'dispatched') THEN r.permit_queue END,
+      held_key = CASE WHEN NOT r.key_released AND NOT s.key_released THEN r.key END,
+      shelf = CASE
+        WHEN s.status IN ('dispatched', 'failed', 'cancelled', 'expired') THEN s.status
+        WHEN s.status = 'running' AND s.execution_backend NOT IN ('local', 'immediate') THEN s.status
+      END,
       cancel_requested = r.cancel_requested AND s.status IN ('pending', 'dispatched', 'running'),
       ready = CASE
         WHEN s.status = 'pending' AND NOT r.cancel_requested AND NOT s.blocked THEN s.scheduled_at <= s.at
@@ -39,7 +46,8 @@ WITH RECURSIVE settled AS (
   UPDATE lq.records r
   SET status = 'completed', epoch = s.epoch, result = s.result, finished_at = s.finished_at,
       ready = NULL, key_released = true, cancel_requested = false, claim_number = NULL,
-      worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL
+      worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL,
+      permit_key = NULL, permit_queue = NULL, held_key = NULL, shelf = NULL
   FROM unnest($11::uuid[], $12::bigint[], $13::bigint[], $14::text[], $15::timestamptz[])
     AS s(id, expected, epoch, result, finished_at)
   WHERE r.id = s.id AND r.epoch = s.expected
@@ -125,7 +133,9 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
       worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END, claim_number = $10,
       started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL,
-      key_released = r.key_released OR r.key_scope = 'started'
+      key_released = r.key_released OR r.key_scope = 'started',
+      held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
+      shelf = CASE WHEN $8 = 'dispatched' OR r.execution_backend NOT IN ('local', 'immediate') THEN $8 END
   WHERE r.id = ANY(ARRAY(SELECT due.id FROM due))
   RETURNING {record}
 ), answer AS MATERIALIZED (

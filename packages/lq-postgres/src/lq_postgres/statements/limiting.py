@@ -122,9 +122,11 @@ WITH worker AS MATERIALIZED (
   UPDATE lq.records r
   SET status = $4, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $5,
       worker_id = CASE WHEN $5 = 0 THEN r.worker_id ELSE $2 END, claim_number = $6,
-      in_limit = r.queue = ANY($7::text[]),
+      permit_key = r.concurrency_key, permit_queue = CASE WHEN r.queue = ANY($7::text[]) THEN r.queue END,
       started_at = coalesce($1::timestamptz, statement_timestamp()), finished_at = NULL, progress = NULL,
-      key_released = r.key_released OR r.key_scope = 'started'
+      key_released = r.key_released OR r.key_scope = 'started',
+      held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
+      shelf = CASE WHEN $4 = 'dispatched' OR r.execution_backend NOT IN ('local', 'immediate') THEN $4 END
   WHERE r.id = ANY(ARRAY(
     SELECT c.id FROM lq.records c WHERE c.id = ANY($3::uuid[]) AND c.ready AND EXISTS (SELECT FROM worker)
     FOR UPDATE SKIP LOCKED
@@ -148,8 +150,8 @@ DELETE FROM lq.buckets WHERE full_at <= $1
 
 # What was started without a claim, by its id or inline.
 COUNT_IN_THESE: Final = """
-UPDATE lq.records SET in_limit = true
-WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND NOT in_limit
+UPDATE lq.records SET permit_queue = queue
+WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND permit_queue IS NULL
   AND queue IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL)
 """
 
@@ -162,9 +164,9 @@ SELECT w.id FROM lq.workers w WHERE w.alive ORDER BY w.id FOR UPDATE
 COUNT_IN: Final = """
 WITH uncounted AS MATERIALIZED (
   SELECT r.id FROM lq.records r
-  WHERE r.queue = $1 AND r.status IN ('running', 'dispatched') AND NOT r.in_limit
+  WHERE r.queue = $1 AND r.status IN ('running', 'dispatched') AND r.permit_queue IS NULL
 ), counted AS (
-  UPDATE lq.records r SET in_limit = true
+  UPDATE lq.records r SET permit_queue = r.queue
   WHERE r.id = ANY(ARRAY(
     SELECT c.id FROM lq.records c
     WHERE c.id = ANY(ARRAY(SELECT uncounted.id FROM uncounted)) AND c.status IN ('running', 'dispatched')
