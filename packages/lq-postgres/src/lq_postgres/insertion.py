@@ -10,7 +10,16 @@ from lq_core.queue import Insertion, Swap
 from lq_core.queue.nested import unreadable_holder
 from lq_core.record import QueuedTaskRecord
 from lq_postgres.driver import Row
-from lq_postgres.rows import alike, alone, amended, are_alike, mixed, records_from
+from lq_postgres.rows import (
+    alike,
+    alike_at_once,
+    alone,
+    amended,
+    are_alike,
+    are_of_one_moment,
+    mixed,
+    records_from,
+)
 from lq_postgres.statements import storing
 from lq_postgres.swaps import in_waves
 
@@ -72,6 +81,8 @@ class Inserter:
         if all(record.key is None for record in records):
             if is_alike and len(records) == 1:
                 sql, parameters = storing.INSERT_ONE, alone(records[0])
+            elif is_alike and are_of_one_moment(records):
+                sql, parameters = storing.INSERT_ALIKE_AT_ONCE, alike_at_once(records)
             elif is_alike:
                 sql, parameters = storing.INSERT_ALIKE, alike(records)
             else:

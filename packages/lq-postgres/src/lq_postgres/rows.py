@@ -145,6 +145,22 @@ def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
     )
 
 
+def are_of_one_moment(records: Sequence[QueuedTaskRecord]) -> bool:
+    """Whether records that are alike have no keys, and differ in id and arguments alone."""
+    first = records[0]
+    created_at, scheduled_at, metadata = first.created_at, first.scheduled_at, first.metadata
+    return all(
+        r.created_at == created_at and r.scheduled_at == scheduled_at and r.metadata == metadata and r.key is None
+        for r in records
+    )
+
+
+def alike_at_once(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
+    """Write such records as the parameters $1 to $24 of ``INSERT_ALIKE_AT_ONCE``."""
+    ids, arguments = [record.id for record in records], [record.arguments for record in records]
+    return (ids, arguments, *alone(records[0])[2:])
+
+
 def alone(r: QueuedTaskRecord) -> tuple[object, ...]:
     """Write one record that is new as the parameters of ``INSERT_ONE``."""
     return (r.id, r.arguments, r.created_at, r.scheduled_at, r.key, _text(r.metadata or None), *_common(r))
