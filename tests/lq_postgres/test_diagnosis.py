@@ -48,7 +48,7 @@ async def test_a_record_that_nobody_takes_is_noticed(backend: PostgresQueueBacke
     finding = (await findings(backend))["oldest ready record"]
 
     assert finding.found.endswith("0 workers alive")
-    assert finding.advice == "Start a worker: lq worker"
+    assert finding.advice == "Start a worker: lq worker module:config"
 
 
 async def test_a_missing_index_is_named(backend: PostgresQueueBackend, database: Database) -> None:

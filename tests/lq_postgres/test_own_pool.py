@@ -41,7 +41,10 @@ async def test_wake_ups_are_heard_on_a_connection_of_the_pool(pool: Any, databas
         await backend.wait_for_work(changes, timeout=10)
 
         assert backend.changes > changes
-        assert {finding.advice for finding in await backend.diagnose()} == {None, "Start a worker: lq worker"}
+        assert {finding.advice for finding in await backend.diagnose()} == {
+            None,
+            "Start a worker: lq worker module:config",
+        }
 
 
 async def test_the_pool_is_left_open_and_as_it_was(pool: Any) -> None:

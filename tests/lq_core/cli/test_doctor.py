@@ -40,8 +40,8 @@ async def test_what_hurts_comes_with_what_to_do_and_ends_with_1(folder: Path) ->
     as_json = await lq(folder, "doctor", "--json")
 
     assert (looked.code, as_json.code) == (1, 1)
-    assert "workers: Start a worker: lq worker\n" in looked.out
-    assert hurting(as_json) == {"workers": "Start a worker: lq worker"}
+    assert "workers: Start a worker: lq worker module:config\n" in looked.out
+    assert hurting(as_json) == {"workers": "Start a worker: lq worker module:config"}
 
 
 async def test_a_doctor_does_not_bring_the_schema_up_to_date(folder: Path) -> None:

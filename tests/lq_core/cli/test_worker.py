@@ -91,7 +91,7 @@ async def test_a_record_of_an_unknown_task_fails_alone(folder: Path) -> None:
     assert (await shelf.read(known.id)).status == "completed"
 
 
-async def test_a_worker_that_knows_no_task_says_so(folder: Path) -> None:
+async def test_a_worker_that_knows_no_task_leaves_the_records_alone(folder: Path) -> None:
     (folder / "bare.py").write_text(
         "from lq_core import BaseExecutionBackend, QueueConfig, execution_backend\n"
         "@execution_backend('here')\n"
@@ -99,10 +99,15 @@ async def test_a_worker_that_knows_no_task_says_so(folder: Path) -> None:
         "    async def execute(self, service, record, *, worker_id=None): return record\n"
         "queue = QueueConfig(execution_backend='here')\n"
     )
+    shelf = Shelf(folder / "lq.db")
+    record = await shelf.put("shop.send")
 
-    async with running(*LQ, "worker", "bare:queue", folder=folder) as worker:
-        await worker.line_with("Warning: no task is known here")
-        assert await worker.end(signal.SIGTERM) == 0
+    answer = await run(*LQ, "worker", "bare:queue", folder=folder)
+
+    assert (answer.code, "Error: No task is known here" in answer.err) == (1, True)
+    assert "lq worker module:config" in answer.err
+    assert "lq worker -m MODULE" in answer.err
+    assert (await shelf.read(record.id)).status == "pending"
 
 
 async def test_a_configuration_that_cannot_work_is_one_line_and_exit_code_1(folder: Path) -> None:

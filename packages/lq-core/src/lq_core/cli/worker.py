@@ -16,6 +16,7 @@ from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.log_lines import LEVELS, show_events
 from lq_core.cli.names import split_names
 from lq_core.cli.session import Session, told
+from lq_core.errors import ConfigurationError
 from lq_core.metrics import Metrics
 from lq_core.outcome import Outcome
 from lq_core.queue.memory import InMemoryQueueBackend
@@ -78,6 +79,11 @@ async def _run(service: QueueService) -> None:
 
 async def _introduce(service: QueueService) -> None:
     config, tasks = service.config, list(known_tasks())
+    if not tasks:
+        raise ConfigurationError(
+            "No task is known here, and every record would fail. Name the configuration of the application, or the "
+            "modules that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
+        )
     backends = await service.executions.usable(service)
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
     paused = sorted(name for name, state in (await service.queues()).items() if state.paused)
@@ -87,17 +93,11 @@ async def _introduce(service: QueueService) -> None:
             "queues": ("all" if config.queues is None else ", ".join(config.queues))
             + (f" (paused: {', '.join(paused)})" if paused else ""),
             "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once",
-            "tasks": f"{len(tasks)}: {', '.join(tasks[:NAMED])}{more}" if tasks else "none",
+            "tasks": f"{len(tasks)}: {', '.join(tasks[:NAMED])}{more}",
             "schedules": ", ".join(known_schedules()),
             "stop with": f"Ctrl-C; running tasks get {config.shutdown_grace:g} s, a second Ctrl-C gives them back",
         }
     )
-    if not tasks:
-        click.echo(
-            "Warning: no task is known here, and every record will fail. "
-            "Name the modules that define tasks: QueueConfig(task_modules=...).",
-            err=True,
-        )
     if isinstance(service.queue_backend, InMemoryQueueBackend):
         click.echo("Warning: the records are in the memory of this process; no other can add to them.", err=True)
     sys.stdout.flush()

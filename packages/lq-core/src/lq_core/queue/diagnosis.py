@@ -15,6 +15,8 @@ LONG_WAIT: Final = 60.0
 SAMPLE: Final = 200
 """How many records of a status are looked at, the newest."""
 
+START: Final = "Start a worker: lq worker module:config"
+
 
 class Finding(Struct, frozen=True, kw_only=True):
     """The answer of one check."""
@@ -46,7 +48,7 @@ def oldest_ready(
     elif alive:
         advice = "Start more workers, or raise their concurrency."
     else:
-        advice = "Start a worker: lq worker"
+        advice = START
     return Finding(check=check, found=found, advice=advice)
 
 
@@ -60,7 +62,7 @@ def heard_of(statistics: Statistics, workers: Sequence[WorkerInfo], *, timeout: 
         found += f"; not heard of for {timeout:g} s: {', '.join(sorted(silent))}"
         advice = "See whether it was killed or its machine hangs; another worker takes over what it was running."
         return Finding(check="workers", found=found, advice=advice)
-    advice = None if alive or not waiting else "Start a worker: lq worker"
+    advice = None if alive or not waiting else START
     return Finding(check="workers", found=found, advice=advice)
 
 
