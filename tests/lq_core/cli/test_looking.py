@@ -199,8 +199,21 @@ def test_wrong_usage_ends_with_2(words: list[str], complaint: str) -> None:
     assert (result.exit_code, complaint in " ".join(result.output.split())) == (2, True), result.output
 
 
-@pytest.mark.parametrize("words", [["worker"], ["records", "list"], ["queues", "pause"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["doctor"], ["queues", "list"], ["queues", "pause"], ["records", "list"], ["schedules", "list"]),
+        *(["stats"], ["tasks"], ["worker"], ["workers"]),
+    ],
+)
 def test_help_ends_with_examples_that_can_be_typed(words: list[str]) -> None:
     result = CliRunner().invoke(main, [*words, "--help"], prog_name="lq")
 
     assert result.output.partition("Examples:\n")[2].startswith(f"  lq {' '.join(words)}")
+
+
+@pytest.mark.parametrize("name", ["worker", "tasks"])
+def test_help_shows_where_the_configuration_is_named(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"], prog_name="lq")
+
+    assert f"  lq {name} module:config\n" in result.output

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from lq_core.cli.display import print_json, print_table
+from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.session import Session, check_that_others_can_see, told
 from lq_core.errors import StorageError
 from lq_core.queue import BaseQueueBackend, Finding
@@ -14,7 +15,7 @@ from lq_core.queue import BaseQueueBackend, Finding
 def doctor_command(session: Session) -> click.Command:
     """Make the command ``doctor``."""
 
-    @click.command("doctor")
+    @click.command("doctor", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
     def command(*, as_json: bool) -> None:
         """

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from lq_core.cli.commands import queue_commands
+from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.names import split_names
 from lq_core.cli.target import load_config, look_in_working_directory
 from lq_core.config import QueueConfig
@@ -85,6 +86,8 @@ def _program() -> click.Group:
         command.params.append(_target_option())
         if command.name in WITH_TASKS:
             command.params += [_modules_option(), _target_argument()]
+            if isinstance(command, ExampleCommand):
+                command.examples = [f"{example} module:config".lstrip() for example in command.examples]
     program = click.Group(
         name="lq",
         help="Run and look after durable background tasks.",

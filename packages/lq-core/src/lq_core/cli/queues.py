@@ -24,7 +24,7 @@ def queues_group(session: Session) -> click.Group:
 
 
 def _list(session: Session) -> click.Command:
-    @click.command("list")
+    @click.command("list", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, by queue.")
     def command(*, as_json: bool) -> None:
         """List the queues that hold records, are closed, or have limits."""

@@ -23,7 +23,7 @@ def schedules_group(session: Session) -> click.Group:
 
 
 def _list(session: Session) -> click.Command:
-    @click.command("list")
+    @click.command("list", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
     def command(*, as_json: bool) -> None:
         """List the schedules that a worker has declared; retired is what no worker declares any more."""

@@ -5,6 +5,7 @@ import inspect
 import click
 
 from lq_core.cli.display import print_json, print_table, to_duration
+from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.session import Session
 from lq_core.queue import Statistics
 from lq_core.record import TaskStatus
@@ -15,7 +16,7 @@ from lq_core.task import known_tasks
 def stats_command(session: Session) -> click.Command:
     """Make the command ``stats``."""
 
-    @click.command("stats")
+    @click.command("stats", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
     def command(*, as_json: bool) -> None:
         """Count the records, by queue and status."""
@@ -38,7 +39,7 @@ def stats_command(session: Session) -> click.Command:
 def workers_command(session: Session) -> click.Command:
     """Make the command ``workers``."""
 
-    @click.command("workers")
+    @click.command("workers", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
     def command(*, as_json: bool) -> None:
         """List the workers that are registered, and when each was last heard of."""
@@ -73,7 +74,7 @@ def workers_command(session: Session) -> click.Command:
 def tasks_command(session: Session) -> click.Command:
     """Make the command ``tasks``."""
 
-    @click.command("tasks")
+    @click.command("tasks", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
     def command(*, as_json: bool) -> None:
         """List the tasks that a worker with this configuration would know."""
