@@ -29,11 +29,14 @@ COLOURS: Mapping[str, str] = {
     "well": "green",
 }
 
-WHOLE = {"id", "status", "state"}
-"""The columns that are copied or read at a glance, and never broken into two lines."""
+WHOLE = {"age", "id", "status", "state"}
+"""The columns that are copied or read at a glance, and never broken into two lines; the id is, in a narrow terminal."""
 
-WIDE: Final = 24
-"""How many characters of a column are kept in one line before the note gives way to it."""
+NARROW: Final = 80
+"""A terminal with fewer columns has no room for an id beside the rest."""
+
+LEAST: Final = 8
+"""How many characters of a column are kept in one line, however narrow the terminal is."""
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> None:
@@ -46,14 +49,19 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: 
     if not console.is_terminal:
         _print_columns([list(heads), *cells])
         return
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, padding=0, expand="note" in heads)
     for number, head in enumerate(heads):
         column = [row[number] for row in cells]
+        longest = max(map(len, (head, *column)))
+        is_whole = head in WHOLE and (head != "id" or console.width >= NARROW)
+        if head == "note":  # It has what the others leave of the line, and is cut.
+            table.add_column(head, no_wrap=True, overflow="ellipsis", width=min(LEAST, longest), ratio=1)
+            continue
         table.add_column(
             head,
             justify="right" if all(map(str.isdecimal, column)) else "left",
-            no_wrap=head in WHOLE,
-            min_width=0 if head == "note" else min(WIDE, max(map(len, column))),
+            no_wrap=is_whole,
+            min_width=longest if is_whole else min(LEAST, longest),
             overflow="fold",
         )
     for row in cells:
@@ -93,9 +101,10 @@ def to_text(cell: Cell) -> str:
         case datetime():
             return f"{cell:%Y-%m-%d %H:%M:%S}"
         case str():
-            return cell
+            # What a task wrote must not steer the terminal.
+            return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in cell)
         case Sequence():
-            return ", ".join(cell)
+            return to_text(", ".join(cell))
         case float():
             return f"{cell:g}"
         case _:
@@ -108,6 +117,10 @@ def to_duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _print_columns(lines: Sequence[Sequence[str]]) -> None:
