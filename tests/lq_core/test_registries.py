@@ -9,6 +9,7 @@ import pytest
 from lq_core import (
     BaseExecutionBackend,
     ConfigurationError,
+    Limits,
     QueueConfig,
     QueuedTaskRecord,
     QueueService,
@@ -147,11 +148,32 @@ def test_an_incomplete_backend_cannot_be_made() -> None:
         ({"poll_interval": None}, "poll_interval is None; it must be a number"),
         ({"queue_backend": None}, "queue_backend is None; it must be a name"),
         ({"execution_backend": 5}, "execution_backend is 5; it must be a name"),
+        ({"concurrency": 10**30}, r"concurrency is 10+; it must be a whole number from 1 to 2147483647"),
+        ({"poll_interval": float("nan")}, "poll_interval is nan; it must be a number of seconds from 0 to 3.1536e"),
+        ({"poll_interval": float("inf")}, "poll_interval is inf; it must be"),
+        ({"heartbeat_interval": float("nan")}, "heartbeat_interval is nan; it must be"),
+        ({"heartbeat_timeout": float("nan")}, "heartbeat_timeout is nan; it must be"),
+        ({"heartbeat_timeout": 10**400}, "heartbeat_timeout is 10+; it must be"),
+        ({"shutdown_grace": float("nan")}, "shutdown_grace is nan; it must be"),
+        ({"retention": {"failed": float("nan")}}, "'failed': nan; it takes seconds, not negative"),
+        ({"queues": (1,)}, r"queues is \(1,\); it must be a tuple of names: \('mail',\)"),
+        ({"queues": 5}, "queues is 5; it must be a tuple"),
+        ({"queues": ("",)}, r"queues is \('',\); it must be a tuple"),
+        ({"queue_limits": {1: Limits(concurrency=5)}}, "queue_limits says 1"),
+        ({"task_modules": (5,)}, r"task_modules is \(5,\); it must be a tuple of names: \('shop\.tasks',\)"),
+        ({"execution_backends": (5,)}, r"execution_backends is \(5,\); it must be a tuple of names or typed"),
+        ({"execution_backends": "cloudrun"}, r"typed configurations: \('cloudrun',\)"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_with_its_value(options: dict[str, object], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         QueueConfig(**options)  # pyright: ignore[reportArgumentType] -- the mistakes are the example
+
+
+@pytest.mark.parametrize("path", [None, 5, "", ":memory:"])
+def test_a_sqlite_path_that_is_no_file_is_refused_with_its_value(path: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"path is {path!r}; it must be a file"):
+        SQLiteConfig(path=path)  # pyright: ignore[reportArgumentType] -- the mistakes are the example
 
 
 async def test_a_service_refuses_an_execution_backend_that_nobody_knows() -> None:

@@ -30,6 +30,23 @@ async def test_the_newest_are_kept_whatever_their_queue(config: QueueConfig) -> 
         assert {record.id for record in await service.find(ENDED)} == {one.id for one in sent[-3:]}
 
 
+async def test_what_is_kept_for_ever_is_kept_and_the_rest_is_not(config: QueueConfig) -> None:
+    kept = {TaskStatus.COMPLETED: float("inf"), TaskStatus.CANCELLED: 0.0}
+    async with QueueService(replace(config, retention=kept)) as service:
+        cancelled = await service.enqueue(count.using(delay=60), 1)
+        await service.cancel(cancelled.id)
+
+        async def it_was_deleted() -> bool:
+            return await service.get(cancelled.id) is None
+
+        async with Worker(service):
+            sent = await service.enqueue(count, 2)
+            await until(it_was_deleted, what="the cancelled record was deleted")
+            assert await sent.wait(timeout=30) == 2
+
+        assert await service.get(sent.id)
+
+
 async def test_several_workers_do_not_delete_more_than_one(config: QueueConfig) -> None:
     few = replace(config, retention_count={TaskStatus.COMPLETED: 100}, concurrency=50)
     async with QueueService(config) as service, QueueService(few, queue_backend=service.queue_backend) as pruning:

@@ -1,13 +1,14 @@
 """What an application says about its queue: one value, checked when it is made."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
+from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
 from lq_core.middleware import Middleware
 from lq_core.provider import Provider, by_type
-from lq_core.record import TERMINAL, Limits, TaskStatus
+from lq_core.record import TERMINAL, Limits, TaskStatus, check_count
 
 
 @runtime_checkable
@@ -108,7 +109,7 @@ class QueueConfig:
     """Functions with ``@per_worker`` or ``@per_attempt`` that open what tasks ask for by annotation."""
 
     retention: Mapping[TaskStatus, float] = field(default_factory=_default_retention)
-    """How long ended records are kept, by status; a status that is missing is kept for ever."""
+    """How long ended records are kept, by status; one that is missing, or infinite, is kept for ever."""
 
     retention_count: Mapping[TaskStatus, int] = field(default_factory=_default_retention_count)
     """How many ended records are kept at most, by status; the oldest go first. One that is missing has no limit."""
@@ -116,26 +117,23 @@ class QueueConfig:
     def __post_init__(self) -> None:
         _backend("queue_backend", self.queue_backend, QueueBackendSettings)
         _backend("execution_backend", self.execution_backend, ExecutionBackendSettings)
-        _whole("concurrency", self.concurrency)
-        _whole("max_payload_bytes", self.max_payload_bytes)
+        check_count("concurrency", self.concurrency)
+        check_count("max_payload_bytes", self.max_payload_bytes)
         for name in ("poll_interval", "heartbeat_interval", "heartbeat_timeout", "shutdown_grace"):
-            _number(name, getattr(self, name))
-        _positive("concurrency", self.concurrency)
+            _seconds(name, getattr(self, name))
         _positive("poll_interval", self.poll_interval)
         _positive("heartbeat_interval", self.heartbeat_interval)
-        _positive("max_payload_bytes", self.max_payload_bytes)
-        if self.shutdown_grace < 0:
-            raise ConfigurationError(f"shutdown_grace is {self.shutdown_grace!r}; it must not be negative.")
         if self.heartbeat_timeout < 2 * self.heartbeat_interval:
             raise ConfigurationError(
                 f"heartbeat_timeout is {self.heartbeat_timeout:g} s, heartbeat_interval {self.heartbeat_interval:g} s; "
                 "a worker must be able to miss one beat: make the timeout at least twice the interval."
             )
-        for name, modules in (("task_modules", self.task_modules), ("queues", self.queues)):
-            if isinstance(modules, str):
-                raise ConfigurationError(
-                    f"{name} is the text {modules!r}; it must be a tuple of names: ({modules!r},)."
-                )
+        _several(
+            "execution_backends", self.execution_backends, example="cloudrun", kinds=(str, ExecutionBackendSettings)
+        )
+        _several("task_modules", self.task_modules, example="shop.tasks")
+        if self.queues is not None:
+            _several("queues", self.queues, example="mail")
         if self.queues is not None and not self.queues:
             raise ConfigurationError(f"queues is {self.queues!r}; name a queue, or give None for all of them.")
         _middleware(self.middleware)
@@ -150,7 +148,7 @@ class QueueConfig:
 def _limits(values: Mapping[str, Limits]) -> None:
     _mapping("queue_limits", values)
     for queue, limits in values.items():
-        if not queue or not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+        if not isinstance(queue, str) or not queue or not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             raise ConfigurationError(
                 f"queue_limits says {queue!r}: {limits!r}; it takes the names of queues, and Limits(...) for each."
             )
@@ -159,7 +157,7 @@ def _limits(values: Mapping[str, Limits]) -> None:
 def _by_ended_status(name: str, values: Mapping[TaskStatus, float], *, of: str) -> None:
     _mapping(name, values)
     for status, value in values.items():
-        if status not in TERMINAL or not isinstance(value, (int, float)) or value < 0:  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+        if status not in TERMINAL or not isinstance(value, (int, float)) or not value >= 0:  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             ended = ", ".join(sorted(TERMINAL))
             raise ConfigurationError(f"{name} says {status!r}: {value!r}; it takes {of}, not negative, for: {ended}.")
 
@@ -184,14 +182,19 @@ def _mapping(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} is {value!r}; it must be a dict, such as {{{_KEYS[name]}}}.")
 
 
-def _whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number.")
+def _several(name: str, values: Collection[object], *, example: str, kinds: tuple[type, ...] = (str,)) -> None:
+    is_one = isinstance(values, kinds)
+    if is_one or not isinstance(values, Collection) or not all(isinstance(one, kinds) and one for one in values):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+        what = "names" if kinds == (str,) else "names or typed configurations"
+        raise ConfigurationError(
+            f"{name} is {values!r}; it must be a tuple of {what}: ({values if is_one else example!r},)."
+        )
 
 
-def _number(name: str, value: object) -> None:
-    if not isinstance(value, (int, float)):
-        raise ConfigurationError(f"{name} is {value!r}; it must be a number of seconds.")
+def _seconds(name: str, value: object) -> None:
+    # Written so that it also refuses what is not a number.
+    if not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_WAIT:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a number of seconds from 0 to {LONGEST_WAIT:g}.")
 
 
 def _positive(name: str, value: float) -> None:

@@ -134,9 +134,9 @@ class RateLimit(Struct, gc=False, frozen=True, omit_defaults=True):
     """How many may be started at once after a pause; None for *count*."""
 
     def __post_init__(self) -> None:
-        _count("count", self.count)
+        check_count("count", self.count)
         if self.burst is not None:
-            _count("burst", self.burst)
+            check_count("burst", self.burst)
         # Written so that it also refuses what is not a number.
         if not 0 < self.per <= LONGEST_WAIT:
             raise ConfigurationError(
@@ -159,7 +159,7 @@ class Limits(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if self.concurrency is not None:
-            _count("concurrency", self.concurrency)
+            check_count("concurrency", self.concurrency)
 
 
 class AfterFailure(StrEnum):
@@ -296,6 +296,7 @@ OWNED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 """The statuses in which somebody else than the queue backend works on the record."""
 
 
-def _count(name: str, value: object) -> None:
+def check_count(name: str, value: object) -> None:
+    """Raise ConfigurationError for what is no number of things."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_NUMBER:
         raise ConfigurationError(f"{name} is {value!r}; it must be a whole number from 1 to {LARGEST_NUMBER}.")

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from lq_core import lifecycle
+from lq_core.clock import LONGEST_WAIT
 from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
@@ -149,6 +150,8 @@ class Maintenance:
     async def delete(self) -> float:
         """Delete the ended records that have been kept long enough, in small batches."""
         for status, seconds in self._service.config.retention.items():
+            if seconds > LONGEST_WAIT:
+                continue  # For ever.
             before = self._queue.now() - timedelta(seconds=seconds)
             deleted = PAGE
             while deleted == PAGE:

@@ -35,9 +35,9 @@ class SQLiteConfig:
     def __post_init__(self) -> None:
         if self.synchronous not in {"FULL", "NORMAL"}:
             raise ConfigurationError(f'synchronous is {self.synchronous!r}; it must be "FULL" or "NORMAL".')
-        if str(self.path) in {"", ":memory:"}:
+        if not isinstance(self.path, (str, Path)) or str(self.path) in {"", ":memory:"}:  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             raise ConfigurationError(
-                f'path is {str(self.path)!r}; it must be a file. For records in memory: queue_backend="memory".'
+                f'path is {self.path!r}; it must be a file. For records in memory: queue_backend="memory".'
             )
 
     @property
