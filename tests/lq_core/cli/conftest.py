@@ -30,6 +30,16 @@ async def wait() -> str:
     return "through the gate"
 
 
+@task(name="shop.hold")
+async def hold() -> None:
+    print("holding", flush=True)
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            print("not I", flush=True)
+
+
 queue = QueueConfig(execution_backend="here", heartbeat_interval=0.2, poll_interval=0.1)
 number = 5
 

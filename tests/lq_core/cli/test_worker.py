@@ -20,7 +20,7 @@ async def test_it_says_what_it_runs_and_where_the_records_are(folder: Path) -> N
     assert f"sqlite:{folder}/lq.db" in said
     assert "mail, reports" in said
     assert "here" in said
-    assert "shop.send, shop.wait" in said
+    assert "shop.hold, shop.send, shop.wait" in said
 
 
 async def test_ctrl_c_lets_running_tasks_finish(folder: Path) -> None:
@@ -54,6 +54,18 @@ async def test_a_second_signal_gives_records_back_at_once_and_unspent(folder: Pa
     back = await shelf.read(record.id)
     assert (code, back.status, back.retry_count) == (0, "pending", 0)
     assert back.history[-1].event == "interrupted"
+
+
+async def test_a_task_that_does_not_let_itself_be_stopped_is_left_with_the_process(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.hold")
+
+    async with running(*LQ, "worker", "shop:queue", folder=folder) as worker:
+        await worker.line_with("holding")
+        worker.send(signal.SIGINT)
+        await worker.line_with("Stopping")
+        code = await worker.end(signal.SIGINT)
+
+    assert (code, worker.printed[-1]) == (0, "Stopped. Ran nothing. Left behind: shop.hold.\n")
 
 
 async def test_without_a_configuration_it_serves_the_file_of_the_working_directory(folder: Path) -> None:

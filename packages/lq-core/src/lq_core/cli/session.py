@@ -50,11 +50,6 @@ class Session:
         with told(), _quiet():
             asyncio.run(_opened(QueueService(config), _nothing))
 
-    def work(self, config: QueueConfig, action: Look) -> None:
-        """Do something with the tasks at hand, and with records wherever they are."""
-        with told():
-            asyncio.run(_opened(QueueService(config), action))
-
     def _look(self, config: QueueConfig, action: Look) -> None:
         with told(), _quiet():
             service = QueueService(config)

@@ -1,6 +1,7 @@
 """``lq worker``: says what it runs, runs it, and stops when it is asked to."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.log_lines import LEVELS, show_events
 from lq_core.cli.names import split_names
 from lq_core.cli.session import Session, told
+from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError
 from lq_core.metrics import Metrics
 from lq_core.outcome import Outcome
@@ -53,10 +55,23 @@ def worker_command(session: Session) -> click.Command:
         metrics = Metrics()
         config = replace(config, middleware=(metrics, *config.middleware))
         show_events(log_level)
-        session.work(config, _run)
-        click.echo(f"Stopped. {_summary(metrics)}")
+        with told():
+            asyncio.run(_serve(config, metrics))
 
     return command
+
+
+async def _serve(config: QueueConfig, metrics: Metrics) -> None:
+    async with QueueService(config) as service:
+        attempts = service.runner.attempts
+        await _run(service)
+    left = sorted({attempt.record.task_name for attempt in attempts.values()})
+    click.echo(f"Stopped. {_summary(metrics)}" + (f" Left behind: {', '.join(left)}." if left else ""))
+    if left:
+        # They do not let themselves be cancelled, and the event loop would wait for them for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 async def _run(service: QueueService) -> None:
