@@ -34,7 +34,7 @@ async def test_the_schema_is_shown_printed_and_applied_by_other_means(postgres: 
     well = await lq(tmp_path, "doctor", "--json", dsn=dsn)
 
     assert shown.out == "0001_records is missing.\n"
-    assert (hurting.code, '"Run: lq migrate"' in hurting.out) == (1, True)
+    assert (hurting.code, '"Run: lq migrate --config shop:queue"' in hurting.out) == (1, True)
     assert after.out.endswith("is up to date.\n")
     assert (well.code, len(msgspec.json.decode(well.out, type=list[Finding]))) == (0, 13)
 

@@ -128,10 +128,13 @@ async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself
     (folder / "careful.db").touch()
 
     before = await lq(folder, "stats", "-c", "careful:queue")
+    examined = await lq(folder, "doctor", "-c", "careful:queue")
     migrated = await lq(folder, "migrate", "-c", "careful:queue")
     after = await run(*LQ, "stats", folder=folder, LQ_CONFIG="careful:queue")
 
-    assert (before.code, "lq migrate" in before.err) == (1, True)
+    assert before.code == examined.code == 1
+    assert before.err.endswith(f"Run: LQ_SQLITE_PATH={folder}/careful.db lq migrate\n")
+    assert "Run: lq migrate --config careful:queue\n" in examined.out
     assert (migrated.code, "is up to date" in migrated.out) == (0, True)
     assert (after.code, "There are no records in" in after.err) == (0, True)
 

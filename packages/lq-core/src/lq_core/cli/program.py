@@ -9,10 +9,10 @@ import click
 from lq_core.cli.commands import queue_commands
 from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.names import split_names
+from lq_core.cli.session import TARGET
 from lq_core.cli.target import load_config, look_in_working_directory
 from lq_core.config import QueueConfig
 
-TARGET: Final = "lq.target"
 MODULES: Final = "lq.modules"
 
 WITH_TASKS: Final = {"run", "tasks", "worker"}

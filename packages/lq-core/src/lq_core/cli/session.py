@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 import click
 
@@ -14,6 +15,9 @@ from lq_core.queue import BaseQueueBackend, get_queue_backend
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.service import QueueService
+
+TARGET: Final = "lq.target"
+"""Where click keeps the configuration that was named, as it was typed."""
 
 Look = Callable[[QueueService], Awaitable[None]]
 """What a command does with the open service."""

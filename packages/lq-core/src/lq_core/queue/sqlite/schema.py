@@ -12,12 +12,13 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Final, TypeVar
 
 from lq_core.errors import SchemaError, StorageError
 from lq_core.queue.messages import Migration
 from lq_core.queue.sqlite import statements as sql
-from lq_core.queue.sqlite.config import SQLiteConfig
+from lq_core.queue.sqlite.config import PATH_VARIABLE, SQLiteConfig
 from lq_core.queue.sqlite.trouble import is_busy
 
 APPLICATION_ID: Final = 0x6C71_0001
@@ -71,7 +72,8 @@ def prepare(connection: sqlite3.Connection, settings: SQLiteConfig, path: Path) 
     version = patiently(lambda: _look(connection, path))
     if version < _newest() and not settings.auto_migrate:
         raise SchemaError(
-            f"The schema of {path} is at version {version}, and this lq needs {_newest()}. Run: lq migrate"
+            f"The schema of {path} is at version {version}, and this lq needs {_newest()}. "
+            f"Run: {PATH_VARIABLE}={quote(str(path))} lq migrate"
         )
     patiently(lambda: _use_wal(connection))
     if version < _newest():
