@@ -1,6 +1,7 @@
 """Enqueuing when the response has been sent."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ async def enqueue_wrong(queue_service: NamedDependency[QueueService]) -> Respons
     return Response(None, background=enqueue_after_response(queue_service, greet, "one"))  # pyright: ignore[reportArgumentType] -- the mistake to be found
 
 
+REFUSED = {
+    "large": greet,
+    "nowhere": greet.using(execution_backend="nobody-knows"),
+    "keyless": greet.using(key_window=60),
+}
+
+
+@post("/refused/{case:str}/{number:int}")
+async def enqueue_refused(
+    case: FromPath[str], number: FromPath[int], queue_service: NamedDependency[QueueService]
+) -> Response[None]:
+    return Response(None, background=enqueue_after_response(queue_service, REFUSED[case], number))
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> QueueConfig:
     return QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "lq.db"))
@@ -49,3 +64,10 @@ def test_the_call_is_stored_after_the_response(config: QueueConfig) -> None:
 def test_a_wrong_argument_is_found_before_the_response(config: QueueConfig) -> None:
     with TestClient(Litestar([enqueue_wrong], plugins=[QueuePlugin(config, worker=False)])) as client:
         assert client.post("/wrong").status_code == 400
+
+
+@pytest.mark.parametrize("path, status", [("large/12345678901234", 413), ("nowhere/1", 500), ("keyless/1", 500)])
+def test_what_would_be_refused_is_refused_before_the_response(config: QueueConfig, path: str, status: int) -> None:
+    plugin = QueuePlugin(replace(config, max_payload_bytes=20), worker=False)
+    with TestClient(Litestar([enqueue_refused], plugins=[plugin])) as client:
+        assert client.post(f"/refused/{path}").status_code == status

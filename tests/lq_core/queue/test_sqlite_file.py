@@ -91,7 +91,7 @@ async def test_a_file_of_another_application_is_refused(tmp_path: Path) -> None:
 
 
 async def test_an_old_schema_is_refused_where_it_may_not_be_migrated(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="Run: LQ_SQLITE_PATH=.* lq migrate"):
+    with pytest.raises(SchemaError, match=r"Run: LQ_SQLITE_PATH=.* lq migrate"):
         await in_file(tmp_path / "lq.db", auto_migrate=False).open()
 
 

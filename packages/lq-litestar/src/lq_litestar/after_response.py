@@ -5,6 +5,7 @@ from typing import ParamSpec, TypeVar
 from litestar.background_tasks import BackgroundTask
 
 from lq_core import QueueService, Task
+from lq_core.service.calls import check_task, new_record
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -20,6 +21,11 @@ def enqueue_after_response(
     loses the call. From then on the record is as durable as any other, while a background task of Litestar's own
     is lost whenever its process ends. When the client must be able to rely on its answer, enqueue in the handler.
 
-    Raises InvalidArgumentError at once when the arguments do not fit.
+    What ``QueueService.enqueue`` refuses without asking the database is refused at once, with the same errors.
     """
-    return BackgroundTask(queue_service.enqueue_many, [task.call(*args, **kwargs)])
+    check_task(task)
+    call = task.call(*args, **kwargs)
+    at = queue_service.queue_backend.now()
+    _ = new_record(call, queue_service.config, queue_service.executions, at=at)
+    queue_service.injector.check_calls([call])
+    return BackgroundTask(queue_service.enqueue_many, [call])
