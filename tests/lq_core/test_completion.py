@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from lq_core import QueuedTaskRecord, RecordNotFoundError
+from lq_core import QueueConfig, QueuedTaskRecord, QueueError, QueueService, RecordNotFoundError, task
 from lq_core.completion import Completions
 
 
@@ -25,3 +25,18 @@ async def test_a_record_that_is_not_there_is_not_called_pending() -> None:
 
     with pytest.raises(RecordNotFoundError):
         await Completions(read, poll_interval=0.01).wait(UUID(int=1), timeout=0)
+
+
+@task(name="completion.send")
+async def send() -> None:
+    """Do nothing."""
+
+
+async def test_whoever_waits_is_told_that_the_service_was_closed() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        sent = await service.enqueue(send.using(execution_backend="local"))
+        waiting = asyncio.create_task(sent.wait())
+        await asyncio.sleep(0)
+
+    with pytest.raises(QueueError, match=f"The QueueService was closed while record {sent.id} was waited for"):
+        await waiting

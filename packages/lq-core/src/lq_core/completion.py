@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from uuid import UUID
 
-from lq_core.errors import RecordNotFoundError, StorageError, WaitTimeoutError
+from lq_core.errors import QueueError, RecordNotFoundError, StorageError, WaitTimeoutError
 from lq_core.record import QueuedTaskRecord
 
 FIRST_POLL = 0.002
@@ -70,13 +70,12 @@ class Completions:
                     del self._waiting[record_id]
 
     async def close(self) -> None:
-        """Stop polling; whoever still waits is cancelled."""
+        """Stop polling; whoever still waits is told so."""
         if self._poll is not None:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)
-        for waiters in self._waiting.values():
-            for waiter in waiters:
-                waiter.cancel()
+        told = "The QueueService was closed while record {} was waited for; it goes on all the same."
+        self._refuse({record_id: QueueError(told.format(record_id)) for record_id in self._waiting})
 
     async def _poll_all(self) -> None:
         try:
