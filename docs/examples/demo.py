@@ -320,6 +320,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--limit", type=int, help="take only so many files")
     limit: int | None = parser.parse_args().limit
+    if limit is not None and limit < 1:
+        parser.error(f"--limit is {limit}; it must be at least 1.")
     warnings.simplefilter("ignore")  # The standard library tests itself with doubtful Python.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     well = False

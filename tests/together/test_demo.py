@@ -22,3 +22,10 @@ def test_nothing_is_lost_when_the_server_is_killed_half_way(tmp_path: Path) -> N
     assert "SIGKILL after" in answer.out
     assert "Nothing was lost, and every result is right." in answer.out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", ["0", "-5"])
+async def test_a_limit_that_leaves_no_file_is_refused(tmp_path: Path, limit: str) -> None:
+    answer = await run(sys.executable, DEMO, "--limit", limit, folder=tmp_path)
+
+    assert (answer.code, f"--limit is {limit}; it must be at least 1" in answer.err) == (2, True)
