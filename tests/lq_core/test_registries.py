@@ -186,6 +186,10 @@ async def test_a_service_refuses_a_task_module_that_is_not_there() -> None:
         await QueueService(QueueConfig(queue_backend="memory", task_modules=("shop.taks",))).open()
 
 
-async def test_a_closed_service_says_how_to_open_it() -> None:
+@pytest.mark.parametrize("verb", ["wait", "get", "cancel", "retry", "find", "count", "statistics", "workers", "queues"])
+@pytest.mark.parametrize("backend", ["memory", "sqlite"])
+async def test_a_closed_service_says_how_to_open_it(backend: str, verb: str) -> None:
+    service = QueueService(QueueConfig(queue_backend=backend))
+
     with pytest.raises(ConfigurationError, match="async with QueueService"):
-        await QueueService(QueueConfig(queue_backend="memory")).wait(UUID(int=1))
+        await getattr(service, verb)(*[UUID(int=1)] * (verb in {"wait", "get", "cancel", "retry"}))

@@ -16,15 +16,8 @@ from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.injector import Injector
 from lq_core.options import RETURN_EXISTING
-from lq_core.queue import (
-    BaseQueueBackend,
-    Insertion,
-    QueueState,
-    RecordFilter,
-    Statistics,
-    WorkerInfo,
-    get_queue_backend,
-)
+from lq_core.queue import BaseQueueBackend, get_queue_backend
+from lq_core.queue.messages import Insertion, QueueState, RecordFilter, Statistics, WorkerInfo
 from lq_core.record import KeyScope, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
@@ -131,7 +124,7 @@ class QueueService:
         now = self.queue_backend.now()
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
         self.injector.check_calls(calls)
-        await check_predecessors(records, self.queue_backend.get_many)
+        await check_predecessors(records, self._queue.get_many)
         inline = {
             record.id
             for record in records
@@ -177,7 +170,7 @@ class QueueService:
 
     async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
         """Read a record; None if there is none."""
-        return await self.queue_backend.get(check_id(record_id))
+        return await self._queue.get(check_id(record_id))
 
     async def wait(self, record_id: UUID, *, timeout: float | None = None) -> QueuedTaskRecord:
         """
@@ -197,26 +190,26 @@ class QueueService:
         Without, from now on and without end, for all records that match *condition* (its statuses do not count).
         """
         if of is None:
-            return follow_all(self.queue_backend, condition)
-        return follow(self.queue_backend, [one if isinstance(one, UUID) else one.id for one in of])
+            return follow_all(self._queue, condition)
+        return follow(self._queue, [one if isinstance(one, UUID) else one.id for one in of])
 
     async def find(
         self, condition: RecordFilter = EVERYTHING, *, limit: int = 100, before: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
         """Read one page of records, newest first; *before* is the id of the last record of the page before."""
-        return await self.queue_backend.find(condition, limit=limit, before=before)
+        return await self._queue.find(condition, limit=limit, before=before)
 
     async def count(self, condition: RecordFilter = EVERYTHING) -> int:
         """Count the records that match."""
-        return await self.queue_backend.count(condition)
+        return await self._queue.count(condition)
 
     async def statistics(self) -> Statistics:
         """Count the records by queue and status."""
-        return await self.queue_backend.statistics()
+        return await self._queue.statistics()
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Read the workers that are registered."""
-        return await self.queue_backend.workers()
+        return await self._queue.workers()
 
     # ------------------------------------------------------------ change
 
@@ -231,10 +224,10 @@ class QueueService:
             if record.has_ended:
                 return False
             if record.status is TaskStatus.RUNNING:
-                if await self.queue_backend.request_cancel(record.id, record.epoch):
+                if await self._queue.request_cancel(record.id, record.epoch):
                     await self._stop(record)
                     return True
-            elif await self.swap(record, lifecycle.cancel(record, at=self.queue_backend.now())):
+            elif await self.swap(record, lifecycle.cancel(record, at=self._queue.now())):
                 if record.status is TaskStatus.DISPATCHED:
                     await self._stop(record)
                 return True
@@ -247,7 +240,7 @@ class QueueService:
         """
         while True:
             record = await self._existing(record_id)
-            revived = lifecycle.retry(record, at=self.queue_backend.now())
+            revived = lifecycle.retry(record, at=self._queue.now())
             if await self.swap(record, revived):
                 return revived
 
@@ -265,13 +258,13 @@ class QueueService:
 
     async def pause(self, queue: str) -> bool:
         """Let no worker claim from a queue until it is resumed; False when no record or known task has named it yet."""
-        await self.queue_backend.change_queue(queue, paused=True)
+        await self._queue.change_queue(queue, paused=True)
         named = {task.options.queue for task in known_tasks().values()}
-        return queue in named or queue in (await self.queue_backend.statistics()).counts
+        return queue in named or queue in (await self._queue.statistics()).counts
 
     async def resume(self, queue: str) -> None:
         """Let workers claim from a queue again, also from one that was drained."""
-        await self.queue_backend.change_queue(queue, paused=False, draining=None)
+        await self._queue.change_queue(queue, paused=False, draining=None)
 
     async def limit_queue(self, queue: str, *, concurrency: int | None = None, rate: RateLimit | None = None) -> None:
         """
@@ -280,7 +273,7 @@ class QueueService:
         What is None has no limit from now on. What runs already counts and goes on. Raises ConfigurationError.
         """
         limits = Limits(concurrency=concurrency, rate=rate)
-        await self.queue_backend.change_queue(queue, limits=None if limits == Limits() else limits)
+        await self._queue.change_queue(queue, limits=None if limits == Limits() else limits)
 
     async def drain(self, queue: str, *, timeout: float | None = None) -> int:
         """
@@ -289,11 +282,11 @@ class QueueService:
         0 means that all of it has ended; the queue is paused then. After *timeout* seconds (None: never) it answers
         with the number of records that have not, and the queue goes on draining. Either lasts until :meth:`resume`.
         """
-        return await drain(self.queue_backend, queue, timeout=timeout, poll_interval=self.config.poll_interval)
+        return await drain(self._queue, queue, timeout=timeout, poll_interval=self.config.poll_interval)
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
-        return await self.queue_backend.queues()
+        return await self._queue.queues()
 
     # ------------------------------------------------------------ schedules
 
@@ -354,8 +347,13 @@ class QueueService:
             raise ConfigurationError("The QueueService is not open: use `async with QueueService(config) as queue`.")
         return self._started
 
+    @property
+    def _queue(self) -> BaseQueueBackend:
+        self._open()
+        return self.queue_backend
+
     async def _existing(self, record_id: UUID) -> QueuedTaskRecord:
-        record = await self.queue_backend.get(check_id(record_id))
+        record = await self._queue.get(check_id(record_id))
         if record is None:
             raise RecordNotFoundError(record_id)
         return record
