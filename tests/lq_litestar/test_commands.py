@@ -58,3 +58,4 @@ async def test_an_error_of_lq_is_told_without_a_traceback(folder: Path) -> None:
     answer = await queues(folder, "stats")
 
     assert (answer.code, "There is no queue at" in answer.err, "Traceback" in answer.err) == (1, True, False)
+    assert "LQ_SQLITE_PATH" not in answer.err

@@ -46,6 +46,10 @@ number = 5
 
 def make() -> QueueConfig:
     return queue
+
+
+async def make_later() -> QueueConfig:
+    return queue
 """
 
 

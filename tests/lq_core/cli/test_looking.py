@@ -99,7 +99,7 @@ async def test_that_no_worker_is_there_is_said(folder: Path) -> None:
 async def test_looking_makes_no_file(folder: Path) -> None:
     answer = await lq(folder, "stats")
 
-    assert (answer.code, "There is no queue at" in answer.err) == (1, True)
+    assert (answer.code, "There is no queue at" in answer.err, "(module:config)" in answer.err) == (1, True, True)
     assert not (folder / "lq.db").exists()
 
 
@@ -148,6 +148,9 @@ async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself
         ("shop:number", "shop:number is int; it must be a QueueConfig"),
         ("shop:send", "shop:send is AsyncTask; it must be a QueueConfig"),
         ("shop", "write it as module:config"),
+        ("./shop.py:queue", "'./shop.py:queue' names a path; name the module, as an import does: shop:queue"),
+        ("src/shop/tasks.py:queue", "as an import does: src.shop.tasks:queue"),
+        ("shop:make_later", "shop:make_later is an async function; it must be a QueueConfig, or a plain function"),
     ],
 )
 async def test_a_wrong_configuration_is_told_in_one_line(folder: Path, target: str, complaint: str) -> None:

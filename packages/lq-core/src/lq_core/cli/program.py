@@ -31,6 +31,7 @@ def _read() -> QueueConfig:
 
 def _keep_target(context: click.Context, parameter: click.Parameter, target: str | None) -> None:
     if target is None:
+        context.meta.setdefault(TARGET, None)
         return
     typed = context.get_parameter_source("target_option") is click.core.ParameterSource.COMMANDLINE
     if isinstance(parameter, click.Argument) and typed:

@@ -17,7 +17,7 @@ from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.service import QueueService
 
 TARGET: Final = "lq.target"
-"""Where click keeps the configuration that was named, as it was typed."""
+"""Where click keeps the configuration that was named, or None; only ``lq`` itself takes one."""
 
 Look = Callable[[QueueService], Awaitable[None]]
 """What a command does with the open service."""
@@ -99,7 +99,8 @@ def check_that_others_can_see(backend: BaseQueueBackend) -> None:
             'Choose another place to look at them from outside: QueueConfig(queue_backend="sqlite").'
         )
     if isinstance(backend, SQLiteQueueBackend) and not backend.path.exists():
+        can_be_named = TARGET in click.get_current_context().meta
+        advice = ", name its configuration (module:config), or set LQ_SQLITE_PATH" if can_be_named else ""
         raise StorageError(
-            f"There is no queue at {backend.address} yet. Start in the folder of the application, "
-            "name its configuration (module:config), or set LQ_SQLITE_PATH."
+            f"There is no queue at {backend.address} yet. Start in the folder of the application{advice}."
         )

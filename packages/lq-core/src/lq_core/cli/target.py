@@ -2,7 +2,7 @@
 
 import sys
 from difflib import get_close_matches
-from inspect import isfunction
+from inspect import iscoroutinefunction, isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +20,15 @@ def load_config(target: str) -> QueueConfig:
     name, colon, attribute = target.partition(":")
     if not (name and colon and attribute):
         raise ConfigurationError(f"{target!r} names no configuration; write it as module:config, such as shop:queue.")
+    if "/" in name or name.endswith(".py"):
+        path = Path(name).with_suffix("")
+        module = path.name if path.is_absolute() else ".".join(path.parts)
+        raise ConfigurationError(f"{target!r} names a path; name the module, as an import does: {module}:{attribute}.")
     found: object = _find(_imported(name, target), attribute)
+    if iscoroutinefunction(found):
+        raise ConfigurationError(
+            f"{target} is an async function; it must be a QueueConfig, or a plain function that makes one."
+        )
     if isfunction(found):
         with faults_told(f"Calling {target}", see=f'python -c "import {name}; {name}.{attribute}()"'):
             found = found()
