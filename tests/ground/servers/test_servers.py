@@ -1,6 +1,7 @@
 """The servers for tests start, fail on command, come back, and leave nothing behind."""
 
 import asyncio
+import runpy
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,16 @@ def test_two_sessions_share_one_connection_behind_pgbouncer(postgres_server: Pos
         idle_session.stdin.close()
 
     assert (first, second) == ("idle", "busy")
+
+
+def test_that_pgbouncer_cannot_be_installed_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(program: str, **_: str) -> None:
+        """Find no program, and no apt-get either."""
+
+    monkeypatch.setattr(shutil, "which", nothing)
+
+    with pytest.raises(SystemExit, match="Install it with: sudo apt-get install pgbouncer"):
+        runpy.run_module("servers")
 
 
 def test_a_stopped_pgbouncer_refuses(pgbouncer: PgBouncer) -> None:
