@@ -13,6 +13,12 @@ def test_the_message_tells_the_event_and_its_facts_on_one_line(caplog: pytest.Lo
     assert caplog.messages == ["door.shut door=left why='a\\nstorm' share='3 %s'"]
 
 
+def test_a_list_is_told_with_commas(caplog: pytest.LogCaptureFixture) -> None:
+    event_log("lq.tests").warning("door.shut", extra={"doors": ["left", "right"], "keys": (), "by": ("Ada L.", "Bob")})
+
+    assert caplog.messages == ["door.shut doors=left,right keys='' by='Ada L.,Bob'"]
+
+
 def test_each_fact_is_an_attribute_of_the_log_record_too(caplog: pytest.LogCaptureFixture) -> None:
     event_log("lq.tests").warning("door.shut", extra={"door": "left"})
 

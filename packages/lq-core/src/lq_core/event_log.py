@@ -1,7 +1,7 @@
 """How lq logs: an event's name, its facts as ``extra``, and both in the message, so that any format shows them."""
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, cast
 
 
@@ -28,5 +28,5 @@ def event_log(name: str = "lq") -> EventLog:
 
 def _told(value: object) -> str:
     """Keep a fact on its line, and apart from the next one."""
-    text = str(value)
+    text = ",".join(map(str, cast("Sequence[object]", value))) if isinstance(value, (list, tuple)) else str(value)
     return text if text.isprintable() and text and " " not in text else repr(text)
