@@ -6,8 +6,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
-from lq_core import known_schedules
-from lq_core.schedule import forget_schedule
+from lq_core.schedule import SCHEDULES
 
 
 @pytest.fixture
@@ -24,8 +23,7 @@ def as_a_program(namespace: dict[str, object]) -> None:
 
 def without_its_schedules(_: dict[str, object]) -> None:
     """The workers of the next page do not fire what this page has declared."""
-    for name in known_schedules():
-        forget_schedule(name)
+    SCHEDULES.clear()
 
 
 pytest_collect_file = Sybil(

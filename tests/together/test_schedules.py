@@ -6,7 +6,7 @@ import pytest
 
 import shop
 from lq_core import QueueConfig, QueueService, RecordFilter, TaskStatus, Worker, schedule
-from lq_core.schedule import forget_schedule
+from lq_core.schedule import SCHEDULES
 from programs import until
 
 
@@ -15,7 +15,7 @@ def ticking() -> Iterator[None]:
     """A schedule that is due every second, as long as the test runs."""
     schedule(shop.add.call(1, second=1), name="tick", every=1)
     yield
-    forget_schedule("tick")
+    del SCHEDULES["tick"]
 
 
 async def ticks(service: QueueService) -> list[float]:

@@ -17,7 +17,7 @@ from lq_core import (
     task,
 )
 from lq_core.plan import Plan
-from lq_core.schedule import forget_schedule
+from lq_core.schedule import SCHEDULES
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ def forgotten() -> Iterator[None]:
     before = set(known_schedules())
     yield
     for name in set(known_schedules()) - before:
-        forget_schedule(name)
+        del SCHEDULES[name]
 
 
 def test_a_declared_schedule_is_found_by_its_name() -> None:

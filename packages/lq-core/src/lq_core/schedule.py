@@ -46,7 +46,8 @@ class Schedule(Struct, frozen=True, kw_only=True):
         ) and (mine.task_name, mine.arguments, mine.options) == (its.task_name, its.arguments, its.options)
 
 
-_SCHEDULES: Final[dict[str, Schedule]] = {}
+SCHEDULES: Final[dict[str, Schedule]] = {}
+"""What is declared in this process, by name; a test takes out what it has declared."""
 
 
 def schedule(
@@ -72,29 +73,24 @@ def schedule(
     plan = Plan(cron=cron, every=every, timezone=timezone)
     anything = cast("TaskCall[object]", call)
     made = Schedule(name=name, call=anything, plan=plan, catch_up=catch_up, catch_up_limit=catch_up_limit)
-    known = _SCHEDULES.get(name)
+    known = SCHEDULES.get(name)
     if known is not None and not known.says_the_same(made):
         raise DuplicateScheduleError(name)
-    _SCHEDULES[name] = made
+    SCHEDULES[name] = made
     return made
 
 
 def find_schedule(name: str) -> Schedule:
     """Find a schedule that is declared in this process. Raises UnknownScheduleError, which names the closest one."""
     try:
-        return _SCHEDULES[name]
+        return SCHEDULES[name]
     except KeyError:
-        raise UnknownScheduleError(name, _SCHEDULES) from None
+        raise UnknownScheduleError(name, SCHEDULES) from None
 
 
 def known_schedules() -> Mapping[str, Schedule]:
     """Return the schedules that are declared in this process, by name."""
-    return dict(sorted(_SCHEDULES.items()))
-
-
-def forget_schedule(name: str) -> None:
-    """Take a declaration back, as a test does with its own; nothing happens when there is none."""
-    _ = _SCHEDULES.pop(name, None)
+    return dict(sorted(SCHEDULES.items()))
 
 
 def _check_name(name: object) -> None:
