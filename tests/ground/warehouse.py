@@ -136,17 +136,6 @@ async def leave() -> None:
 
 
 @task
-async def end_when_stopped() -> str:
-    """Take SIGTERM for a reason to come to an end, and to return a result all the same."""
-    say("hanging")
-    try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        say("stopping")
-    return "ended"
-
-
-@task
 async def outlive_two_signals() -> None:
     """Go on cleaning up for a moment after it was stopped."""
     say("hanging")
