@@ -2,12 +2,14 @@
 Shows that a package stands alone: its wheel, in an environment that holds nothing else.
 
 In the shared environment an undeclared import passes every test, and so does a version floor that is too low.
-Here each package is built, installed by itself, every module imported, and its own tests run with warnings as
-errors; once at the newest versions that it allows, and once at the lowest. Run it by ``./dev alone``.
+Here each package is built, installed by itself, every module imported, its own tests run with warnings as errors, and
+the examples of its README; once at the newest versions that it allows, and once at the lowest.
+Run it by ``./dev alone``.
 """
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,6 +60,16 @@ import importlib.metadata, sys
 for entry in importlib.metadata.distribution(sys.argv[1]).entry_points:
     entry.load()
     print(f"loaded {entry.name} of {entry.group}")
+"""
+
+# What the README shows, as one program in an empty folder.
+RUN_EXAMPLES: Final = """
+import contextlib, re, sys, tempfile
+
+text = open(sys.argv[1]).read()
+with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    exec("".join(re.findall(r"^```python\\n(.*?)^```", text, re.DOTALL | re.MULTILINE)))
+print(f"ran the examples of {sys.argv[1]}")
 """
 
 
@@ -121,6 +133,17 @@ def show(package: Package, room: Room, versions: str) -> None:
     servers = {"LQ_OLDEST_POSTGRES_ONLY": "1"} if versions == LOWEST else {}
     pytest = ("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "--confcutdir=tests", "-q", tests)
     call(room.python, "-I", *pytest, **servers)
+    show_examples(package, room, versions)
+
+
+def show_examples(package: Package, room: Room, versions: str) -> None:
+    """Run what the README of *package* shows with nothing but what it says to install."""
+    readme = package.folder / "README.md"
+    [said, *_] = re.findall(r"^pip install .*", readme.read_text(), re.MULTILINE)
+    siblings = [f"{each.name} @ {room.wheel(each)}" for each in packages() if each.name in said and each != package]
+    if siblings:
+        room.install(package, *siblings, extras=package.extras, versions=versions)
+    call(room.python, "-I", "-c", RUN_EXAMPLES, str(readme))
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ async def main() -> None:
             endpoint=emulator.address,
             fallback_execution_backend=None,
         )
-        async with QueueService(replace(config, execution_backends=(cloud,))) as queue, Worker(queue):
+        async with QueueService(replace(config, execution_backend=cloud)) as queue, Worker(queue):
             report = await queue.enqueue(make_report, "2026-11", pages=3)
             print(await report.wait(timeout=30))
             [execution] = emulator.executions()
