@@ -1,6 +1,8 @@
 """Between the reservation and the claim: replies that are lost, calls that are refused, dispatchers that die."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -8,6 +10,7 @@ from msgspec.structs import replace
 
 import warehouse as shop
 from cloud import cloud, events_of
+from lq_cloudrun.clients import JobsClient
 from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker
 from lq_core.testing.records import a_worker
 
@@ -71,6 +74,38 @@ async def test_an_execution_that_the_list_does_not_show_yet_is_not_started_twice
 
             assert await sent.wait(timeout=20) == 3
         assert len(sky.emulator.executions()) == 1
+
+
+class Unreadable:
+    """A client whose calls arrive, and whose answers cannot be read."""
+
+    def __init__(self, client: JobsClient, answer: object) -> None:
+        self._client = client
+        self._answer = answer
+
+    async def run_job(self, request: dict[str, Any], *, timeout: float) -> Any:
+        await self._client.run_job(request=request, timeout=timeout)
+        return self._answer
+
+
+NO_ANSWER = (None, SimpleNamespace(metadata=None), SimpleNamespace(metadata=SimpleNamespace(name="")))
+
+
+@pytest.mark.parametrize("answer", NO_ANSWER, ids=("nothing", "no execution", "no name"))
+@pytest.mark.parametrize("dispatch", ["each", "drain"])
+async def test_after_an_answer_that_cannot_be_read_nothing_is_started_twice(
+    queue: QueueConfig, address: str, answer: object, dispatch: str
+) -> None:
+    async with cloud(queue, address, confirm_after=60, dispatch=dispatch, max_in_flight=1) as sky:
+        backend = await sky.backend()
+        assert backend.jobs_client is not None
+        backend.jobs_client = Unreadable(backend.jobs_client, answer)
+        async with Worker(sky.service):
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+            assert await sent.wait(timeout=20) == 3
+        assert sky.emulator.calls("RunJob") == 1
+        assert events_of(await sky.record(sent.record)) == []
 
 
 async def test_a_storm_of_429_costs_no_attempt_and_slows_the_pace(queue: QueueConfig, address: str) -> None:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from lq_cloudrun.asking import run_job
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.executions import Executions
@@ -102,8 +103,7 @@ class Dispatcher:
     ) -> QueuedTaskRecord:
         try:
             request = self._build(service, record)
-            operation = await (await self._client()).run_job(request=request, timeout=self._config.rpc_timeout)
-            execution: Any = operation.metadata
+            execution = await run_job(await self._client(), request, timeout=self._config.rpc_timeout)
         except Exception as error:  # noqa: BLE001 -- whatever it was, what became of the call decides, not its class
             return await self._after(error, service, record, target, lane)
         lane.accepted()

@@ -9,11 +9,12 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from msgspec import json
 
+from lq_cloudrun.asking import run_job
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.drain_order import DrainOrder
@@ -123,8 +124,7 @@ class DrainDispatcher:
         request = run_drain_request(self._target, config, order=json.encode(order).decode(), containers=containers)
         self._lane.take(now)
         try:
-            operation = await (await self._client()).run_job(request=request, timeout=config.rpc_timeout)
-            execution: Any = operation.metadata
+            execution = await run_job(await self._client(), request, timeout=config.rpc_timeout)
         except Exception as error:  # noqa: BLE001 -- whatever it was, what became of the call decides, not its class
             self._after(error)
             return
