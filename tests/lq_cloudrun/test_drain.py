@@ -241,6 +241,38 @@ async def test_the_executions_of_another_dispatcher_count(queue: QueueConfig, ad
             assert len(sky.emulator.executions()) == 1
 
 
+async def test_workers_that_drain_different_queues_do_not_count_each_others_work(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    async with (
+        cloud(replace(queue, queues=("small",)), address, dispatch="drain", max_in_flight=2) as sky,
+        QueueService(replace(sky.service.config, queues=("large",))) as other,
+        Worker(sky.service),
+        Worker(other),
+    ):
+        waiting = shop.wait_for.using(queue="large")
+        large = [await other.enqueue(waiting, str(tmp_path / "marker")) for _ in range(2)]
+        for each in large:
+            await sky.until(each.record, lambda record: record.status is TaskStatus.RUNNING)
+        small = await sky.service.enqueue(shop.add.using(queue="small"), 1, second=2)
+
+        assert await small.wait(timeout=20) == 3
+        (tmp_path / "marker").touch()
+        assert [await each.wait(timeout=20) for each in large] == ["waited"] * 2
+
+
+async def test_what_runs_in_other_queues_asks_for_no_containers(queue: QueueConfig, address: str) -> None:
+    async with cloud(replace(queue, queues=("small",)), address, dispatch="drain") as sky:
+        with sky.emulator.faults.hold_starts("shop"):
+            other = await sky.service.enqueue(shop.hang.using(queue="large"))
+            await sky.service.queue_backend.claim_one(other.id, other.record.epoch, worker_id="elsewhere")
+            await sky.service.enqueue(shop.add.using(queue="small"), 1, second=2)
+            await look(sky)
+            [name] = sky.emulator.executions()
+
+            assert sky.emulator.execution(name).task_count == 1
+
+
 async def test_an_execution_whose_reply_was_lost_counts(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address, **ONE_AT_A_TIME) as sky:
         with sky.emulator.faults.hold_starts("shop") as hold:

@@ -85,7 +85,7 @@ class CloudRunExecutionConfig:
     """
     Records of one job that may be with Cloud Run at once, over all workers; a region allows 1,000 executions.
 
-    With ``dispatch="drain"``, containers instead of records.
+    With ``dispatch="drain"``, containers for the queues of a worker instead of records.
     """
 
     dispatch: Literal["each", "drain"] = "each"

@@ -96,7 +96,7 @@ class DrainDispatcher:
         work = max(len(due), 1) + await self._running(service)
         if self._wanted(work) < 1:
             return
-        for name, containers in (await self._executions.draining(self._target.job)).items():
+        for name, containers in (await self._executions.draining(self._target.job, service.config.queues)).items():
             since = service.queue_backend.now()
             self._draining.setdefault(name, Draining(containers=containers, started_at=now, since=since))
         self._count()
@@ -149,7 +149,9 @@ class DrainDispatcher:
 
     async def _update(self, service: ExecutionService) -> None:
         """Ask how far those that are known here have come, and forget those that are over."""
-        at_work = [each.started_at for each in await living_workers(service) if not each.execution_backends]
+        queues = service.config.queues
+        workers = [each for each in await living_workers(service) if each.queues == queues]
+        at_work = [each.started_at for each in workers if not each.execution_backends]
         for name, draining in list(self._draining.items()):
             execution = await self._executions.get(name)
             if execution is not None and not status_of(execution).ended:
@@ -184,7 +186,11 @@ class DrainDispatcher:
 
     async def _running(self, service: ExecutionService) -> int:
         """Count the records that containers have in hand, so that one that is busy is not waited for."""
-        condition = RecordFilter(statuses=(TaskStatus.RUNNING,), execution_backends=(self._config.execution_backend,))
+        condition = RecordFilter(
+            statuses=(TaskStatus.RUNNING,),
+            execution_backends=(self._config.execution_backend,),
+            queues=service.config.queues,
+        )
         most = self._config.max_in_flight * self._config.drain_concurrency
         return len(await service.queue_backend.find(condition, limit=most))
 

@@ -9,8 +9,11 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import DecodeError, json
+
 from lq_cloudrun.clients import ExecutionsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.drain_order import DrainOrder
 from lq_cloudrun.refusal import code_of, is_gone
 from lq_cloudrun.status import containers_left, environment_of, status_of
 from lq_core.event_log import event_log
@@ -62,13 +65,20 @@ class Executions:
         await sweep.read(frozenset(), {reservation})
         return sweep.reserved(reservation)
 
-    async def draining(self, job: str) -> dict[str, int]:
-        """Find the executions of a job that drain and are not over, with how many of their containers are not."""
+    async def draining(self, job: str, queues: tuple[str, ...] | None) -> dict[str, int]:
+        """Find the executions of a job that drain *queues* and are not over, with how many containers are not."""
         return {
             execution.name: containers_left(execution)
             async for execution in self._list(job)
-            if not status_of(execution).ended and self._config.drain_variable in environment_of(execution)
+            if not status_of(execution).ended and self._drains(execution, queues)
         }
+
+    def _drains(self, execution: Any, queues: tuple[str, ...] | None) -> bool:
+        try:
+            order = json.decode(environment_of(execution)[self._config.drain_variable], type=DrainOrder)
+        except (KeyError, DecodeError):
+            return False
+        return order.queues == queues
 
     def sweep(self, job: str) -> "Sweep":
         """Begin to walk through the list of a job's executions."""
