@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
 import warehouse as shop
 from cloud import Cloud, cloud, events_of
@@ -43,6 +44,21 @@ async def test_a_container_that_dies_before_the_claim_is_replaced(
         assert len(sky.emulator.executions()) == 2
 
 
+async def test_with_retries_of_cloud_run_a_container_that_dies_before_the_claim_claims_after_its_restart(
+    queue: QueueConfig, address: str, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    program = f"test -e {marker} && exec {sys.executable} -m lq_cloudrun; touch {marker}; kill -9 $$"
+    job = {"command": ["sh", "-c", program], "max_retries": 3}
+    async with cloud(queue, address, job=job) as sky, Worker(sky.service):
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+
+        assert await sent.wait(timeout=20) == 3
+        kept = await sky.record(sent.record)
+        assert (kept.losses, kept.retry_count, kept.attempt) == (0, 0, 1)
+        assert len(sky.emulator.executions()) == 1
+
+
 async def test_an_image_that_cannot_start_is_a_lost_dispatch(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address) as sky, Worker(sky.service):
         sky.emulator.faults.fail_image("shop")
@@ -77,6 +93,36 @@ async def test_an_execution_that_does_not_start_in_time_is_cancelled_and_replace
         assert "start_deadline" in str(kept.history)
         first, _ = sky.emulator.executions()
         assert sky.emulator.phase(first) is Phase.CANCELLED
+
+
+@pytest.mark.parametrize("code", [StatusCode.PERMISSION_DENIED, StatusCode.UNIMPLEMENTED])
+async def test_the_start_deadline_holds_where_executions_may_not_be_looked_at(
+    queue: QueueConfig, address: str, code: StatusCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cloud(queue, address, job={"command": ["true"]}, start_deadline=0.3) as sky:
+        sky.emulator.faults.refuse("ListExecutions", code, times=1000)
+        sky.emulator.faults.refuse("GetExecution", code, times=1000)
+        async with Worker(sky.service):
+            sky.emulator.faults.lose_reply("RunJob")
+            sent = await sky.service.enqueue(shop.add.using(backoff=shop.AT_ONCE), 1, second=2)
+
+            with pytest.raises(TaskFailedError, match="did not claim it within start_deadline"):
+                await sent.wait(timeout=20)
+        assert ("roles/run.viewer" in caplog.text) is (code is StatusCode.PERMISSION_DENIED)
+
+
+async def test_a_single_look_that_is_refused_applies_the_start_deadline(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, start_deadline=1e-6) as sky:
+        with sky.emulator.faults.hold_starts("shop"):
+            sky.emulator.faults.refuse("GetExecution", StatusCode.PERMISSION_DENIED)
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            backend = await sky.backend()
+            dispatched = await backend.execute(sky.service, sent.record)
+            lost = await backend.reconcile(sky.service, dispatched)
+
+            assert lost is not None
+            assert (lost.status, lost.losses) == (TaskStatus.PENDING, 1)
+            assert sky.emulator.calls("CancelExecution") == 1
 
 
 async def test_a_container_that_is_killed_in_the_task_is_replaced(

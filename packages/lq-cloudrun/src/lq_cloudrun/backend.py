@@ -105,13 +105,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
 
     async def reconcile(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
         """Compare a record with its execution now; return it if that changed its state."""
-        try:
-            return await self._reconciler.look(service, record)
-        except Exception as error:
-            if getattr(error, "grpc_status_code", None) is None:
-                raise
-            log.warning("cloudrun.look_failed", extra={"record_id": str(record.id), "error": str(error)})
-            return None
+        return await self._reconciler.look(service, record)
 
     async def reconcile_many(
         self, service: ExecutionService, records: Sequence[QueuedTaskRecord]

@@ -11,7 +11,8 @@ from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.request import drain_limit
 from lq_cloudrun.target import Targets
 
-ROLES: Final = ("roles/run.jobsExecutorWithOverrides", "roles/run.viewer")
+LOOKING: Final = "roles/run.viewer"
+ROLES: Final = ("roles/run.jobsExecutorWithOverrides", LOOKING)
 """What the dispatcher needs on each job: to run it with overrides and cancel, and to look."""
 
 _CONTINUED: Final = " \\\n  "

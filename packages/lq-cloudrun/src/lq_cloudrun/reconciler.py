@@ -14,8 +14,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.definitions import LOOKING
 from lq_cloudrun.executions import Executions, Sweep
 from lq_cloudrun.living import living_workers
+from lq_cloudrun.refusal import Refusal, code_of, refusal_of
 from lq_cloudrun.status import CloudRunExecutionStatus, log_url_of, status_of, unknown
 from lq_cloudrun.target import Targets, UnknownProfileError, job_of, names_execution
 from lq_core import lifecycle
@@ -57,11 +59,14 @@ class Reconciler:
         """Look at one record now, whatever its phase; return it if that changed its state."""
         if record.status not in {TaskStatus.DISPATCHED, TaskStatus.RUNNING} or _is_left_to_its_worker(record):
             return None
-        scene, ref = await self._scene(service, [record]), record.execution_ref
-        if ref is None or not names_execution(ref):
-            job = self._job(record)
-            return await self._find(scene, record, self._executions.sweep(job) if job else None)
-        return await self._judge(scene, record, await self._executions.get(ref))
+        scene, ref, job = await self._scene(service, [record]), record.execution_ref, self._job(record)
+        try:
+            if ref is None or not names_execution(ref):
+                return await self._find(scene, record, self._executions.sweep(job) if job else None)
+            return await self._judge(scene, record, await self._executions.get(ref))
+        except Exception as error:  # noqa: BLE001 -- what is not Google's is raised again
+            changed = await self._not_shown(scene, job, [record], error)
+            return changed[0] if changed else None
 
     async def look_at_due(
         self, service: ExecutionService, records: Sequence[QueuedTaskRecord]
@@ -76,12 +81,29 @@ class Reconciler:
         for job, group in by_job.items():
             try:
                 changed += await self._look_at_job(scene, job, group)
-            except Exception as error:
-                if getattr(error, "grpc_status_code", None) is None:
-                    raise
+            except Exception as error:  # noqa: BLE001 -- what is not Google's is raised again
                 # One job that cannot be read hides no other; this one is looked at again.
-                self._sweeps.pop(job or "", None)
-                log.warning("cloudrun.look_failed", extra={"job": job, "error": f"{type(error).__name__}: {error}"})
+                changed += await self._not_shown(scene, job, group, error)
+        return changed
+
+    async def _not_shown(
+        self, scene: Scene, job: str | None, records: Sequence[QueuedTaskRecord], error: Exception
+    ) -> list[QueuedTaskRecord]:
+        """Log that executions could not be looked at; where they never can, the start deadline holds all the same."""
+        code = code_of(error)
+        if not code:
+            raise error
+        self._sweeps.pop(job or "", None)
+        facts = {"job": job, "error": f"{type(error).__name__}: {error}"}
+        if code == "PERMISSION_DENIED":
+            facts["advice"] = f"Grant {LOOKING} on the job to the service account of the workers."
+        log.warning("cloudrun.look_failed", extra=facts)
+        changed: list[QueuedTaskRecord] = []
+        if refusal_of(error) in {Refusal.MISCONFIGURED, Refusal.REFUSED}:
+            for record in records:
+                self._plan(record, scene)
+                after = await self._judge(scene, record, None)
+                changed += [after] if after else []
         return changed
 
     async def _look_at_job(
@@ -164,13 +186,15 @@ class Reconciler:
         status = unknown("Cloud Run does not know the execution") if execution is None else status_of(execution)
         if record.status is TaskStatus.RUNNING:
             return await self._judge_running(scene, record, status)
-        name = str(record.execution_ref)
+        name = record.execution_ref if names_execution(record.execution_ref) else None
+        what = f"Execution {_short(name)}" if name else "Its execution"
         if status.ended:
-            return await self._lose(scene, record, f"Execution {_short(name)} {status.summary} without claiming it.")
+            return await self._lose(scene, record, f"{what} {status.summary} without claiming it.")
         if scene.now >= _handed_over(record) + timedelta(seconds=self._config.start_deadline):
-            await self._executions.stop(name)
+            if name:
+                await self._executions.stop(name)
             limit = f"start_deadline of {self._config.start_deadline:g} s"
-            return await self._lose(scene, record, f"Execution {_short(name)} did not claim it within {limit}.")
+            return await self._lose(scene, record, f"{what} did not claim it within {limit}.")
         return None
 
     async def _judge_running(
