@@ -11,7 +11,7 @@ from msgspec.structs import replace
 import warehouse as shop
 from cloud import cloud, events_of
 from lq_cloudrun.clients import JobsClient
-from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker
+from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker, lifecycle
 from lq_core.testing.records import a_worker
 
 
@@ -177,6 +177,56 @@ async def test_no_more_executions_are_in_flight_than_allowed(queue: QueueConfig,
                 results = [await each.wait(timeout=30) for each in sent]
 
         assert (most, results) == (2, [1, 2, 3, 4, 5])
+
+
+async def test_records_of_a_full_job_let_those_of_a_free_one_through_and_are_not_claimed_over_and_over(
+    queue: QueueConfig, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lq.cloudrun")
+    settings: dict[str, Any] = {"runs_per_minute": 1, "max_runs_per_minute": 1}
+    async with cloud(queue, address, profiles=["large"], **settings) as sky, Worker(sky.service):
+        with sky.emulator.faults.hold_starts("shop"):
+            many = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(40))
+            large = await sky.service.enqueue(shop.add.using(execution_profile="large"), 1, second=2)
+
+            assert await large.wait(timeout=20) == 3
+            await sky.emulator.wait_until(lambda: caplog.text.count("cloudrun.put_off") == 39)
+            looks = sky.emulator.calls("ListExecutions")
+            await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
+            kept = [await sky.record(each.record) for each in many]
+
+        assert max(each.epoch for each in kept) == 2
+        assert {tuple(events_of(each)) for each in kept} == {()}
+        assert "its pace is 1 in a minute" in caplog.text
+
+
+async def test_the_cap_of_a_job_holds_beside_a_free_one(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, profiles=["large"], max_in_flight=2) as sky:
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            async with Worker(sky.service):
+                many = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
+                large = await sky.service.enqueue(shop.add.using(execution_profile="large", priority=-9), 1, second=2)
+
+                assert await large.wait(timeout=20) == 3
+                assert len(sky.emulator.executions()) == 2 + 1
+                hold.release()
+                assert [await each.wait(timeout=30) for each in many] == [1, 2, 3, 4, 5]
+
+
+async def test_records_of_other_jobs_take_no_room(queue: QueueConfig, address: str) -> None:
+    elsewhere, job = (
+        "projects/another/locations/us-east4/jobs/other",
+        "projects/emulated/locations/us-central1/jobs/shop",
+    )
+    async with cloud(queue, address, max_in_flight=5) as sky:
+        backend = await sky.backend()
+        sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(9))
+        for number, each in enumerate(sent):
+            dispatched = lifecycle.dispatch(each.record, at=sky.service.queue_backend.now())
+            name = f"{elsewhere}/executions/other-{number}" if number > 1 else f"{job}/executions/shop-{number}"
+            await sky.service.swap(each.record, lifecycle.attach(dispatched, execution_ref=name))
+
+        assert await backend.capacity(sky.service) == 3
 
 
 async def test_two_dispatchers_share_the_cap(queue: QueueConfig, address: str) -> None:

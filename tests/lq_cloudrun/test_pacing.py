@@ -86,3 +86,28 @@ def test_no_more_than_the_cap_are_in_flight() -> None:
     assert (lane.room(0), lane.wait(0)) == (1, 0)
     lane.take(0)
     assert (lane.room(0), lane.wait(0)) == (0, 5)
+
+
+def test_what_is_put_off_comes_back_one_after_another_no_faster_than_the_pace_may_rise() -> None:
+    lane = a_lane(max_runs_per_minute=120, runs_per_minute=6)
+    taken(lane, lane.room(0), now=0)
+
+    assert lane.wait(0) == 5
+    assert [lane.put_off(0) for _ in range(12)] == [5] * 10 + [5.5, 6]
+    assert [lane.put_off(2), lane.put_off(100)] == [4.5, 0.5]
+
+
+def test_what_is_put_off_at_the_cap_comes_back_no_faster_than_places_may_become_free() -> None:
+    lane = a_lane(max_in_flight=2, poll_interval=4)
+    taken(lane, 2, now=0)
+
+    assert [lane.put_off(0) for _ in range(4)] == [4, 4, 6, 8]
+    assert lane.reason(0) == "2 of its records are with Cloud Run, which is max_in_flight"
+
+
+def test_nothing_is_put_off_for_longer_than_ten_minutes() -> None:
+    lane = a_lane()
+    taken(lane, 15, now=0)
+
+    assert max(lane.put_off(0) for _ in range(10_000)) == 600
+    assert lane.reason(0) == "its pace is 60 in a minute"

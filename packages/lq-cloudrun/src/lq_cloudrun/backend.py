@@ -225,13 +225,12 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         """Count what is in flight over all workers, right before more is claimed."""
         config = self.execution_config
         condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(config.execution_backend,))
-        records = await service.queue_backend.find(condition, limit=len(jobs) * config.max_in_flight + 1)
-        counts = Counter[str]()
-        for record in records:
-            try:
-                counts[self._targets.of(record).job] += 1
-            except UnknownProfileError:
-                continue
+        counts, page, before = Counter[str | None](), len(jobs) * config.max_in_flight + 1, None
+        while records := await service.queue_backend.find(condition, limit=page, before=before):
+            counts.update(map(self._targets.job_of, records))
+            before = records[-1].id
+            if len(records) < page:
+                break
         for job in jobs:
             self._lane(job).in_flight = counts[job]
 

@@ -10,6 +10,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from lq_cloudrun.asking import run_job
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
@@ -86,9 +88,11 @@ class Dispatcher:
             return await self._turn_away(service, record, error, pause=self._config.max_breaker_pause)
         lane, now = self._lane(target.job), self._clock()
         wait = 0.0 if at_once else lane.wait(now)
-        if wait > PATIENCE:
-            message = f"{target.job} may not be run before {wait:.0f} s have passed"
-            return await _give_back(service, record, delay=wait, message=message)
+        if wait > PATIENCE or (lane.is_full and not at_once):
+            delay = lane.put_off(now)
+            facts = {"job": target.job, "reason": lane.reason(now), "seconds": round(delay, 1)}
+            log.info("cloudrun.put_off", extra={**_facts(record), **facts})
+            return await _give_back(service, record, delay=delay, message=None)
         lane.take(now)
         if wait:
             await asyncio.sleep(wait)
@@ -155,10 +159,12 @@ class Dispatcher:
 
 
 async def _give_back(
-    service: ExecutionService, record: QueuedTaskRecord, *, delay: float, message: str
+    service: ExecutionService, record: QueuedTaskRecord, *, delay: float, message: str | None
 ) -> QueuedTaskRecord:
+    """Put a record back; without a message its history tells nothing of it, since it only waits for its turn."""
     later = delay * random.uniform(1, 1.25)  # noqa: S311 -- so that what was refused together does not come back together
     released = lifecycle.release(record, at=service.queue_backend.now(), delay=later, message=message)
+    released = released if message else replace(released, history=record.history)
     return released if await service.swap(record, released) else await _current(service, record)
 
 

@@ -16,6 +16,9 @@ SLOWEST: Final = 1.0
 BURST_SECONDS: Final = 15.0
 """How many seconds' worth of runs may be started at once after a rest."""
 
+LONGEST: Final = 600.0
+"""Seconds for which a record is put off at most."""
+
 
 @dataclass
 class Lane:
@@ -37,6 +40,7 @@ class Lane:
         self._filled_at: float | None = None
         self._closed_until = 0.0
         self._failures = 0
+        self._last_turn = 0.0
 
     def room(self, now: float) -> int:
         """How many executions may be started now."""
@@ -53,9 +57,28 @@ class Lane:
         self._fill(now)
         if now < self._closed_until:
             return self._closed_until - now
-        if self.in_flight >= self.config.max_in_flight:
+        if self.is_full:
             return self.config.poll_interval
         return max(0.0, (1 - self._tokens) * 60 / self._share)
+
+    def put_off(self, now: float) -> float:
+        """
+        Tell in how many seconds a record may be tried that may not be started now: each after the one before.
+
+        They come back as fast as the pace may ever become, and as places may become free, but no faster: otherwise all
+        that waits for a full job would be reserved and given back again and again, while another job has room.
+        """
+        fastest = max(60 / self._ceiling, self.config.poll_interval / self.config.max_in_flight)
+        self._last_turn = min(max(self._last_turn, now) + fastest * self.sharers, now + LONGEST)
+        return max(self._last_turn - now, self.wait(now))
+
+    def reason(self, now: float) -> str:
+        """Say why nothing may be started now."""
+        if now < self._closed_until:
+            return f"it was refused, and is left alone for {self._closed_until - now:.0f} s"
+        if self.is_full:
+            return f"{self.in_flight} of its records are with Cloud Run, which is max_in_flight"
+        return f"its pace is {self.rate:.0f} in a minute"
 
     def take(self, now: float) -> None:
         """Count one execution that is about to be started."""
@@ -66,8 +89,7 @@ class Lane:
     def accepted(self) -> None:
         """Go a little faster, for Cloud Run has accepted a run."""
         self._failures = 0
-        ceiling = max(self.config.max_runs_per_minute, self.config.pace)
-        self.rate = min(self.rate + 0.5, ceiling)
+        self.rate = min(self.rate + 0.5, self._ceiling)
 
     def slow_down(self, now: float) -> float:
         """Go half as fast, for the quota is used up, and tell how many seconds to wait."""
@@ -91,6 +113,15 @@ class Lane:
         """Give back what was taken for an execution that was not asked for after all."""
         self._tokens += 1
         self.in_flight -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many records are with Cloud Run as may be."""
+        return self.in_flight >= self.config.max_in_flight
+
+    @property
+    def _ceiling(self) -> float:
+        return max(self.config.max_runs_per_minute, self.config.pace)
 
     @property
     def _burst(self) -> float:

@@ -19,7 +19,7 @@ from lq_cloudrun.executions import Executions, Sweep
 from lq_cloudrun.living import living_workers
 from lq_cloudrun.refusal import Refusal, code_of, refusal_of
 from lq_cloudrun.status import CloudRunExecutionStatus, log_url_of, status_of, unknown
-from lq_cloudrun.target import Targets, UnknownProfileError, job_of, names_execution
+from lq_cloudrun.target import Targets, names_execution
 from lq_core import lifecycle
 from lq_core.backoff import backoff_delay
 from lq_core.event_log import event_log
@@ -59,7 +59,7 @@ class Reconciler:
         """Look at one record now, whatever its phase; return it if that changed its state."""
         if record.status not in {TaskStatus.DISPATCHED, TaskStatus.RUNNING} or _is_left_to_its_worker(record):
             return None
-        scene, ref, job = await self._scene(service, [record]), record.execution_ref, self._job(record)
+        scene, ref, job = await self._scene(service, [record]), record.execution_ref, self._targets.job_of(record)
         try:
             if ref is None or not names_execution(ref):
                 return await self._find(scene, record, self._executions.sweep(job) if job else None)
@@ -76,7 +76,7 @@ class Reconciler:
         by_job: defaultdict[str | None, list[QueuedTaskRecord]] = defaultdict(list)
         for record in records:
             if self._is_due(record, scene):
-                by_job[self._job(record)].append(record)
+                by_job[self._targets.job_of(record)].append(record)
         changed: list[QueuedTaskRecord] = []
         for job, group in by_job.items():
             try:
@@ -246,15 +246,6 @@ class Reconciler:
             begun, sweep = now, self._executions.sweep(job)
             self._sweeps[job] = begun, sweep
         return sweep
-
-    def _job(self, record: QueuedTaskRecord) -> str | None:
-        if record.execution_ref is not None:
-            return job_of(record.execution_ref)
-        try:
-            return self._targets.of(record).job
-        except UnknownProfileError:
-            # Its profile is gone from the configuration, before any job was asked: nothing can have been started.
-            return None
 
 
 def _is_left_to_its_worker(record: QueuedTaskRecord) -> bool:

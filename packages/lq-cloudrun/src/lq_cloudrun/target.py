@@ -59,6 +59,15 @@ class Targets:
             raise UnknownProfileError(profile, tuple(sorted(self._profiles)))
         return target
 
+    def job_of(self, record: QueuedTaskRecord) -> str | None:
+        """Find the job that a record is with, or would be; None when its profile is gone from the configuration."""
+        if record.execution_ref is not None:
+            return job_of(record.execution_ref)
+        try:
+            return self.of(record).job
+        except UnknownProfileError:
+            return None
+
     def jobs(self) -> tuple[str, ...]:
         """Every job once, by full name."""
         targets = [self._default, *self._profiles.values()]
