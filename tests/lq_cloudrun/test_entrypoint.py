@@ -216,10 +216,16 @@ async def test_a_bad_environment_has_its_exit_code(
     [
         ({}, "does not know its queue: set LITESTAR_QUEUES_CONFIG"),
         ({"LITESTAR_QUEUES_CONFIG": "warehouse"}, "write it as module:attribute"),
-        ({"LITESTAR_QUEUES_CONFIG": "cloud.nowhere:config"}, "cannot be imported: ModuleNotFoundError"),
-        ({"LITESTAR_QUEUES_CONFIG": "warehouse:unknown"}, "cannot be imported: AttributeError"),
+        (
+            {"LITESTAR_QUEUES_CONFIG": "cloud.nowhere:config"},
+            "but there is no module 'cloud.nowhere'; it was looked for in",
+        ),
+        ({"LITESTAR_QUEUES_CONFIG": "warehouse:unknown"}, "but there is no 'unknown' in"),
         ({"LITESTAR_QUEUES_CONFIG": "warehouse:say"}, "neither a QueueConfig nor a QueueService"),
         ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:AT_ONCE"}, "which is not a function"),
+        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:queue_config"}, "Calling warehouse:queue_config, as LITESTAR_"),
+        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:later_queue_config"}, "See all of it with: python -c"),
+        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:say"}, "Calling warehouse:say, as LITESTAR_QUEUES_CONFIG_FAC"),
     ],
 )
 async def test_a_configuration_that_cannot_be_used_is_an_error_that_says_what_to_set(
@@ -228,6 +234,7 @@ async def test_a_configuration_that_cannot_be_used_is_an_error_that_says_what_to
     code = await execute_cloudrun_task(env={"LITESTAR_QUEUES_TASK_ID": str(uuid4()), **settings})
 
     assert code is CloudRunExitCode.FAILURE
+    assert ".." not in caplog.text
     assert advice in str([vars(each).get("reason") for each in caplog.records])
 
 

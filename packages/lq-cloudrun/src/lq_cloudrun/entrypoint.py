@@ -92,7 +92,7 @@ async def _execute(
             log.info("cloudrun.nothing_to_do", extra={"reason": "only the first task of an execution runs a record"})
             return CloudRunExitCode.SUCCESS
         shared, service = service is not None, service or await _made(container, config, service_factory)
-        import_modules(container.task_modules)
+        import_modules(container.task_modules, f"{container.prefix}_TASK_MODULES")
     except EnvironmentProblem as problem:
         log.error("cloudrun.refused", extra={"reason": str(problem)})  # noqa: TRY400 -- the line says all
         return CloudRunExitCode.MISSING_TASK_ID if problem.missing else CloudRunExitCode.INVALID_TASK_ID
