@@ -18,6 +18,7 @@ from lq_core import Backoff, NonRetryable, QueueConfig, RetryLater, task
 from lq_core.config import QueueBackendConfig
 from lq_core.queue.sqlite import SQLiteConfig
 
+IN_MEMORY = QueueConfig(queue_backend="memory")
 AT_ONCE = Backoff(base=0.01, factor=1, jitter=0)
 
 

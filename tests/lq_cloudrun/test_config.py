@@ -1,13 +1,13 @@
 """The configuration: its fixed defaults, and what it refuses with which advice."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import warehouse as shop
 from lq_cloudrun import CloudRunExecutionBackend, CloudRunExecutionConfig, UnknownProfileError
-from lq_core import ConfigurationError, QueueConfig, QueueService
+from lq_core import ConfigurationError, QueueConfig, QueueService, Worker
 from lq_core.queue.memory import InMemoryQueueBackend
 
 FIXED: dict[str, object] = {
@@ -62,6 +62,14 @@ def test_what_cannot_work_is_refused_with_the_name_of_the_field(settings: dict[s
 def test_without_a_configuration_the_backend_says_where_it_belongs() -> None:
     with pytest.raises(ConfigurationError, match="QueueConfig\\(execution_backends"):
         _ = CloudRunExecutionBackend().execution_config
+
+
+@pytest.mark.parametrize("dispatch", ["each", "drain"])
+async def test_a_queue_that_containers_cannot_reach_is_refused_with_advice(dispatch: Literal["each", "drain"]) -> None:
+    config = CloudRunExecutionConfig("shop", job_name="tasks", dispatch=dispatch, fallback_execution_backend=None)
+    async with QueueService(QueueConfig(queue_backend="memory", execution_backend=config)) as service:
+        with pytest.raises(ConfigurationError, match=r"in the memory of one process.*lq-postgres, or a SQLiteConfig"):
+            await Worker(service).run()
 
 
 async def request(config: CloudRunExecutionConfig, **options: Any) -> dict[str, Any]:

@@ -225,6 +225,7 @@ async def test_a_bad_environment_has_its_exit_code(
         ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:AT_ONCE"}, "which is not a function"),
         ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:queue_config"}, "Calling warehouse:queue_config, as LITESTAR_"),
         ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:later_queue_config"}, "See all of it with: python -c"),
+        ({"LITESTAR_QUEUES_CONFIG": "warehouse:IN_MEMORY"}, "keeps its records in the memory of one process"),
         ({"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:say"}, "Calling warehouse:say, as LITESTAR_QUEUES_CONFIG_FAC"),
     ],
 )

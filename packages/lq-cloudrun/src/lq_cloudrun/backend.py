@@ -14,6 +14,7 @@ from lq_cloudrun.executions import Executions
 from lq_cloudrun.google_clients import connect
 from lq_cloudrun.living import living_workers
 from lq_cloudrun.pacing import Lane
+from lq_cloudrun.reaching import refuse_memory
 from lq_cloudrun.reconciler import Reconciler
 from lq_cloudrun.request import run_job_request
 from lq_cloudrun.status import CloudRunExecutionStatus, status_of, unknown
@@ -68,14 +69,15 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
             )
         return self._execution_config
 
-    async def open(self, service: ExecutionService) -> None:  # noqa: ARG002 -- the contract hands it to every backend
+    async def open(self, service: ExecutionService) -> None:
         """
         Import and connect Google's clients.
 
-        Raises ConfigurationError when no job is configured, or credentials or packages are missing, and
-        UnknownBackendError when the fallback is not installed.
+        Raises ConfigurationError when no job is configured, containers cannot reach the queue, or credentials or
+        packages are missing, and UnknownBackendError when the fallback is not installed.
         """
         config = self.execution_config
+        refuse_memory(service.queue_backend)
         if not self._targets.jobs():
             raise UnknownProfileError(None, ())
         if config.fallback_execution_backend is not None:

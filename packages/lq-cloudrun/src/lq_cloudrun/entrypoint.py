@@ -20,7 +20,7 @@ from lq_cloudrun.container import Container, DrainContainer, EnvironmentProblem,
 from lq_cloudrun.event_lines import show_events
 from lq_cloudrun.exit_code import CloudRunExitCode
 from lq_cloudrun.loading import import_modules, load_service
-from lq_cloudrun.reaching import reach
+from lq_cloudrun.reaching import reach, refuse_memory
 from lq_cloudrun.termination import Termination
 from lq_core import lifecycle
 from lq_core.attempt import StopReason, failure_of
@@ -118,7 +118,9 @@ async def _made(
     if service_factory is not None:
         made = service_factory()
         return await made if inspect.isawaitable(made) else made
-    return QueueService(config) if config is not None else await load_service(container)
+    service = QueueService(config) if config is not None else await load_service(container)
+    refuse_memory(service.queue_backend)
+    return service
 
 
 async def _close(service: QueueService) -> None:

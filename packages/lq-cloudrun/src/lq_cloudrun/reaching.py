@@ -5,8 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from lq_core.errors import SchemaError, StorageError
+from lq_core.errors import ConfigurationError, SchemaError, StorageError
 from lq_core.event_log import event_log
+from lq_core.queue import BaseQueueBackend
+from lq_core.queue.memory import InMemoryQueueBackend
 
 Answer = TypeVar("Answer")
 
@@ -28,3 +30,12 @@ async def reach(step: Callable[[], Awaitable[Answer]], *, seconds: float) -> Ans
             log.warning("cloudrun.connecting", extra={"reason": str(error)})
             await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
+
+
+def refuse_memory(queue: BaseQueueBackend) -> None:
+    """Raise ConfigurationError for a queue that no other process can reach."""
+    if isinstance(queue, InMemoryQueueBackend):
+        raise ConfigurationError(
+            "The queue keeps its records in the memory of one process, which containers of Cloud Run cannot reach: "
+            "choose lq-postgres, or a SQLiteConfig where containers share its file, as with the emulator."
+        )
