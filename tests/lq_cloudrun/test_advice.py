@@ -86,6 +86,42 @@ def test_the_commands_make_each_job_and_let_the_workers_run_it(tmp_path: Path) -
     assert told.output.count("--role=roles/run.jobsExecutorWithOverrides") == 2
 
 
+def test_flags_of_a_container_come_after_those_of_the_job(tmp_path: Path) -> None:
+    more = 'profiles={"a": "reports", "b": "reports"}, containers={"b": "web"}'
+    told = ask(tmp_path, "gcloud", *JOBS, "--env", "LEVEL=7", container="main", more=more)
+
+    assert told.exit_code == 0, told.output
+    words = told.output.partition("gcloud run jobs add-iam")[0].split()
+    assert [word.partition("=")[0] for word in words if word.startswith("--")] == [
+        *("--project", "--region", "--tasks", "--max-retries", "--task-timeout"),
+        *("--container", "--image", "--set-env-vars") * 2,
+    ]
+    assert [word for word in words if word.startswith("--container")] == ["--container=main", "--container=web"]
+
+
+def test_terraform_gets_a_block_for_each_container(tmp_path: Path) -> None:
+    more = 'profiles={"a": "reports", "b": "reports"}, containers={"b": "web"}'
+    told = ask(tmp_path, "terraform", *JOBS, "--env", "LEVEL=7", container="main", more=more)
+
+    assert told.exit_code == 0, told.output
+    blocks = told.output.split("containers {")[1:]
+    assert [("name  = " in each, each.count("image = "), each.count("env {")) for each in blocks] == [(True, 1, 1)] * 2
+    assert told.output.count("{") - told.output.count("}") == 0
+
+
+@pytest.mark.parametrize("command", [("gcloud", *JOBS), ("terraform", *JOBS), ("doctor",)], ids=" ".join)
+def test_without_any_job_each_command_says_what_to_set(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "jobless.py").write_text(
+        "from lq_cloudrun import CloudRunExecutionConfig\n"
+        "cloud = CloudRunExecutionConfig('emulated', endpoint='127.0.0.1:1', fallback_execution_backend=None)\n"
+    )
+    told = CliRunner().invoke(main, [*command, "--config", "jobless:cloud"])
+
+    assert told.exit_code == 1
+    assert "No job is configured: set CloudRunExecutionConfig(job_name=...)" in told.output
+    assert "record" not in told.output
+
+
 @pytest.mark.parametrize(
     "command, lines",
     [

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 import warehouse as shop
 from cloud import cloud, events_of
+from lq_cloudrun import CloudRunExecutionBackend
 from lq_cloudrun.clients import JobsClient
+from lq_cloudrun.emulator import connected
 from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker, lifecycle
 from lq_core.testing.records import a_worker
 
@@ -283,5 +285,17 @@ async def test_a_fallback_that_is_not_installed_is_refused_when_the_worker_start
 
 async def test_without_any_job_the_worker_says_what_to_set(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address, job_name=None) as sky:
-        with pytest.raises(ConfigurationError, match="job_name"):
+        with pytest.raises(ConfigurationError, match=r"No job is configured: set .*job_name"):
             await Worker(sky.service).run()
+
+
+async def test_a_client_that_was_given_outlives_the_backend(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky, connected(sky.emulator.address) as clients:
+        given: Any = clients.jobs
+        backend = CloudRunExecutionBackend(sky.service.config, jobs_client=given)
+        await backend.open(sky.service)
+        executions = backend.executions_client
+        await backend.close()
+
+        assert executions is not None
+        assert (backend.jobs_client, backend.executions_client) == (given, None)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.dispatcher import Dispatcher
 from lq_cloudrun.drain_dispatcher import DrainDispatcher
 from lq_cloudrun.executions import Executions
-from lq_cloudrun.google_clients import connect
+from lq_cloudrun.google_clients import GoogleClients, connect
 from lq_cloudrun.living import living_workers
 from lq_cloudrun.pacing import Lane
 from lq_cloudrun.reaching import refuse_memory
@@ -54,7 +54,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         self._execution_config = execution_config or _configured(self.config)
         self.jobs_client = jobs_client
         self.executions_client = executions_client
-        self._disconnect: Callable[[], Awaitable[None]] | None = None
+        self._connected: GoogleClients | None = None
         self._lanes: dict[str, Lane] = {}
         if self._execution_config is not None:
             self.reconcile_interval = self._execution_config.poll_interval
@@ -78,17 +78,18 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         """
         config = self.execution_config
         refuse_memory(service.queue_backend)
-        if not self._targets.jobs():
-            raise UnknownProfileError(None, ())
+        self._targets.jobs()
         if config.fallback_execution_backend is not None:
             get_execution_backend_class(config.fallback_execution_backend)
         await self._connect()
 
     async def close(self) -> None:
         """Let go of the connection, if it is ours."""
-        if self._disconnect is not None:
-            await self._disconnect()
-            self._disconnect = self.jobs_client = self.executions_client = None
+        ours, self._connected = self._connected, None
+        if ours is not None:
+            await ours.close()
+            self.jobs_client = None if self.jobs_client is ours.jobs else self.jobs_client
+            self.executions_client = None if self.executions_client is ours.executions else self.executions_client
 
     async def execute(
         self,
@@ -146,7 +147,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
             return 0
         jobs, now = self._targets.jobs(), time.monotonic()
         await self._count(service, jobs)
-        return max((self._lane(job).room(now) for job in jobs), default=1)
+        return max(self._lane(job).room(now) for job in jobs)
 
     async def check_execution_status(self, execution_ref: str) -> CloudRunExecutionStatus:
         """Ask where an execution stands; when nobody can say, it reads as running, with the reason as its error."""
@@ -250,10 +251,9 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
 
     async def _connect(self) -> None:
         if self.jobs_client is None or self.executions_client is None:
-            clients = await connect(self.execution_config.endpoint)
+            self._connected = clients = await connect(self.execution_config.endpoint)
             self.jobs_client = self.jobs_client or clients.jobs
             self.executions_client = self.executions_client or clients.executions
-            self._disconnect = clients.close
 
 
 def _configured(config: QueueConfig) -> CloudRunExecutionConfig | None:

@@ -123,14 +123,21 @@ def doctor(*, path: str) -> None:
 @_with_jobs
 def gcloud(*, path: str, image: str, dispatcher: str, variables: Sequence[str]) -> None:
     """Print the gcloud commands that make the jobs of a configuration, and let the workers run them."""
-    click.echo(gcloud_definitions(_config(path), _wanted(image, dispatcher, variables)))
+    _define(gcloud_definitions, path, _wanted(image, dispatcher, variables))
 
 
 @main.command()
 @_with_jobs
 def terraform(*, path: str, image: str, dispatcher: str, variables: Sequence[str]) -> None:
     """Print the same as Terraform resources."""
-    click.echo(terraform_definitions(_config(path), _wanted(image, dispatcher, variables)))
+    _define(terraform_definitions, path, _wanted(image, dispatcher, variables))
+
+
+def _define(write: Callable[[CloudRunExecutionConfig, Wanted], str], path: str, wanted: Wanted) -> None:
+    try:
+        click.echo(write(_config(path), wanted))
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _examine(config: CloudRunExecutionConfig) -> list[Health]:

@@ -30,7 +30,7 @@ class Wanted:
 
 
 def gcloud(config: CloudRunExecutionConfig, wanted: Wanted) -> str:
-    """Write the commands that make the jobs, and let the dispatcher run them."""
+    """Write the commands that make the jobs, and let the dispatcher run them. Raises UnknownProfileError for no job."""
     return "\n\n".join(_gcloud_job(job, config, wanted) for job in Targets(config).jobs())
 
 
@@ -39,16 +39,17 @@ def create_command(job: str, config: CloudRunExecutionConfig, wanted: Wanted) ->
     words = [
         f"gcloud run jobs create {_short(job)}",
         _place(job),
-        f"--image={shlex.quote(wanted.image)}",
-        *(f"--container={name}" for name in sorted(Targets(config).containers(job))),
         f"--tasks={_tasks(config)}",
         # A restart by Cloud Run would bypass the queue's backoff.
         "--max-retries=0",
         f"--task-timeout={_timeout(config)}s",
     ]
-    if wanted.env:
-        pairs = "|".join(f"{name}={value}" for name, value in wanted.env.items())
-        words.append(f"--set-env-vars={shlex.quote(f'^|^{pairs}')}")
+    pairs = "|".join(f"{name}={value}" for name, value in wanted.env.items())
+    # What follows --container is of that container, so that no flag of the job may come after it.
+    for name in _containers(job, config):
+        words += [f"--container={name}"] if name else []
+        words.append(f"--image={shlex.quote(wanted.image)}")
+        words += [f"--set-env-vars={shlex.quote(f'^|^{pairs}')}"] if pairs else []
     return _CONTINUED.join(words)
 
 
@@ -79,11 +80,7 @@ def _gcloud_job(job: str, config: CloudRunExecutionConfig, wanted: Wanted) -> st
 def _terraform_job(job: str, config: CloudRunExecutionConfig, wanted: Wanted) -> str:
     _, project, _, region, _, name = job.split("/")
     label = re.sub(r"\W", "_", name)
-    container = "".join(f"        name  = {_text(each)}\n" for each in sorted(Targets(config).containers(job)))
-    variables = "".join(
-        f"        env {{\n          name  = {_text(key)}\n          value = {_text(value)}\n        }}\n"
-        for key, value in wanted.env.items()
-    )
+    containers = "".join(_terraform_container(each, wanted) for each in _containers(job, config))
     resource = f"""\
 resource "google_cloud_run_v2_job" "{label}" {{
   name     = {_text(name)}
@@ -96,14 +93,20 @@ resource "google_cloud_run_v2_job" "{label}" {{
       # A restart by Cloud Run would bypass the queue's backoff.
       max_retries = 0
       timeout     = "{_timeout(config)}s"
-      containers {{
-{container}        image = {_text(wanted.image)}
-{variables}      }}
-    }}
+{containers}    }}
   }}
 }}
 """
     return resource + "".join(_terraform_grant(label, role, wanted.dispatcher) for role in ROLES)
+
+
+def _terraform_container(name: str | None, wanted: Wanted) -> str:
+    named = f"        name  = {_text(name)}\n" if name else ""
+    variables = "".join(
+        f"        env {{\n          name  = {_text(key)}\n          value = {_text(value)}\n        }}\n"
+        for key, value in wanted.env.items()
+    )
+    return f"      containers {{\n{named}        image = {_text(wanted.image)}\n{variables}      }}\n"
 
 
 def _terraform_grant(label: str, role: str, dispatcher: str) -> str:
@@ -117,6 +120,11 @@ resource "google_cloud_run_v2_job_iam_member" "{label}_{suffix}" {{
   member   = {_text(f"serviceAccount:{dispatcher}")}
 }}
 """
+
+
+def _containers(job: str, config: CloudRunExecutionConfig) -> list[str] | list[None]:
+    """The containers that get the image, by name; one without a name when the configuration names none."""
+    return sorted(Targets(config).containers(job)) or [None]
 
 
 def _tasks(config: CloudRunExecutionConfig) -> int:

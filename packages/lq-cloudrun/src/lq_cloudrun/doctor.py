@@ -42,9 +42,11 @@ class Finding:
 
 async def examine(config: CloudRunExecutionConfig) -> AsyncIterator[Finding]:
     """Look at everything, one finding after the other."""
-    jobs = Targets(config).jobs()
-    if not jobs:
-        yield Finding(health=Health.ILL, what=str(UnknownProfileError(None, ())))
+    try:
+        jobs = Targets(config).jobs()
+    except UnknownProfileError as error:
+        yield Finding(health=Health.ILL, what=str(error))
+        jobs = ()
     if config.fallback_execution_backend is not None:
         try:
             get_execution_backend_class(config.fallback_execution_backend)

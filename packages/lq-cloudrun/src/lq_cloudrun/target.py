@@ -17,6 +17,8 @@ class UnknownProfileError(ConfigurationError):
         self.known = known
 
     def __str__(self) -> str:
+        if self.profile is None and not self.known:
+            return "No job is configured: set CloudRunExecutionConfig(job_name=...), or profiles={name: job}."
         if self.profile is None:
             return (
                 "The record names no execution profile and there is no default job: "
@@ -69,9 +71,12 @@ class Targets:
             return None
 
     def jobs(self) -> tuple[str, ...]:
-        """Every job once, by full name."""
+        """Every job once, by full name. Raises UnknownProfileError when there is none."""
         targets = [self._default, *self._profiles.values()]
-        return tuple(dict.fromkeys(target.job for target in targets if target is not None))
+        jobs = tuple(dict.fromkeys(target.job for target in targets if target is not None))
+        if not jobs:
+            raise UnknownProfileError(None, ())
+        return jobs
 
     def containers(self, job: str) -> set[str]:
         """The names of the containers of a job that the configuration counts on."""
