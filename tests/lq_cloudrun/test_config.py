@@ -33,10 +33,29 @@ def test_the_first_fields_and_their_defaults_are_fixed() -> None:
 @pytest.mark.parametrize(
     "settings, advice",
     [
-        ({"project_id": ""}, "project_id is empty"),
-        ({"region": ""}, "region is empty"),
-        ({"job_name": ""}, "a job has no name"),
-        ({"profiles": {"large": ""}}, "a job has no name"),
+        ({"project_id": ""}, "project_id is ''"),
+        ({"project_id": "my project"}, "project_id is 'my project'"),
+        ({"project_id": None}, "project_id is None; it must be str"),
+        ({"region": ""}, "region is ''"),
+        ({"job_name": ""}, "'' is not the name of a job"),
+        ({"job_name": "Reports Job"}, "'Reports Job' is not the name of a job"),
+        ({"job_name": "team/reports"}, "'team/reports' is not the name of a job"),
+        ({"job_name": "projects/other/jobs/gpu"}, "is not the name of a job; give it as"),
+        ({"job_name": "projects/o/locations/l/jobs/j/executions/x"}, "is not the name of a job; give it as"),
+        ({"profiles": {"large": ""}}, "'' is not the name of a job"),
+        ({"profiles": {"large": None}}, "profiles is {'large': None}; it must be dict"),
+        (
+            {"containers": {"lagre": "web"}, "profiles": {"large": "big"}},
+            "containers names 'lagre', which is no profile",
+        ),
+        ({"timeout": "300"}, "timeout is '300'; it must be int"),
+        ({"timeout": 0.5}, "timeout is 0.5; it must be int"),
+        ({"timeout": 604_801}, "timeout is 604801; Cloud Run allows 604800 s at most"),
+        ({"poll_interval": float("nan")}, "poll_interval is nan; it must be greater than 0"),
+        ({"drain_tasks": 10_001}, "drain_tasks is 10001; Cloud Run allows 10000 at most"),
+        ({"extra_env": {"LEVEL": 7}}, "extra_env is {'LEVEL': 7}; it must be dict"),
+        ({"extra_env": {"A=B": "x"}}, "extra_env sets 'A=B', which is no name of a variable"),
+        ({"endpoint": "127.0.0.1:http"}, "for an emulator on this machine only"),
         ({"fallback_execution_backend": "cloudrun"}, "name another one, or None to wait"),
         ({"timeout": 0}, "timeout is 0; it must be greater than 0"),
         ({"runs_per_minute": -1}, "runs_per_minute is -1"),
@@ -46,7 +65,7 @@ def test_the_first_fields_and_their_defaults_are_fixed() -> None:
         ({"extra_env": {"CLOUD_RUN_JOB": "7"}}, "which Cloud Run keeps for itself"),
         ({"extra_env": {"PORT": "80"}}, "which Cloud Run keeps for itself"),
         ({"extra_env": {"LITESTAR_QUEUES_DRAIN": "7"}}, "tells the container its work"),
-        ({"dispatch": "all"}, "dispatch is 'all'; it may be 'each' or 'drain'"),
+        ({"dispatch": "all"}, "dispatch is 'all'; it must be Literal.'each', 'drain'.."),
         ({"dispatch": "drain", "profiles": {"large": "tasks-large"}}, "profiles do not go with dispatch='drain'"),
         ({"drain_tasks": 0}, "drain_tasks is 0"),
         ({"endpoint": "run.example:443"}, "for an emulator on this machine only"),
@@ -57,6 +76,13 @@ def test_what_cannot_work_is_refused_with_the_name_of_the_field(settings: dict[s
 
     with pytest.raises(ConfigurationError, match=advice):
         CloudRunExecutionConfig(**values)
+
+
+@pytest.mark.parametrize("job", ["j", "reports-2", "projects/shop.example:old/locations/us-east4/jobs/gpu"])
+def test_a_job_may_be_named_in_short_or_in_full(job: str) -> None:
+    config = CloudRunExecutionConfig("shop.example:old", job_name=job, timeout=604_800, drain_tasks=10_000)
+
+    assert config.job_name == job
 
 
 def test_without_a_configuration_the_backend_says_where_it_belongs() -> None:

@@ -1,8 +1,12 @@
 """How records become Cloud Run job executions: one value, checked when it is made."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
+from inspect import formatannotation
 from typing import Final, Literal
+
+from msgspec import ValidationError, convert
 
 from lq_core.errors import ConfigurationError
 
@@ -16,7 +20,16 @@ DRAIN: Final = "DRAIN"
 """What follows ``env_prefix`` in the variable that tells a container to drain, how and for how long."""
 
 RESERVED_PREFIXES: Final = ("CLOUD_RUN_", "K_", "X_GOOGLE_")
-LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+LONGEST_TIMEOUT: Final = 168 * 3600
+"""The longest limit of an execution, in seconds, that Cloud Run accepts."""
+
+MOST_TASKS: Final = 10_000
+"""How many containers an execution may have."""
+
+_LOOPBACK: Final = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d+")
+_PART: Final = r"[^/\s]+"
+_JOB: Final = re.compile(rf"(projects/{_PART}/locations/{_PART}/jobs/)?[a-z]([-a-z0-9]{{0,61}}[a-z0-9])?")
+
 GOOGLE_RUNS_PER_MINUTE: Final = 8.0
 """Below the smallest RunJob quota that has been seen on a real project, which is 10 in a minute."""
 
@@ -125,12 +138,14 @@ class CloudRunExecutionConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for problem in (
-            self._name_problem(),
-            self._dispatch_problem(),
-            self._number_problem(),
-            self._environment_problem(),
+        for look in (
+            self._type_problem,
+            self._name_problem,
+            self._dispatch_problem,
+            self._number_problem,
+            self._environment_problem,
         ):
+            problem = look()
             if problem:
                 raise ConfigurationError(f"CloudRunExecutionConfig: {problem}")
 
@@ -161,16 +176,32 @@ class CloudRunExecutionConfig:
             return self.runs_per_minute
         return GOOGLE_RUNS_PER_MINUTE if self.endpoint is None else EMULATED_RUNS_PER_MINUTE
 
+    def _type_problem(self) -> str | None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            try:
+                convert(value, each.type)
+            except ValidationError:
+                return f"{each.name} is {value!r}; it must be {formatannotation(each.type)}."
+        return None
+
     def _name_problem(self) -> str | None:
-        if not self.project_id:
-            return "project_id is empty; it is the id of the project that the jobs are in."
-        if not self.region:
-            return "region is empty; it is the region that the jobs are in, such as 'us-central1'."
-        if self.job_name == "" or not all(self.profiles.values()):
-            return "a job has no name; name it as `gcloud run jobs list` does."
+        if not re.fullmatch(_PART, self.project_id):
+            return f"project_id is {self.project_id!r}; it is the id of the project that the jobs are in."
+        if not re.fullmatch(_PART, self.region):
+            return f"region is {self.region!r}; it is the region that the jobs are in, such as 'us-central1'."
+        for job in (self.job_name, *self.profiles.values()):
+            if job is not None and not _JOB.fullmatch(job):
+                return (
+                    f"{job!r} is not the name of a job; give it as `gcloud run jobs list` does, such as 'reports', "
+                    "or in full: 'projects/…/locations/…/jobs/…'."
+                )
+        for profile in self.containers:
+            if profile not in self.profiles:
+                return f"containers names {profile!r}, which is no profile; add it to profiles, or set container."
         if not self.env_prefix.isidentifier():
             return f"env_prefix is {self.env_prefix!r}; variables cannot begin so. Use letters, digits and underscores."
-        if self.endpoint is not None and self.endpoint.rpartition(":")[0] not in LOOPBACK:
+        if self.endpoint is not None and not _LOOPBACK.fullmatch(self.endpoint):
             return (
                 f"endpoint is {self.endpoint!r}; it is for an emulator on this machine only, such as '127.0.0.1:8085'. "
                 "For Google's own service leave it out."
@@ -178,8 +209,6 @@ class CloudRunExecutionConfig:
         return None
 
     def _dispatch_problem(self) -> str | None:
-        if self.dispatch not in {"each", "drain"}:
-            return f"dispatch is {self.dispatch!r}; it may be 'each' or 'drain'."
         if self.dispatch == "drain" and self.profiles:
             return (
                 "profiles do not go with dispatch='drain', since a container takes whatever its queues hold. "
@@ -205,8 +234,12 @@ class CloudRunExecutionConfig:
             "max_interruptions": self.max_interruptions,
         }
         for name, value in positive.items():
-            if value <= 0:
+            if not value > 0:
                 return f"{name} is {value!r}; it must be greater than 0."
+        if self.timeout > LONGEST_TIMEOUT:
+            return f"timeout is {self.timeout!r}; Cloud Run allows {LONGEST_TIMEOUT} s at most."
+        if self.drain_tasks > MOST_TASKS:
+            return f"drain_tasks is {self.drain_tasks!r}; Cloud Run allows {MOST_TASKS} at most."
         not_negative = {
             "startup_margin": self.startup_margin,
             "confirm_after": self.confirm_after,
@@ -215,13 +248,15 @@ class CloudRunExecutionConfig:
             "claim_check_interval": self.claim_check_interval,
         }
         for name, value in not_negative.items():
-            if value < 0:
+            if not value >= 0:
                 return f"{name} is {value!r}; it must not be negative."
         return None
 
     def _environment_problem(self) -> str | None:
         own = {self.task_id_variable, self.epoch_variable, self.drain_variable}
         for name in self.extra_env:
+            if not name or "=" in name:
+                return f"extra_env sets {name!r}, which is no name of a variable."
             if name in own:
                 return f"extra_env sets {name}, which tells the container its work; choose another name."
             if name == "PORT" or name.startswith(RESERVED_PREFIXES):

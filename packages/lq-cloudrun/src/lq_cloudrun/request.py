@@ -3,12 +3,9 @@
 import math
 from typing import Any
 
-from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.config import LONGEST_TIMEOUT, CloudRunExecutionConfig
 from lq_cloudrun.target import Target
 from lq_core.record import QueuedTaskRecord
-
-LONGEST_TIMEOUT = 168 * 3600
-"""The longest limit, in seconds, that Cloud Run accepts."""
 
 
 def run_job_request(record: QueuedTaskRecord, target: Target, config: CloudRunExecutionConfig) -> dict[str, Any]:
