@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import sysconfig
 from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
@@ -79,6 +81,31 @@ async def test_stopping_ends_the_jobs_and_keeps_what_they_printed(tmp_path: Path
 
     assert (code, await asyncio.wait_for(all_gone, timeout=10)) == (0, b"")
     assert (tmp_path / f"{operation.metadata.name.rpartition('/')[2]}.log").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize(
+    "missing, program, advice",
+    [
+        ("click", "from lq_cloudrun.command import main; main()", "'lq-cloudrun[cli]'"),
+        ("grpc", "import lq_cloudrun.emulator", "'lq-cloudrun[emulator]'"),
+        (
+            "grpc",
+            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.command import main; main()",
+            "'lq-cloudrun[emulator]'",
+        ),
+        (
+            "google.cloud.run_v2",
+            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.command import main; main()",
+            "'lq-cloudrun[emulator]'",
+        ),
+    ],
+)
+def test_without_an_extra_the_last_line_says_what_to_install(missing: str, program: str, advice: str) -> None:
+    without = f"import sys; sys.modules[{missing!r}] = None; {program}"
+    told = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+
+    assert told.returncode == 1
+    assert told.stderr.splitlines()[-1].endswith(f"Install it with: pip install {advice}")
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,7 @@ def emulator(
     try:
         from lq_cloudrun.emulator.serving import serve  # noqa: PLC0415 -- the other commands do without it
     except ImportError as error:
-        msg = f"The emulator needs more ({error}). Install it with: pip install 'lq-cloudrun[emulator]'"
-        raise click.ClickException(msg) from error
+        raise click.ClickException(str(error)) from error
     pairs = [_pair(job, "--job", "NAME=COMMAND") for job in jobs]
     commands = {name: _words(command) for name, command in pairs}
     if len(commands) < len(pairs):

@@ -9,13 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-import grpc.aio
-from google.cloud.run_v2 import ExecutionsAsyncClient, JobsAsyncClient, TasksAsyncClient
-from google.cloud.run_v2 import types as run
-from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
-from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
-from google.cloud.run_v2.services.tasks.transports import TasksGrpcAsyncIOTransport
-from google.longrunning import operations_pb2
+# The first module of the emulator to be imported: it says what to install for all of them.
+try:
+    import grpc.aio
+    from google.cloud.run_v2 import ExecutionsAsyncClient, JobsAsyncClient, TasksAsyncClient
+    from google.cloud.run_v2 import types as run
+    from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
+    from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
+    from google.cloud.run_v2.services.tasks.transports import TasksGrpcAsyncIOTransport
+    from google.longrunning import operations_pb2
+except ImportError as error:
+    raise ImportError(
+        f"The emulator needs Google's client ({error}). Install it with: pip install 'lq-cloudrun[emulator]'"
+    ) from error
 
 
 class ExecutionOperation(Protocol):
