@@ -8,16 +8,23 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import warehouse as shop
-from cloud import Cloud, cloud
+from cloud import Cloud, cloud, events_of
 from cloud.sky import GROUND, HASTY
-from lq_core import QueueConfig, Worker
+from lq_core import QueueConfig, TaskStatus, Worker
 
 
 @asynccontextmanager
-async def another_dispatcher(sky: Cloud) -> AsyncGenerator[Process]:
+async def another_dispatcher(sky: Cloud, *how: str) -> AsyncGenerator[Process]:
     """A worker in another process; it is killed in the end, if not before."""
     process = await create_subprocess_exec(
-        *(sys.executable, "-m", "cloud.dispatching", sky.emulator.address, json.dumps({**HASTY, "rpc_timeout": 30})),
+        *(
+            sys.executable,
+            "-m",
+            "cloud.dispatching",
+            sky.emulator.address,
+            json.dumps({**HASTY, "rpc_timeout": 30}),
+            *how,
+        ),
         env={**os.environ, "PYTHONPATH": str(GROUND)},
         stdout=PIPE,
     )
@@ -33,6 +40,23 @@ async def killed(process: Process) -> None:
     if process.returncode is None:
         process.kill()
     await process.wait()
+
+
+async def test_killed_before_the_name_of_the_job_is_stored(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, rpc_timeout=0.3) as sky:
+        async with another_dispatcher(sky, "stuck") as process:
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"stuck\n"
+            await killed(process)
+        left = await sky.record(sent.record)
+        async with Worker(sky.service):
+            assert await sent.wait(timeout=20) == 3
+
+        kept = await sky.record(sent.record)
+        assert (left.status, left.execution_ref) == (TaskStatus.DISPATCHED, None)
+        assert (events_of(kept), kept.attempt, kept.losses) == (["released"], 1, 0)
+        assert (len(sky.emulator.executions()), sky.emulator.calls("RunJob")) == (1, 1)
 
 
 async def test_killed_between_reservation_and_reply_when_the_call_has_arrived(queue: QueueConfig, address: str) -> None:
