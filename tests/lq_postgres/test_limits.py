@@ -2,22 +2,33 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import pytest
 from msgspec import json
 from msgspec.structs import replace
 
+from lq_core import StorageError
 from lq_core.lifecycle import complete
-from lq_core.record import Limits, QueuedTaskRecord
-from lq_core.testing import a_claim, a_record, a_swap, a_worker
+from lq_core.record import Limits, QueuedTaskRecord, RateLimit
+from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import claiming, limiting
 from lq_postgres.statements.writing import for_schema
+from programs import until
+from servers import TcpProxy
 from servers.fixtures import Database
+
+asyncpg: Any = import_module("asyncpg")
 
 LANES = 3
 CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, [], [], [], [], [])
+A_CLAIM_KEEPS_BUCKETS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO lq.buckets%'
+"""
 
 
 def of(key: str, priority: int) -> QueuedTaskRecord:
@@ -72,11 +83,15 @@ async def test_claims_behind_a_capped_key_take_the_others_at_once(crowded: Postg
     assert sorted(record.concurrency_key or "" for record in taken) == ["", "", "ben", "cyd"]
 
 
+@pytest.mark.parametrize("level", ["read committed", "serializable"])
+@pytest.mark.parametrize("has_settings", [True, False], ids=["session", "as-behind-pgbouncer"])
 async def test_workers_of_different_queues_never_start_more_than_a_key_allows(
-    backend: PostgresQueueBackend, database: Database
+    backend: PostgresQueueBackend, database: Database, level: str, has_settings: bool
 ) -> None:
+    _ = database.server.run_sql(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{level}'")
     names = ("mail", "film", "song", "book")
-    others = [PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, poll_only=True)) for _ in names]
+    settings = PostgresConfig(dsn=database.dsn, poll_only=True, statement_cache=has_settings)
+    others = [PostgresQueueBackend(settings=settings) for _ in names]
     for name, other in zip(names, others, strict=True):
         await other.open()
         await other.register(a_worker(name))
@@ -92,3 +107,35 @@ async def test_workers_of_different_queues_never_start_more_than_a_key_allows(
         await other.close()
 
     assert started == [1] * 20
+
+
+async def test_a_worker_that_stands_still_in_the_middle_of_a_claim_does_not_stop_the_others(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    async def a_claim_waits() -> bool:
+        return database.server.run_sql(A_CLAIM_KEEPS_BUCKETS, at=database.dsn) == "1"
+
+    async def another_claims() -> bool:
+        with suppress(StorageError):
+            return bool((await backend.claim(a_claim("bob"))).records)
+        return False
+
+    for name in ("ada", "bob"):
+        await backend.register(a_worker(name))
+    await backend.insert([a_record(concurrency_key="ann", limits=Limits(rate=RateLimit(1, per=3600)))])
+    async with (
+        TcpProxy(database.server.host, database.server.port) as proxy,
+        asyncpg.create_pool(database.server.dsn(database.name, port=proxy.port), min_size=1, max_size=2) as pool,
+        opened(PostgresQueueBackend(settings=PostgresConfig(pool=pool, poll_only=True, command_timeout=60))) as still,
+    ):
+        async with backend.connections.lent() as connection, connection.transaction():
+            _ = await connection.execute("INSERT INTO lq.buckets VALUES ('key', 'ann', now())")
+            standing = asyncio.create_task(still.claim(a_claim("ada")))
+            await until(a_claim_waits, what="a claim waited for a bucket, while it kept the others waiting")
+            proxy.forget()
+            _ = await connection.execute("DELETE FROM lq.buckets")
+
+        await until(another_claims, what="another worker claimed")
+        _ = standing.cancel()
+        _ = await asyncio.wait([standing])
+        pool.terminate()

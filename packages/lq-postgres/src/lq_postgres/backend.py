@@ -346,8 +346,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         return found
 
     async def _forget(self, dead: Sequence[str]) -> None:
-        async with self.connections.lent() as connection, connection.transaction():
-            fetch = self.connections.on(connection)
+        async with self.connections.transaction() as fetch:
             held = [row[0] for row in await fetch(upkeep.HOLD_DEAD, dead)]
             _ = await fetch(upkeep.FORGET, held)
 

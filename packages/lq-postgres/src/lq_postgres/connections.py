@@ -14,13 +14,16 @@ from lq_postgres.statements.writing import for_schema
 
 # Plans that do not look at the parameters are made once, and are good for these statements; planning anew, or
 # compiling, would take longer than running them. But a plan that is made while the table is small reads it whole, and
-# would go on to do so: so each finds its index. A wait for a lock that a user's transaction holds is bounded.
+# would go on to do so: so each finds its index. A wait for a lock that a user's transaction holds is bounded, and so
+# is the time for which a process that stands still keeps its locks from the others.
 SESSION: Final[Mapping[str, str]] = {
     "application_name": "lq",
     "jit": "off",
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
     "lock_timeout": "5s",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "5s",
 }
 
 
@@ -96,14 +99,20 @@ class Connections:
             if self.config.statement_cache:
                 return await connection.fetch(sql, *parameters)
             # Without a name, a statement is prepared and run in two steps; PgBouncer keeps them together only so.
-            async with connection.transaction():
+            async with connection.transaction(isolation="read_committed"):
                 return await connection.fetch(sql, *parameters)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Fetch]:
+        """Run statements in one transaction, each of which sees what others have committed before it, as the locks ask."""
+        async with self.lent() as connection, connection.transaction(isolation="read_committed"):
+            yield self.on(connection)
 
     async def read_whole(self, sql: str, *parameters: object) -> Sequence[Row]:
         """Run a statement that is to read the whole table, which others may not."""
-        async with self.lent() as connection, connection.transaction():
-            _ = await connection.execute("SET LOCAL enable_seqscan = on")
-            return await connection.fetch(for_schema(sql, self.config.schema), *parameters)
+        async with self.transaction() as fetch:
+            _ = await fetch("SET LOCAL enable_seqscan = on")
+            return await fetch(sql, *parameters)
 
     def on(self, connection: Connection) -> Fetch:
         """Run statements on one connection, whatever the pool does."""

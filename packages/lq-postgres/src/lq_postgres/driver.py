@@ -38,8 +38,8 @@ class Connection(Protocol):
         """Run a statement, or several without parameters, and tell the command tag."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[object]:
-        """Hold a transaction open; a savepoint where there is one already."""
+    def transaction(self, *, isolation: str | None = None) -> AbstractAsyncContextManager[object]:
+        """Hold a transaction open, by default as isolated as the server says; a savepoint where there is one already."""
         ...
 
     def is_in_transaction(self) -> bool:

@@ -91,9 +91,7 @@ class LimitedClaims:
             return Claimed()
 
     async def _claim(self, claim: Claim, number: int) -> Claimed:
-        connections = self._connections
-        async with connections.lent() as connection, connection.transaction():
-            fetch = connections.on(connection)
+        async with self._connections.transaction() as fetch:
             _ = await fetch(limiting.LOCK)
             firsts = await self._firsts(fetch, claim)
             if not firsts:

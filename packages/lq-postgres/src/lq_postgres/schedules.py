@@ -25,8 +25,7 @@ async def save_schedule(
 ) -> bool:
     """Save a state and its records in one transaction; False when the version before is not the current one."""
     statement = sql.ADD if state.version == 1 else sql.CHANGE
-    async with connections.lent() as connection, connection.transaction():
-        fetch = connections.on(connection)
+    async with connections.transaction() as fetch:
         # From here on the row is locked: nobody else makes records for this schedule.
         if not await fetch(statement, state.name, state.version, to_text(state)):
             return False

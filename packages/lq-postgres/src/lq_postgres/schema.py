@@ -74,7 +74,7 @@ class Schema:
         """Apply what is pending, all or nothing, one process at a time, and tell what it was."""
         if not await self.pending():
             return []
-        async with self._connection.transaction():
+        async with self._connection.transaction(isolation="read_committed"):
             await self._fetch(versions.LOCK_SCHEMA)
             applied = await self.pending()
             for migration in applied:

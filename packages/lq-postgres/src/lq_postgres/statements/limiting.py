@@ -7,7 +7,12 @@ statements of one transaction: the lock, what there is to choose from, and the c
 
 from typing import Final
 
-LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text"
+# Who stands still while it has the lock loses its transaction, or nobody would ever claim again; said here, for pools
+# and PgBouncer leave no settings of ours in their sessions.
+LOCK: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
+  pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text
+"""
 
 # The first record of every lane, and how its queue and its concurrency key stand.
 # $1 moment, $2 execution backends, $3 queues or null.
