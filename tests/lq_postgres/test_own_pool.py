@@ -1,5 +1,6 @@
 """A pool that belongs to the application: used, never closed, and given back as it was."""
 
+import json
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from lq_core.lifecycle import complete
+from lq_core.record import Dependencies
 from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
@@ -16,8 +18,14 @@ asyncpg: Any = import_module("asyncpg")
 
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Any]:
-    async with asyncpg.create_pool(database.dsn, min_size=1, max_size=4) as pool:
+    async with asyncpg.create_pool(database.dsn, min_size=1, max_size=4, init=set_codecs) as pool:
         yield pool
+
+
+async def set_codecs(connection: Any) -> None:
+    """As many applications do."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
 async def test_records_live_and_end_by_the_pool_of_the_application(pool: Any) -> None:
@@ -30,6 +38,16 @@ async def test_records_live_and_end_by_the_pool_of_the_application(pool: Any) ->
     assert kept == [True]
     assert backend.address == "an application's pool (schema lq)"
     assert await pool.fetchval("SELECT count(*) FROM lq.records WHERE status = 'completed'") == 1
+
+
+async def test_what_comes_after_another_waits_for_it(pool: Any) -> None:
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(pool=pool))) as backend:
+        first, other = a_record(), a_record(queue="mail")
+        later = a_record(after=Dependencies(ids=(first.id, other.id)), blocked=True)
+        _ = await backend.insert([first, other, later])
+
+        assert await backend.get(later.id) == later
+        assert (await backend.freed(limit=10)).records == []
 
 
 async def test_wake_ups_are_heard_on_a_connection_of_the_pool(pool: Any, database: Database) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
+from json import dumps, loads
 from typing import Any
 
 import psycopg
@@ -79,8 +80,22 @@ async def by_a_session(dsn: str, *, driver: str) -> AsyncGenerator[Any]:
         await engine.dispose()
 
 
+@asynccontextmanager
+async def by_asyncpg_with_a_codec(dsn: str) -> AsyncGenerator[Any]:
+    async with by_asyncpg(dsn) as connection:
+        await set_codecs(connection)
+        yield connection
+
+
+async def set_codecs(connection: Any) -> None:
+    """As many applications do; a pool calls it for each connection."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=dumps, decoder=loads, schema="pg_catalog")
+
+
 HOLDERS: dict[str, Connect] = {
     "asyncpg": by_asyncpg,
+    "asyncpg-codec": by_asyncpg_with_a_codec,
     "asyncpg-pool": by_a_pool_of_asyncpg,
     "psycopg": by_psycopg,
     "psycopg-autocommit": by_psycopg_in_autocommit,
@@ -143,6 +158,22 @@ async def test_a_key_that_is_held_is_answered_with_its_holder(
 
     assert (again.created, again.id) == (False, first.id)
     assert other.created
+
+
+@on_each
+async def test_what_comes_after_another_waits_for_it_and_is_found_by_its_key(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    first = await service.enqueue(welcome, "ada")
+    later = welcome.using(key="later", after=[first])
+    async with connect(database.dsn) as connection:
+        sent = await service.within(connection).enqueue(later, "bob")
+    async with connect(database.dsn) as connection:
+        again = await service.within(connection).enqueue(later, "bob")
+
+    assert sent.record.after is not None
+    assert await service.get(sent.id) == sent.record == again.record
+    assert (await service.queue_backend.freed(limit=10)).records == []
 
 
 @on_each

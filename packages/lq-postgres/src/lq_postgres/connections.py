@@ -104,7 +104,7 @@ class Connections:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Fetch]:
-        """Run statements in one transaction, each of which sees what others have committed before it, as the locks ask."""
+        """Run statements in one transaction; each sees what others have committed by then."""
         async with self.lent() as connection, connection.transaction(isolation="read_committed"):
             yield self.on(connection)
 

@@ -39,7 +39,7 @@ class Connection(Protocol):
         ...
 
     def transaction(self, *, isolation: str | None = None) -> AbstractAsyncContextManager[object]:
-        """Hold a transaction open, by default as isolated as the server says; a savepoint where there is one already."""
+        """Hold a transaction open; a savepoint where there is one already."""
         ...
 
     def is_in_transaction(self) -> bool:

@@ -44,7 +44,7 @@ CREATE TABLE lq.records (
     backoff text,
     retry_rules text,
     limits text,
-    after jsonb,
+    after text,
     progress text,
     result text,
     error text,

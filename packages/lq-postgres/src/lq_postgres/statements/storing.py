@@ -93,7 +93,7 @@ WITH stored AS (
     $16::timestamptz[], $17::timestamptz[], $18::text[], $19::bigint[], $20::integer[], $21::integer[],
     $22::integer[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::timestamptz[], $28::timestamptz[],
     $29::text[], $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::timestamptz[], $36::text[],
-    $37::text[], $38::jsonb[], $39::boolean[]
+    $37::text[], $38::text[], $39::boolean[]
   ) AS t(
     id, task_name, arguments, queue, priority, execution_backend, execution_profile, key, key_released, retries,
     backoff, timeout, expires_at, schedule, metadata, created_at, scheduled_at, status, epoch, attempt,
