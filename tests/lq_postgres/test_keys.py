@@ -2,7 +2,8 @@
 
 import asyncio
 
-from lq_core.queue import BaseQueueBackend
+from lq_core import QueueError
+from lq_core.queue import BaseQueueBackend, Insertion
 from lq_core.testing import a_record, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
@@ -25,3 +26,31 @@ async def test_processes_that_store_the_same_keys_in_another_order_do_not_wait_f
         asyncio.timeout(20),
     ):
         await asyncio.gather(insert(first, keys), insert(second, keys[::-1]))
+
+
+async def test_a_key_in_an_open_transaction_holds_up_nobody_who_has_none(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, poll_only=True))) as other:
+        async with other.connections.lent() as connection, connection.transaction():
+            _ = await other.insert_within(connection, [a_record(key="once")])
+            waiting = asyncio.create_task(backend.insert([a_record(key="once")]))
+            async with asyncio.timeout(3):
+                inserted = await asyncio.gather(*(backend.insert([a_record()]) for _ in range(5)))
+        [refused] = await waiting
+
+    assert {one.created for [one] in inserted} == {True}
+    assert not refused.created
+
+
+async def test_a_holder_that_cannot_be_read_fails_only_who_asks_for_its_key(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    _ = await backend.insert([a_record(key="once")])
+    _ = database.server.run_sql("UPDATE lq.records SET status = 'enchanted'", at=database.dsn)
+    records = [a_record(key=key) for key in ("once", "twice", None)]
+
+    poison, *others = await asyncio.gather(*(backend.insert([one]) for one in records), return_exceptions=True)
+
+    assert isinstance(poison, QueueError)
+    assert others == [[Insertion(record, created=True)] for record in records[1:]]

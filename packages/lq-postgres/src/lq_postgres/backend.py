@@ -16,6 +16,7 @@ from lq_core.queue import (
     Finding,
     Freed,
     Insertion,
+    Proposal,
     QueueState,
     RecordFilter,
     Statistics,
@@ -144,6 +145,12 @@ class PostgresQueueBackend(BaseQueueBackend):
         return [*findings, *await super().diagnose()] if len(findings) > 1 else findings
 
     # ------------------------------------------------------------ records
+
+    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records; those with keys may have to wait for somebody's transaction, and let no others wait."""
+        if all(record.key is None for record in records):
+            return await super().insert(records)
+        return await self.propose([Proposal(record) for record in records])
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records with one statement; a record whose key is held is answered with the holder."""

@@ -71,7 +71,7 @@ class Inserter:
         else:
             raise StorageError("Keys changed hands faster than they could be read. Enqueue again.")
         return [
-            Insertion(record, created=True) if record.id in created else Insertion(holders[record.key], created=False)
+            Insertion(record, created=True) if record.id in created else _held(holders[record.key], record)
             for record in records
         ]
 
@@ -108,6 +108,11 @@ class Inserter:
             done = {UUID(int=id_.int) for id_ in ids or ()}
             kept += [swap.record.id in done for swap in wave]
         return kept
+
+
+def _held(holder: QueuedTaskRecord, record: QueuedTaskRecord) -> Insertion:
+    """Answer with the holder of a key: the record itself, where a batch has stored it before it failed for another."""
+    return Insertion(holder, created=holder.id == record.id)
 
 
 def _in_order(records: Sequence[QueuedTaskRecord]) -> Sequence[QueuedTaskRecord]:
