@@ -73,10 +73,12 @@ DEAD: Final = """
 SELECT id FROM lq.workers WHERE NOT alive
 """
 
+# What an open transaction is about to end is passed over: whoever swapped it would wait for that, and let all others wait.
 ORPHANS: Final = """
 SELECT {record} FROM lq.records r
 WHERE r.status = 'running' AND r.worker_id = ANY($1::text[])
 ORDER BY r.id LIMIT $2
+FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Two statements in one transaction: the second sees what was claimed by whoever held a row against the first.
