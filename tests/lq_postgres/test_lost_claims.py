@@ -2,9 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
+
+from lq_core import StorageError
 from lq_core.queue import Claim
 from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_core.testing import a_record
+from lq_postgres import lost_claims
 from lq_postgres.lost_claims import LostClaims
 
 TO_RUN = Claim(worker_id="ada", limit=1, execution_backends=("local",))
@@ -19,6 +23,22 @@ async def test_who_dispatches_is_not_given_what_was_to_run_here() -> None:
     assert await claims.found(TO_DISPATCH) == ()
     assert await claims.found(TO_RUN) == (record,)
     assert await claims.found(TO_RUN) == ()
+
+
+async def test_a_claim_that_cannot_be_looked_for_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = LostClaims(nothing_but_trouble)
+    claims.lose(TO_RUN, claims.next_number())
+    with pytest.raises(StorageError):
+        _ = await claims.found(TO_RUN)
+    monkeypatch.setattr(lost_claims, "LAST_LOOK", 0.0)
+    with pytest.raises(StorageError):
+        _ = await claims.found(TO_RUN)
+
+    assert await claims.found(TO_RUN) == ()
+
+
+async def nothing_but_trouble(_worker_id: str, _number: int) -> Sequence[QueuedTaskRecord]:
+    raise StorageError("The table takes too long to read.")
 
 
 def one_record(record: QueuedTaskRecord) -> Callable[[str, int], Awaitable[Sequence[QueuedTaskRecord]]]:

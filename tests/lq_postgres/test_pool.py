@@ -82,3 +82,12 @@ async def test_a_statement_that_the_server_refuses_costs_no_connection(
 
     assert len(await connections.fetch("SELECT 1")) == 1
     assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
+
+
+async def test_what_reads_the_whole_table_may_take_longer_than_others(database: Database) -> None:
+    settings = PostgresConfig(dsn=database.dsn, command_timeout=0.3, poll_only=True)
+    async with opened(PostgresQueueBackend(settings=settings)) as backend:
+        with pytest.raises(StorageError, match="did not answer in time"):
+            _ = await backend.connections.fetch("SELECT pg_sleep(1)")
+
+        assert len(await backend.connections.read_whole("SELECT pg_sleep(1)")) == 1

@@ -7,7 +7,9 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from lq_core.testing import opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from programs import running, until
 from servers import PostgresServer, TcpProxy
+
+asyncpg: Any = import_module("asyncpg")
 
 JOBS = 300
 HANG_UP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'shop'"
@@ -136,6 +140,20 @@ async def test_connections_that_lead_nowhere_without_a_word(own_postgres_server:
         with pytest.raises(StorageError, match="did not answer in time"):
             _ = await service.statistics()
         proxy.resume()
+
+
+async def test_connections_of_a_lent_pool_that_lead_nowhere(own_postgres_server: PostgresServer, dsn: str) -> None:
+    async with (
+        TcpProxy(own_postgres_server.host, own_postgres_server.port) as proxy,
+        asyncpg.create_pool(own_postgres_server.dsn("shop", port=proxy.port), min_size=1, max_size=6) as pool,
+    ):
+        lent = PostgresConfig(pool=pool, command_timeout=1, connect_timeout=1, probe_interval=0.5)
+        async with at_work(a_config(dsn, queue_backend=lent)) as (service, _):
+            proxy.forget()
+            with pytest.raises(StorageError, match="did not answer in time"):
+                _ = await service.statistics()
+            proxy.resume()
+        pool.terminate()
 
 
 EFFECTS = list[int]()

@@ -27,7 +27,7 @@ from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.config import PostgresConfig
-from lq_postgres.connections import Connections
+from lq_postgres.connections import WHOLE, Connections
 from lq_postgres.counting import Counting
 from lq_postgres.diagnosis import Diagnosis
 from lq_postgres.driver import Row
@@ -353,7 +353,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         return found
 
     async def _forget(self, dead: Sequence[str]) -> None:
-        async with self.connections.transaction() as fetch:
+        async with self.connections.transaction(times=WHOLE) as fetch:
             held = [row[0] for row in await fetch(upkeep.HOLD_DEAD, dead)]
             _ = await fetch(upkeep.FORGET, held)
 

@@ -1,5 +1,6 @@
 """The connections of one backend: its own pool, or one that the application lends."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -25,6 +26,9 @@ SESSION: Final[Mapping[str, str]] = {
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "5s",
 }
+
+WHOLE: Final = 20
+"""So many times longer than any other may a statement take that reads the whole table."""
 
 
 class Connections:
@@ -97,31 +101,39 @@ class Connections:
         sql = for_schema(sql, self.config.schema)
         async with self.lent() as connection:
             if self.config.statement_cache:
-                return await connection.fetch(sql, *parameters)
+                return await connection.fetch(sql, *parameters, timeout=self.config.command_timeout)
             # Without a name, a statement is prepared and run in two steps; PgBouncer keeps them together only so.
-            async with connection.transaction(isolation="read_committed"):
-                return await connection.fetch(sql, *parameters)
+            async with self._transaction_on(connection):
+                return await connection.fetch(sql, *parameters, timeout=self.config.command_timeout)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Fetch]:
-        """Run statements in one transaction; each sees what others have committed by then."""
-        async with self.lent() as connection, connection.transaction(isolation="read_committed"):
-            yield self.on(connection)
+    async def transaction(self, *, times: int = 1) -> AsyncGenerator[Fetch]:
+        """
+        Run statements in one transaction; each sees what others have committed by then.
+
+        Each may take the command timeout, or so many *times* as long.
+        """
+        timeout = times * self.config.command_timeout
+
+        async def fetch(sql: str, /, *parameters: object) -> Sequence[Row]:
+            return await connection.fetch(for_schema(sql, self.config.schema), *parameters, timeout=timeout)
+
+        async with self.lent() as connection, self._transaction_on(connection, times=times):
+            yield fetch
+
+    @asynccontextmanager
+    async def _transaction_on(self, connection: Connection, *, times: int = 1) -> AsyncGenerator[None]:
+        # The driver lets a pool that is lent to us say how long BEGIN, COMMIT and ROLLBACK may take: perhaps for ever.
+        timeout = self.config.command_timeout
+        async with asyncio.timeout(timeout) as limit, connection.transaction(isolation="read_committed"):
+            limit.reschedule(asyncio.get_running_loop().time() + (times + 1) * timeout)
+            yield
 
     async def read_whole(self, sql: str, *parameters: object) -> Sequence[Row]:
         """Run a statement that is to read the whole table, which others may not."""
-        async with self.transaction() as fetch:
+        async with self.transaction(times=WHOLE) as fetch:
             _ = await fetch("SET LOCAL enable_seqscan = on")
             return await fetch(sql, *parameters)
-
-    def on(self, connection: Connection) -> Fetch:
-        """Run statements on one connection, whatever the pool does."""
-
-        async def fetch(sql: str, /, *parameters: object) -> Sequence[Row]:
-            with told_as_storage_errors():
-                return await connection.fetch(for_schema(sql, self.config.schema), *parameters)
-
-        return fetch
 
     @asynccontextmanager
     async def to_listen(self) -> AsyncGenerator[Connection]:

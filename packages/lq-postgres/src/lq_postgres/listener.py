@@ -84,8 +84,7 @@ class Listener:
     async def try_out(self) -> bool:
         """Listen for a moment, on a connection for just that, and tell whether notifications arrive."""
         async with self._connect() as connection:
-            await connection.add_listener(self._channel, self._on_notification)
-            return await self._hears()
+            return await self._hears(connection)
 
     async def _keep_listening(self) -> None:
         failures = 0
@@ -105,8 +104,7 @@ class Listener:
         try:
             async with self._connect() as connection:
                 connection.add_termination_listener(lambda _: ended.set())
-                await connection.add_listener(self._channel, self._on_notification)
-                if not await self._hears():
+                if not await self._hears(connection):
                     log.warning("listener.deaf", extra={"channel": self._channel, "advice": DEAF})
                     await asyncio.sleep(DEAF_WAIT)
                     return False
@@ -120,8 +118,10 @@ class Listener:
         finally:
             self.up = False
 
-    async def _hears(self) -> bool:
+    async def _hears(self, connection: Connection) -> bool:
         self._echo.clear()
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            await connection.add_listener(self._channel, self._on_notification)
         # By another connection: PgBouncer may let this one hear itself, and nobody else.
         _ = await self._tell(NOTIFY, self._channel, f"?{self._origin}")
         return await _within(self._echo, PROBE_TIMEOUT)

@@ -46,10 +46,11 @@ class LostClaims:
             return ()
         self._lost = {key: lost for key, lost in self._lost.items() if key[0] == claim.worker_id}
         for (worker_id, number), lost in list(self._lost.items()):
-            records = await self._read(worker_id, number)
-            if records or monotonic() - lost > LAST_LOOK:
+            if monotonic() - lost > LAST_LOOK:  # Also when it cannot be read: no claim fails for it again and again.
                 del self._lost[worker_id, number]
+            records = await self._read(worker_id, number)
             if records:
+                _ = self._lost.pop((worker_id, number), None)
                 return tuple(records)
         self._next_look = monotonic() + LAST_LOOK
         return ()
