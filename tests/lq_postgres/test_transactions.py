@@ -177,6 +177,18 @@ async def test_what_comes_after_another_waits_for_it_and_is_found_by_its_key(
 
 
 @on_each
+async def test_what_was_enqueued_before_in_the_same_transaction_may_come_first(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    async with connect(database.dsn) as connection:
+        within = service.within(connection)
+        first = await within.enqueue(welcome, "ada")
+        second = await within.enqueue(welcome.using(after=[first]), "bob")
+
+    assert await service.get(second.id) == second.record
+
+
+@on_each
 async def test_a_waiting_holder_is_replaced_with_the_commit(
     service: QueueService, database: Database, connect: Connect
 ) -> None:

@@ -245,6 +245,11 @@ class PostgresQueueBackend(BaseQueueBackend):
         fetch = await statements_on(connection, self.settings.schema)
         return await Inserter(fetch, self._wake_up_everybody).amend(swaps)
 
+    async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read records as a transaction of the application's sees them."""
+        fetch = await statements_on(connection, self.settings.schema)
+        return records_from(await fetch(reading.GET, ids))
+
     async def swap_within(self, connection: object, swap: Swap) -> bool:
         """Swap one record in a transaction of the application's."""
         fetch = await statements_on(connection, self.settings.schema)

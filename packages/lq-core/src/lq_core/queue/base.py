@@ -350,6 +350,14 @@ class BaseQueueBackend(ABC):
         """Amend records in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
 
+    async def get_within(
+        self,
+        connection: object,  # noqa: ARG002 -- as above, for backends that can
+        ids: Sequence[UUID],  # noqa: ARG002 -- as above, for backends that can
+    ) -> Sequence[QueuedTaskRecord]:
+        """Read records as the open transaction of *connection* sees them; raises as :meth:`insert_within` does."""
+        raise ConfigurationError(_APART.format(type(self).__name__))
+
     async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above, for those that can
         """Swap one record in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))

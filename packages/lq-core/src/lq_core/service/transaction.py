@@ -1,12 +1,14 @@
 """Enqueueing in a transaction of the application's own: records and business rows are committed together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from lq_core.config import QueueConfig
 from lq_core.injector import Injector
 from lq_core.queue import BaseQueueBackend, insert_or_amend
+from lq_core.record import QueuedTaskRecord
 from lq_core.result import RecordSource, TaskResult
 from lq_core.service.calls import accepted, check_predecessors, new_record, proposals, results
 from lq_core.service.executions import Executions
@@ -62,10 +64,16 @@ class EnqueueWithin:
         now = self._queue_backend.now()
         records = [new_record(call, self._config, self._executions, at=now) for call in calls]
         self._injector.check_calls(calls)
-        await check_predecessors(records, self._queue_backend.get_many)
+        await check_predecessors(records, self._find)
         insertions = await insert_or_amend(
             proposals(calls, records),
             insert=partial(self._queue_backend.insert_within, self._connection),
             amend=partial(self._queue_backend.amend_within, self._connection),
         )
         return results(calls, insertions, self._source)
+
+    async def _find(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
+        """Read what is committed, and the rest where it may be stored without being so: in this transaction."""
+        found = await self._queue_backend.get_many(ids)
+        missing = set(ids) - {record.id for record in found}
+        return [*found, *await self._queue_backend.get_within(self._connection, list(missing))] if missing else found
