@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from lq_core.queue import Finding
 from lq_core.testing import a_record, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import PostgresServer
 from servers.fixtures import Database
+
+RECORDS_INDEXES = """
+SELECT count(*) FROM pg_indexes WHERE schemaname = 'lq' AND tablename = 'records' AND indexname <> 'records_pkey'
+"""
 
 
 async def findings(backend: PostgresQueueBackend) -> Mapping[str, Finding]:
@@ -51,14 +57,17 @@ async def test_a_record_that_nobody_takes_is_noticed(backend: PostgresQueueBacke
     assert finding.advice == "Start a worker: lq worker module:config"
 
 
-async def test_a_missing_index_is_named(backend: PostgresQueueBackend, database: Database) -> None:
-    _ = database.server.run_sql("DROP INDEX lq.records_waiting", at=database.dsn)
+@pytest.mark.parametrize("index", ["records_waiting", "records_ready_keyed"])
+async def test_a_missing_index_is_named(backend: PostgresQueueBackend, database: Database, index: str) -> None:
+    _ = database.server.run_sql(f"DROP INDEX lq.{index}", at=database.dsn)
 
     missing = (await findings(backend))["indexes"]
     _ = database.server.run_sql((missing.advice or "").removeprefix("Run: "), at=database.dsn)
 
-    assert missing.found == "missing: records_waiting"
+    assert missing.found == f"missing: {index}"
     assert (await findings(backend))["indexes"].advice is None
+    number = database.server.run_sql(RECORDS_INDEXES, at=database.dsn)
+    assert (await findings(backend))["indexes"].found == f"all {number} are there"
 
 
 async def test_a_server_that_is_about_to_refuse_connections_is_noticed() -> None:
@@ -76,6 +85,16 @@ async def test_a_transaction_that_holds_a_snapshot_is_shown(backend: PostgresQue
     async with opened(holder), holder.connections.lent() as connection, connection.transaction():
         _ = await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _ = await connection.fetch("SELECT 1")
+
+        assert "idle in transaction" in (await findings(backend))["oldest transaction"].found
+
+
+async def test_a_transaction_that_has_written_and_holds_no_snapshot_is_shown(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    holder = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, poll_only=True))
+    async with opened(holder), holder.connections.lent() as connection, connection.transaction():
+        _ = await connection.execute("CREATE TEMPORARY TABLE written ()")
 
         assert "idle in transaction" in (await findings(backend))["oldest transaction"].found
 

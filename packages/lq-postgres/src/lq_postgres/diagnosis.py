@@ -17,7 +17,7 @@ CLOCKS_APART: Final = 1.0
 FULL: Final = 0.9
 """The share of the server's connections from which on somebody should look."""
 
-_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+) ON \w+\.records [^;]*;")
+_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+)\s+ON \w+\.records [^;]*;")
 
 
 class Diagnosis:

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-# Whoever holds a snapshot keeps every row that has been updated since: claims have to pass over them.
+# Whoever holds a snapshot, or has written, keeps every row that has been updated since: claims have to pass over them.
 OLDEST_TRANSACTION: Final = """
 SELECT extract(epoch FROM now() - xact_start)::double precision, pid, application_name, state
 FROM pg_stat_activity
-WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database()
+WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid() AND datname = current_database()
 ORDER BY xact_start LIMIT 1
 """
 

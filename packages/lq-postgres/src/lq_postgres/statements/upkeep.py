@@ -73,7 +73,7 @@ DEAD: Final = """
 SELECT id FROM lq.workers WHERE NOT alive
 """
 
-# What an open transaction is about to end is passed over: whoever swapped it would wait for that, and let all others wait.
+# What an open transaction is about to end is passed over: a swap would wait for it, and let all others wait.
 ORPHANS: Final = """
 SELECT {record} FROM lq.records r
 WHERE r.status = 'running' AND r.worker_id = ANY($1::text[])
