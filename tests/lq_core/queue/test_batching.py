@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from lq_core.queue.batching import GroupCommit
+from lq_core import StorageError
+from lq_core.queue import Claim, Claimed, Swap
+from lq_core.queue.batching import ClaimMerger, GroupCommit
+from lq_core.testing import a_claim, a_record
 
 
 async def test_who_is_answered_and_asks_again_is_part_of_the_next_batch() -> None:
@@ -30,3 +33,16 @@ async def test_who_is_answered_and_asks_again_is_part_of_the_next_batch() -> Non
     _ = await asyncio.gather(ask_twice(), ask_meanwhile())
 
     assert batches == [["first"], ["meanwhile", "second"]]
+
+
+async def test_a_claim_that_fails_takes_nothing_from_the_others_of_its_batch() -> None:
+    taken = Claimed(records=(a_record(),))
+
+    async def settle_and_claim(swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        if claim is not None and claim.worker_id == "bob":
+            raise StorageError("The connection was cut.")
+        return [True for _ in swaps], taken
+
+    claims = ClaimMerger(settle_and_claim)
+
+    assert await asyncio.gather(claims.claim(a_claim("ada")), claims.claim(a_claim("bob"))) == [taken, Claimed()]

@@ -111,6 +111,13 @@ class ClaimMerger:
         swaps = [item for item in items if isinstance(item, Swap)]
         claims = [item for item in items if isinstance(item, Claim)]
         kept, claimed = await self._settle_and_claim(swaps, claims[0] if claims else None)
-        answers = [claimed, *[(await self._settle_and_claim([], claim))[1] for claim in claims[1:]]]
+        answers = [claimed, *[await self._claim_next(claim) for claim in claims[1:]]]
         kept_in_order, claimed_in_order = iter(kept), iter(answers)
         return [next(claimed_in_order) if isinstance(item, Claim) else next(kept_in_order) for item in items]
+
+    async def _claim_next(self, claim: Claim) -> Claimed:
+        """Claim for one more; trouble is left to its next claim, for what the batch did before is to be answered."""
+        try:
+            return (await self._settle_and_claim([], claim))[1]
+        except StorageError:
+            return Claimed()
