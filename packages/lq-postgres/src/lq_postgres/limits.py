@@ -137,7 +137,9 @@ class LimitedClaims:
             upkeep.SWAP_QUEUE, queue, *_columns(new), *_columns(old), old == QueueState(), *wake_up
         )
         if rows and new.limits is not None and new.limits.concurrency is not None:
-            _ = await self._connections.fetch(limiting.AWAIT_CLAIMS)
+            async with self._connections.transaction() as fetch:
+                _ = await fetch(limiting.LOCK)
+                _ = await fetch(limiting.AWAIT_CLAIMS)
             for _ in range(ROUNDS):
                 if not await self._connections.read_whole(limiting.COUNT_IN, queue):
                     break

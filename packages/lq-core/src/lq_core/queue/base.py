@@ -271,7 +271,8 @@ class BaseQueueBackend(ABC):
         while True:
             old = (await self.queues()).get(queue, QueueState())
             new = replace(old, **changes)
-            if new == old or await self.swap_queue(queue, old, new):
+            # A limit that is there already is set again: the first time, what runs may not have been counted to the end.
+            if (new == old and not changes.get("limits")) or await self.swap_queue(queue, old, new):
                 return new
 
     async def claim_one(self, record_id: UUID, epoch: int, *, worker_id: str) -> QueuedTaskRecord:

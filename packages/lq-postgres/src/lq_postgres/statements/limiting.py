@@ -160,7 +160,7 @@ WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND permit_qu
   AND queue IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL)
 """
 
-# Waits for the claims under way: those that began before a queue had a limit.
+# After the lock: waits for the claims under way, which began before a queue had a limit.
 AWAIT_CLAIMS: Final = """
 SELECT w.id FROM lq.workers w WHERE w.alive ORDER BY w.id FOR UPDATE
 """
