@@ -22,6 +22,16 @@ async def test_who_dispatches_is_not_given_what_was_to_run_here() -> None:
 
     assert await claims.found(TO_DISPATCH) == ()
     assert await claims.found(TO_RUN) == (record,)
+
+
+async def test_what_was_found_is_found_again_until_it_has_been_handed_over() -> None:
+    record = a_record()
+    claims = LostClaims(one_record(record))
+    claims.lose(TO_RUN, claims.next_number())
+
+    assert await claims.found(TO_RUN) == (record,)
+    assert await claims.found(TO_RUN) == (record,)
+    claims.handed_over()
     assert await claims.found(TO_RUN) == ()
 
 

@@ -1,6 +1,7 @@
 """The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 from msgspec.structs import replace
 
 from lq_core.config import QueueConfig
+from lq_core.errors import StorageError
 from lq_core.event_log import event_log
 from lq_core.queue import (
     BaseQueueBackend,
@@ -202,11 +204,13 @@ class PostgresQueueBackend(BaseQueueBackend):
         if self._promote_at <= self.now():
             await self._promote()
         kept, claimed = await self._run(swaps, claim)
-        while claimed.alive and len(claimed.records) < claim.limit and self._promote_at <= self.now():
-            if not await self._promote():
-                break
-            _, more = await self._run((), replace(claim, limit=claim.limit - len(claimed.records)))
-            claimed = replace(more, records=claimed.records + more.records)
+        self._lost_claims.handed_over()
+        with suppress(StorageError):  # What was claimed before has been, and is answered; what was not is claimed next.
+            while claimed.alive and len(claimed.records) < claim.limit and self._promote_at <= self.now():
+                if not await self._promote():
+                    break
+                _, more = await self._run((), replace(claim, limit=claim.limit - len(claimed.records)))
+                claimed = replace(more, records=claimed.records + more.records)
         return kept, replace(claimed, records=found + claimed.records)
 
     async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:

@@ -25,6 +25,7 @@ class LostClaims:
         self._numbers = count(1)
         self._lost: dict[tuple[str, int], float] = {}
         self._next_look = 0.0
+        self._found: tuple[str, int] | None = None
 
     def next_number(self) -> int:
         """Give a claim its number."""
@@ -41,6 +42,7 @@ class LostClaims:
         Read what the worker's unanswered claims took; nothing, and at once, when all were answered.
 
         Only a claim that would start records is told: who reserves them for elsewhere could not run what is found.
+        They are found again until they have been :meth:`handed_over`.
         """
         if not self._lost or claim.to is not TaskStatus.RUNNING or monotonic() < self._next_look:
             return ()
@@ -50,7 +52,13 @@ class LostClaims:
                 del self._lost[worker_id, number]
             records = await self._read(worker_id, number)
             if records:
-                _ = self._lost.pop((worker_id, number), None)
+                self._found = worker_id, number
                 return tuple(records)
         self._next_look = monotonic() + LAST_LOOK
         return ()
+
+    def handed_over(self) -> None:
+        """Forget the claim whose records were found: they are on their way to whoever claims."""
+        if self._found is not None:
+            _ = self._lost.pop(self._found, None)
+            self._found = None

@@ -164,6 +164,7 @@ WHERE id = ANY(ARRAY(
   ORDER BY r.scheduled_at LIMIT $2
   FOR UPDATE SKIP LOCKED
 ))
+RETURNING id
 """
 
 # When something starts that has no limit, and when the first that is put off becomes due. What stands in a queue with
