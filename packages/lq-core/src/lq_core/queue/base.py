@@ -271,7 +271,7 @@ class BaseQueueBackend(ABC):
         while True:
             old = (await self.queues()).get(queue, QueueState())
             new = replace(old, **changes)
-            # A limit that is there already is set again: the first time, what runs may not have been counted to the end.
+            # A limit that is there is set again: the first time, what runs may not have been counted to the end.
             if (new == old and not changes.get("limits")) or await self.swap_queue(queue, old, new):
                 return new
 
