@@ -1,14 +1,23 @@
 """The time by the database's clock, told here without asking it every time."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from time import monotonic
+from functools import partial
 from typing import Final
 
 from lq_core.clock import utc_now
 
 LONGEST: Final = 60.0
 """Seconds after which an answer is old."""
+
+LEAP: Final = 1.0
+"""Seconds by which this machine's clock may leave the estimate before the answer is old: the machine may have slept."""
+
+# Where the system has one, the clock that goes on while the machine sleeps.
+_passing: Final = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class DatabaseClock:
@@ -21,7 +30,7 @@ class DatabaseClock:
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         self.given = clock
         self._moment = utc_now()
-        self._since = monotonic()
+        self._since = _passing()
         self.ahead = timedelta()
         """How far the database's clock was ahead of this machine's when it was last asked."""
 
@@ -29,12 +38,14 @@ class DatabaseClock:
         """Tell the time by which records are due."""
         if self.given is not None:
             return self.given()
-        return self._moment + timedelta(seconds=monotonic() - self._since)
+        return self._moment + timedelta(seconds=_passing() - self._since)
 
     @property
     def is_old(self) -> bool:
-        """Whether the last answer is so old that the clocks may have drifted apart."""
-        return monotonic() - self._since > LONGEST
+        """Whether the clocks may have drifted apart since the last answer, or this machine has slept, or was set."""
+        passed = _passing() - self._since
+        leap = utc_now() + self.ahead - self._moment - timedelta(seconds=passed)
+        return passed > LONGEST or abs(leap.total_seconds()) > LEAP
 
     def at(self) -> datetime | None:
         """The moment to hand to a statement: None lets the database look at its own clock."""
@@ -42,6 +53,6 @@ class DatabaseClock:
 
     def was(self, moment: datetime) -> None:
         """Take note of an answer of the database that has just come; so the estimate may be late, never early."""
-        self._since = monotonic()
+        self._since = _passing()
         self._moment = moment
         self.ahead = moment - utc_now()
