@@ -6,7 +6,8 @@ import pytest
 
 from lq_core.errors import SchemaError
 from lq_core.queue import RecordFilter
-from lq_core.testing import a_record, opened
+from lq_core.record import Limits
+from lq_core.testing import a_claim, a_record, a_worker, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.schema import migrations
 from servers.fixtures import Database
@@ -32,6 +33,18 @@ async def test_several_schemas_live_in_one_database(database: Database) -> None:
 
         assert len((await first.statistics()).counts) == 1
         assert len((await second.statistics()).counts) == 0
+
+
+async def test_a_schema_may_be_named_by_a_word_of_sql(database: Database) -> None:
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, schema="user"))) as backend:
+        await backend.register(a_worker())
+        await backend.wait_for_work(backend.changes, timeout=10)  # It listens from now on, and says so.
+        _ = await backend.insert([a_record(concurrency_key="ann", limits=Limits(concurrency=1))])
+        findings = await backend.diagnose()
+
+        assert len((await backend.claim(a_claim())).records) == 1
+        assert await backend.pending_migrations() == []
+    assert {finding.advice for finding in findings} == {None}
 
 
 async def test_a_database_may_be_migrated_by_somebody_else(database: Database) -> None:

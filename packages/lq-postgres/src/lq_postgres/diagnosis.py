@@ -17,7 +17,7 @@ CLOCKS_APART: Final = 1.0
 FULL: Final = 0.9
 """The share of the server's connections from which on somebody should look."""
 
-_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+)\s+ON \w+\.records [^;]*;")
+_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+)\s+ON \S+\.records [^;]*;")
 
 
 class Diagnosis:
@@ -69,7 +69,7 @@ class Diagnosis:
         [[dead, live, vacuumed]] = await self._connections.fetch(health.DEAD_ROWS)
         found = f"{dead:,} dead beside {live:,} live; last autovacuum: {vacuumed or 'never'}"
         name = self._connections.config.schema
-        advice = f"See to the oldest transaction first; then run: VACUUM ANALYZE {name}.records"
+        advice = f'See to the oldest transaction first; then run: VACUUM ANALYZE "{name}".records'
         return Finding(check="dead rows", found=found, advice=advice if dead > max(MANY_DEAD, live) else None)
 
     async def indexes(self) -> Finding:
@@ -79,7 +79,7 @@ class Diagnosis:
         missing = sorted(wanted.keys() - {row[0] for row in await self._connections.fetch(health.INDEXES)})
         if not missing:
             return Finding(check="indexes", found=f"all {len(wanted)} are there")
-        advice = " ".join(f"DROP INDEX IF EXISTS {name}.{index}; {wanted[index]}" for index in missing)
+        advice = " ".join(f'DROP INDEX IF EXISTS "{name}".{index}; {wanted[index]}' for index in missing)
         return Finding(check="indexes", found=f"missing: {', '.join(missing)}", advice=f"Run: {advice}")
 
     async def listening(self) -> Finding:

@@ -8,7 +8,7 @@ NOTIFY: Final = "SELECT pg_notify($1, $2)::text"
 
 # Not to_regclass, which may go on to say no after another process, for which this one has waited, has created it.
 SCHEMA_EXISTS: Final = """
-SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname || '.' || tablename = 'lq.migrations')
+SELECT EXISTS (SELECT FROM pg_tables WHERE '"' || schemaname || '".' || tablename = 'lq.migrations')
 """
 
 SCHEMA_VERSION: Final = """

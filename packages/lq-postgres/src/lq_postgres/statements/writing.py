@@ -25,4 +25,4 @@ def for_schema(sql: str, schema: str) -> str:
     """Write a statement out: the parts that several have in common, and *schema* in place of ``lq``."""
     for name, part in _PARTS.items():
         sql = sql.replace(name, part)
-    return _SCHEMA.sub(lambda found: found[0].replace("lq", schema), sql)
+    return _SCHEMA.sub(lambda found: found[0].replace("lq", f'"{schema}"'), sql)
