@@ -1,12 +1,15 @@
 """What ``import lq_postgres`` gives, and what its configuration refuses."""
 
+from traceback import format_exception
+
 import pytest
 
 import lq_postgres
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError
+from lq_core.errors import ConfigurationError, StorageError
 from lq_core.queue import get_queue_backend
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.connections import Connections
 
 
 def test_the_package_says_what_it_is_for() -> None:
@@ -45,17 +48,64 @@ def test_an_address_of_another_database_is_left_alone(monkeypatch: pytest.Monkey
     "setting, value, said",
     [
         ("schema", 'lq"; DROP', "schema is 'lq\"; DROP'"),
+        ("schema", "pg_lq", "schema is 'pg_lq'"),
+        ("schema", None, "schema is None"),
         ("dsn", "mysql://ada:secret@db.example", "dsn must begin with 'postgresql://'"),
+        ("dsn", b"postgresql://ada:secret@db.example", "dsn is a bytes; it must be text"),
+        ("listen_dsn", 5432, "listen_dsn is a int; it must be text"),
+        ("pool", "postgresql://ada:secret@db.example", "pool is a str; it must be an open asyncpg.Pool"),
         ("max_connections", 1, "at least 2"),
+        ("max_connections", "6", "max_connections is '6'; it must be a whole number"),
+        ("max_connections", 2.5, "max_connections is 2.5; it must be a whole number"),
+        ("min_connections", True, "min_connections is True; it must be a whole number"),
+        ("min_connections", -1, "min_connections is -1; it must be a whole number"),
+        ("min_connections", 9, "no fewer than the minimum"),
         ("command_timeout", 0, "command_timeout is 0"),
+        ("command_timeout", "15", "command_timeout is '15'; it must be a number of seconds"),
+        ("connect_timeout", float("inf"), "connect_timeout is inf; it must be a number of seconds"),
+        ("probe_interval", None, "probe_interval is None; it must be a number of seconds"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(setting: str, value: object, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=said) as raised:
         _ = PostgresConfig(**{setting: value})  # pyright: ignore[reportArgumentType] -- wrong values are the point
+    assert "secret" not in str(raised.value)
 
 
 def test_no_secret_is_shown() -> None:
     config = PostgresConfig(dsn="postgresql://ada:secret@db.example/shop")
 
     assert "secret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "dsn, shown",
+    [
+        ("postgresql://ada:secret@db.example:5432/shop?password=secret", "postgresql://db.example:5432/shop"),
+        ("postgresql+asyncpg://[::1]:5432/shop", "postgresql+asyncpg://[::1]:5432/shop"),
+        ("postgresql://ada:secret@one:5432,two/shop", "postgresql://one:5432,two/shop"),
+        ("postgresql:///shop?host=/run", "postgresql:///shop"),
+        ("postgresql://ada:secret/secret@db.example/shop", "postgresql://..."),
+        ("postgresql://ada:se@secret@db.example/shop", "postgresql://..."),
+        ("postgresql://ada:secret?secret@db.example/shop", "postgresql://..."),
+        ("postgresql://ada:secret#secret@db.example/shop", "postgresql://..."),
+        ("postgresql://ada:secret", "postgresql://..."),
+        ("postgresql://db.example/shop?password=se@cret", "postgresql://..."),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_secret(dsn: str, shown: str) -> None:
+    backend = PostgresQueueBackend(settings=PostgresConfig(dsn=dsn))
+
+    assert backend.address == f"{shown} (schema lq)"
+
+
+@pytest.mark.parametrize("field", ["dsn", "listen_dsn"])
+async def test_an_address_that_cannot_be_read_is_told_without_a_part_of_it(field: str) -> None:
+    addresses = {"dsn": "postgresql://db.example/shop", field: "postgresql://ada:secret/secret@db.example/shop"}
+    connections = Connections(PostgresConfig(**addresses))  # pyright: ignore[reportArgumentType] -- both are addresses
+    connect = connections.open() if field == "dsn" else connections.to_listen().__aenter__()
+
+    with pytest.raises(StorageError, match="The address cannot be read") as raised:
+        _ = await connect
+
+    assert "secret" not in "".join(format_exception(raised.value))

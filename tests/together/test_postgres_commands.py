@@ -44,7 +44,7 @@ async def test_the_schema_is_shown_printed_and_applied_by_other_means(postgres: 
     [
         ("postgresql://ada:secret@127.0.0.1:1/shop", "Connect call failed ('127.0.0.1', 1). Does the server run"),
         ("postgresql://ada:secret@no-such-host.invalid/shop", "Its address comes from PostgresConfig(dsn=...)"),
-        ("postgresql://ada:secret@127.0.0.1:port/shop", "cannot be read: invalid literal for int"),
+        ("postgresql://ada:secret@127.0.0.1:port/shop", "The address cannot be read. It is postgresql://"),
         ("postgresql://ada:secret@127.0.0.1/shop?sslmode=odd", "`sslmode` parameter must be one of"),
         ("mysql://ada:secret@127.0.0.1/shop", "dsn must begin with 'postgresql://'"),
     ],

@@ -6,15 +6,24 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Final
 
+from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
+from lq_core.record import check_count
 from lq_postgres.driver import Pool
 
 FEWEST: Final = 2
 """The fewest connections that one process needs: one to enqueue and one to claim."""
 
-_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,39}")
 _ADDRESS: Final = re.compile(r"(postgres(?:ql)?)(?:\+\w+)?://")
-_SECRET: Final = re.compile(r"(?<=://)[^@/]*@|\?.*$")
+_SCHEME: Final = re.compile(r"\w[\w+.-]*://")
+# What has an @, a / or a # in the password is no such address, and where its secret ends is anybody's guess.
+_WELL_FORMED: Final = re.compile(
+    r"(?P<scheme>\w[\w+.-]*://)(?:[^@/?#]*@)?"
+    r"(?P<place>{host}(?:,{host})*(?:/[^@/?#]*)?)(?:\?[^@]*)?".replace(
+        "{host}", r"(?:\[[\da-fA-F:.]+\]|[\w.-]*)(?::\d+)?"
+    )
+)
 
 
 def _dsn_of_the_environment() -> str | None:
@@ -70,22 +79,25 @@ class PostgresConfig:
     """How often the connection that listens is looked at, which may be dead without looking so."""
 
     def __post_init__(self) -> None:
-        if not _SCHEMA.fullmatch(self.schema):
+        if not isinstance(self.schema, str) or not _SCHEMA.fullmatch(self.schema):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             raise ConfigurationError(
-                f"schema is {self.schema!r}; it must be at most 40 small letters, digits and underscores."
+                f"schema is {self.schema!r}; it must be at most 40 small letters, digits and underscores, and not "
+                "begin with a digit or pg_."
             )
-        if not 0 <= self.min_connections <= self.max_connections or self.max_connections < FEWEST:
+        if self.min_connections != 0:
+            check_count("min_connections", self.min_connections)
+        check_count("max_connections", self.max_connections)
+        if self.max_connections < max(FEWEST, self.min_connections):
             raise ConfigurationError(
                 f"min_connections is {self.min_connections!r} and max_connections {self.max_connections!r}; "
                 f"at least {FEWEST} must be allowed, one to enqueue and one to claim, and no fewer than the minimum."
             )
         for name in ("connect_timeout", "command_timeout", "probe_interval"):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be greater than 0.")
+            _seconds(name, getattr(self, name))
         for name in ("dsn", "listen_dsn"):
-            address = getattr(self, name)
-            if address is not None and not _ADDRESS.match(address):
-                raise ConfigurationError(f"{name} must begin with 'postgresql://'; it is {without_secrets(address)!r}.")
+            _address(name, getattr(self, name))
+        if self.pool is not None and not isinstance(self.pool, Pool):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise ConfigurationError(f"pool is a {type(self.pool).__qualname__}; it must be an open asyncpg.Pool.")
 
     @property
     def queue_backend(self) -> str:
@@ -99,5 +111,23 @@ def for_asyncpg(address: str | None) -> str | None:
 
 
 def without_secrets(address: str) -> str:
-    """Leave out of an address the user, the password and the options."""
-    return _SECRET.sub("", address)
+    """Leave out of an address the user, the password and the options; all of it where these cannot be told apart."""
+    found = _WELL_FORMED.fullmatch(address)
+    if found:
+        return found["scheme"] + found["place"]
+    scheme = _SCHEME.match(address)
+    return f"{scheme[0] if scheme else ''}..."
+
+
+def _seconds(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or not 0 < value <= LONGEST_WAIT:
+        raise ConfigurationError(
+            f"{name} is {value!r}; it must be a number of seconds, greater than 0 and at most {LONGEST_WAIT:g}."
+        )
+
+
+def _address(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"{name} is a {type(value).__name__}; it must be text: 'postgresql://...'.")
+    if value is not None and not _ADDRESS.match(value):
+        raise ConfigurationError(f"{name} must begin with 'postgresql://'; it is {without_secrets(value)!r}.")

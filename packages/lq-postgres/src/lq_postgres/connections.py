@@ -67,8 +67,6 @@ class Connections:
                         _ = await opening.enter_async_context(pool.acquire())
         except StorageError as error:
             raise StorageError(f"{error} (at {self.address})") from error.__cause__
-        except ValueError as error:
-            raise StorageError(f"The address {self.address} cannot be read: {error}") from error
         self._pool = pool
 
     async def close(self) -> None:

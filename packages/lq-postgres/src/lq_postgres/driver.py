@@ -8,12 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import ceil
 from ssl import SSLContext
-from typing import Any, Final, Protocol, cast, overload
+from typing import Any, Final, Protocol, cast, overload, runtime_checkable
 
 import asyncpg
 
+from lq_core.errors import StorageError
+
 CACHE: Final = 100
 """How many prepared statements one connection keeps."""
+
+UNREADABLE: Final = (
+    "The address cannot be read. It is postgresql://user:password@host:port/database, and in the password each of "
+    "@ : / ? # [ ] % is written as % and its code: %40 for @."
+)
 
 
 class Row(Protocol):
@@ -67,6 +74,7 @@ class Connection(Protocol):
         ...
 
 
+@runtime_checkable
 class Pool(Protocol):
     """A pool of connections: ``asyncpg.Pool``."""
 
@@ -100,13 +108,18 @@ async def connect(
     statement_cache: bool,
     settings: dict[str, str],
 ) -> Connection:
-    """Open one connection."""
-    connection = await asyncpg.connect(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- asyncpg has no types
-        dsn,
-        ssl=ssl,
-        timeout=ceil(connect_timeout),
-        command_timeout=command_timeout,
-        server_settings=settings,
-        statement_cache_size=CACHE if statement_cache else 0,
-    )
+    """Open one connection. Raises StorageError for an address that cannot be read, and what asyncpg raises."""
+    try:
+        connection = await asyncpg.connect(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- asyncpg has no types
+            dsn,
+            ssl=ssl,
+            timeout=ceil(connect_timeout),
+            command_timeout=command_timeout,
+            server_settings=settings,
+            statement_cache_size=CACHE if statement_cache else 0,
+        )
+    except (asyncpg.InterfaceError, OSError):  # Some are a ValueError as well, and have words that fit.
+        raise
+    except (ValueError, OverflowError):
+        raise StorageError(UNREADABLE) from None  # Its words repeat a part of the address, perhaps of the password.
     return cast("Connection", connection)
