@@ -1,9 +1,14 @@
 """What a dead worker was running is found, whatever else goes on in the database."""
 
-from lq_core.lifecycle import complete
-from lq_core.testing import a_record, a_swap, claimed, opened
+from lq_core.lifecycle import claim, complete
+from lq_core.testing import a_record, a_swap, a_worker, claimed, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
+
+FORGETFUL = """
+CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN DELETE FROM lq.workers; RETURN NULL; END$$;
+CREATE TRIGGER forget AFTER INSERT ON lq.records EXECUTE FUNCTION forget();
+"""
 
 
 async def test_what_an_open_transaction_is_about_to_end_is_left_to_it(
@@ -18,3 +23,23 @@ async def test_what_an_open_transaction_is_about_to_end_is_left_to_it(
 
         assert before == [lost]
         assert await backend.orphans(timeout=30, limit=10) == [lost]
+
+
+async def test_whose_worker_was_forgotten_while_it_was_stored_is_found(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    _ = database.server.run_sql(FORGETFUL, at=database.dsn)
+    [record] = [one.record for one in await backend.insert([claim(a_record(), worker_id="ghost", at=backend.now())])]
+
+    assert await backend.orphans(timeout=30, limit=10) == [record]
+
+
+async def test_whose_worker_has_no_row_is_found_beside_the_others(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    [record] = await claimed(backend, a_record())
+    _ = database.server.run_sql("DELETE FROM lq.workers", at=database.dsn)
+    await backend.register(a_worker("bob"))
+    await backend.retire("bob")
+
+    assert await backend.orphans(timeout=30, limit=10) == [record]

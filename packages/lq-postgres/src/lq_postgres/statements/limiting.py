@@ -153,8 +153,15 @@ DROP_FULL_BUCKETS: Final = """
 DELETE FROM lq.buckets WHERE full_at <= $1
 """
 
-# What was started without a claim, by its id or inline.
+# What was started without a claim, by its id or inline. Its worker is known again, should it have been forgotten before
+# the record was there: as in `upkeep.KNOW`.
 COUNT_IN_THESE: Final = """
+WITH known AS (
+  INSERT INTO lq.workers (id, alive, started_at, seen_at, concurrency, execution_backends)
+  SELECT DISTINCT r.worker_id, false, now(), now(), 0, '{}'::text[] FROM lq.records r
+  WHERE r.id = ANY($1::uuid[]) AND r.status = 'running' AND r.worker_id IS NOT NULL
+  ON CONFLICT (id) DO NOTHING
+)
 UPDATE lq.records SET permit_queue = queue
 WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND permit_queue IS NULL
   AND queue IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL)

@@ -73,10 +73,12 @@ DEAD: Final = """
 SELECT id FROM lq.workers WHERE NOT alive
 """
 
+# Whose worker has no row at all is found beside the others, should it have been forgotten just before the record came.
 # What an open transaction is about to end is passed over: a swap would wait for it, and let all others wait.
 ORPHANS: Final = """
 SELECT {record} FROM lq.records r
-WHERE r.status = 'running' AND r.worker_id = ANY($1::text[])
+WHERE r.status = 'running'
+  AND (r.worker_id = ANY($1::text[]) OR r.worker_id NOT IN (SELECT w.id FROM lq.workers w))
 ORDER BY r.id LIMIT $2
 FOR NO KEY UPDATE SKIP LOCKED
 """
