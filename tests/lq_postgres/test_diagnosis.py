@@ -105,5 +105,15 @@ async def test_a_schema_that_is_missing_comes_first(database: Database) -> None:
 
     [finding] = await backend.diagnose()
 
-    assert (finding.check, finding.advice) == ("schema", "Run: lq migrate")
+    assert (finding.check, finding.found) == ("schema", "migration 0, and 1 are missing")
+    assert finding.advice == "Run: lq migrate"
     await backend.close()
+
+
+async def test_a_schema_that_is_newer_than_this_code_is_told_by_its_own_number(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    newer = "INSERT INTO lq.migrations (number, name, runs_beside) VALUES (900, 'more', 1)"
+    _ = database.server.run_sql(newer, at=database.dsn)
+
+    assert (await findings(backend))["schema"] == Finding(check="schema", found="migration 900")

@@ -47,8 +47,9 @@ class Diagnosis:
     async def schema(self) -> Finding:
         """Whether the schema is that of this code."""
         async with self._connections.lent() as connection:
-            pending = await Schema(connection, self._connections.config.schema).pending()
-        found = f"{len(pending)} migrations are missing" if pending else f"migration {migrations()[-1].number}"
+            schema = Schema(connection, self._connections.config.schema)
+            pending, version = await schema.pending(), await schema.version()
+        found = f"migration {version}, and {len(pending)} are missing" if pending else f"migration {version}"
         return Finding(check="schema", found=found, advice="Run: lq migrate" if pending else None)
 
     async def oldest_transaction(self) -> Finding:

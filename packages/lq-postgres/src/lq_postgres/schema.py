@@ -58,10 +58,7 @@ class Schema:
 
         Raises SchemaError when the database is too new for this code.
         """
-        [[exists]] = await self._fetch(versions.SCHEMA_EXISTS)
-        if not exists:
-            return self._migrations
-        [[version, runs_beside]] = await self._fetch(versions.SCHEMA_VERSION)
+        version, runs_beside = await self._versions()
         known = self._migrations[-1].number
         if runs_beside > known:
             raise SchemaError(
@@ -87,6 +84,14 @@ class Schema:
         if pending:
             names = ", ".join(f"{migration.number:04}_{migration.name}" for migration in pending)
             raise SchemaError(f"The schema {self._name!r} lacks {names}. Run: lq migrate")
+
+    async def version(self) -> int:
+        """Tell the last migration that the database has had, perhaps one that this code does not know; 0 for none."""
+        return (await self._versions())[0]
+
+    async def _versions(self) -> Sequence[int]:
+        [[exists]] = await self._fetch(versions.SCHEMA_EXISTS)
+        return (await self._fetch(versions.SCHEMA_VERSION))[0] if exists else (0, 0)
 
     async def _fetch(self, sql: str) -> Sequence[Sequence[int]]:
         rows = await self._connection.fetch(for_schema(sql, self._name))
