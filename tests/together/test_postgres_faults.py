@@ -236,6 +236,26 @@ async def test_a_statement_that_takes_too_long_is_given_up(own_postgres_server: 
         await holder.close()
 
 
+async def test_a_statement_that_the_server_ends_is_tried_again(own_postgres_server: PostgresServer, dsn: str) -> None:
+    _ = own_postgres_server.run_sql("ALTER DATABASE shop SET statement_timeout = '1s'")
+    async with at_work(a_config(dsn)) as (service, _):
+        holder = PostgresQueueBackend(settings=PostgresConfig(dsn=dsn, poll_only=True))
+        async with opened(holder), holder.connections.lent() as connection, connection.transaction():
+            _ = await connection.execute("LOCK TABLE lq.records")
+            with pytest.raises(StorageError, match="The statement took too long"):
+                _ = await service.enqueue(square, 1)
+
+
+async def test_a_pool_that_is_exhausted_in_the_middle_of_work(dsn: str) -> None:
+    few = PostgresConfig(dsn=dsn, max_connections=2, connect_timeout=0.5, command_timeout=2)
+    async with at_work(a_config(dsn, queue_backend=few)) as (service, _):
+        assert isinstance(service.queue_backend, PostgresQueueBackend)
+        lent = service.queue_backend.connections.lent
+        async with lent(), lent():
+            with pytest.raises(StorageError, match="is the pool large enough"):
+                _ = await service.statistics()
+
+
 async def test_a_full_disk_refuses_what_is_new_and_loses_nothing(own_postgres_server: PostgresServer, dsn: str) -> None:
     async with at_work(a_config(dsn)) as (service, _):
         disk = FullDisk(own_postgres_server, dsn)
