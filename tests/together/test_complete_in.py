@@ -1,5 +1,6 @@
 """A task that records its end in its own transaction: its effect and its outcome are committed together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
@@ -7,9 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from lq_core import QueueConfig, QueueService, TaskContext, TaskStatus, Worker, task
+from lq_core import QueueConfig, QueueService, TaskContext, TaskFailedError, TaskStatus, Worker, task
 from lq_core.record import Backoff
+from lq_core.service.runner import PROGRESS_INTERVAL
 from lq_postgres import PostgresConfig
+from programs import until
 from servers import PostgresServer
 
 asyncpg: Any = import_module("asyncpg")
@@ -62,3 +65,57 @@ async def test_effect_and_outcome_are_committed_together(
     assert await sent.wait(timeout=20) == "paid 7"
     assert postgres.run_sql("SELECT amount FROM payments", at=dsn) == "7"
     assert (sent.record.status, sent.record.attempt) == (TaskStatus.COMPLETED, attempts)
+
+
+ENDED: list[str] = []
+
+
+@task(name="complete_in.report", retries=0)
+async def report(context: TaskContext, dsn: str) -> None:
+    """Report at once, end, and go on for longer than reports are held back, before the commit and after it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            for number in range(3):
+                await context.progress(number)
+                await connection.execute("INSERT INTO payments VALUES ($1)", number)
+            await context.complete_in(connection)
+            await context.log("This comes too late.")
+            await asyncio.sleep(2 * PROGRESS_INTERVAL)  # This is the work, and not a wait for anything.
+        await asyncio.sleep(2 * PROGRESS_INTERVAL)  # As above.
+        ENDED.append("after its commit")
+    finally:
+        ENDED.append("")
+        await connection.close()
+
+
+async def test_reports_before_the_end_do_not_stop_the_task_after_it(bank: QueueService, dsn: str) -> None:
+    async def has_ended() -> bool:
+        return "" in ENDED
+
+    ENDED.clear()
+    sent = await bank.enqueue(report, dsn)
+    await sent.wait(timeout=20)
+    await until(has_ended, what="the function has ended")
+
+    assert ENDED == ["after its commit", ""]
+
+
+@task(name="complete_in.boast", retries=2, backoff=AT_ONCE)
+async def boast(context: TaskContext, dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await context.complete_in(connection, "x" * 2000)
+    finally:
+        await connection.close()
+
+
+async def test_a_result_that_is_too_large_fails_the_record_at_once(dsn: str) -> None:
+    config = QueueConfig(queue_backend=PostgresConfig(dsn=dsn), max_payload_bytes=1000)
+    async with QueueService(config) as service, Worker(service):
+        sent = await service.enqueue(boast, dsn)
+        with pytest.raises(TaskFailedError, match=r"The result of complete_in\.boast"):
+            await sent.wait(timeout=20)
+
+    assert (sent.record.attempt, sent.record.result) == (1, None)

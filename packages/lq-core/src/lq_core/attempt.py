@@ -224,7 +224,7 @@ class Attempt:
                     await asyncio.sleep(0)
                 for _ in range(self._cancels):
                     self.body.uncancel()
-        return self._encoded(task, value)
+        return self.encoded(task, value)
 
     def _end_late(self) -> None:
         self.stop(StopReason.TIMED_OUT)
@@ -240,7 +240,8 @@ class Attempt:
         facts = {"task_name": task.name, "record_id": str(self.record.id), "attempt": self.record.attempt}
         return await run_in_thread(call, name=task.name, facts=facts)
 
-    def _encoded(self, task: AnyTask, value: object) -> str:
+    def encoded(self, task: AnyTask, value: object) -> str:
+        """Encode a result. Raises TypeError and PayloadTooLargeError for one that is not kept; no retry would help."""
         try:
             result = task.codec.encode_result(value)
         except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything

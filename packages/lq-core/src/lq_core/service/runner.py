@@ -228,8 +228,9 @@ class Runner:
         attempt = self.attempts.get(place)
         if attempt is None:
             raise OwnershipLostError(*place)
-        encoded = find_task(attempt.record.task_name).codec.encode_result(result)
+        encoded = attempt.encoded(find_task(attempt.record.task_name), result)
         completed = lifecycle.complete(attempt.record, result=encoded, at=self._backend.now())
+        self._progress.discard(attempt)  # A report would wait for the transaction, and be refused after it.
         if not await self._backend.swap_within(connection, Swap(record=completed, epoch=attempt.record.epoch)):
             raise OwnershipLostError(*place)
         attempt.completed = completed
@@ -243,8 +244,8 @@ class Runner:
 
     async def _report(self, place: Place, said: Progress | str) -> None:
         attempt = self.attempts.get(place)
-        if attempt is None:
-            return  # A thread that nobody waits for any more.
+        if attempt is None or attempt.completed is not None:
+            return  # A thread that nobody waits for any more, or what comes after the end.
         if isinstance(said, Progress):
             attempt.record = replace(attempt.record, progress=said)
         else:
@@ -265,7 +266,7 @@ class Runner:
                     log.warning("record.progress_failed", exc_info=True)
                 else:
                     for attempt, mine in zip(reporting, kept, strict=True):
-                        if not mine:
+                        if not mine and attempt.completed is None:
                             attempt.stop(StopReason.LOST)
                 await asyncio.sleep(PROGRESS_INTERVAL)
         finally:
