@@ -1,6 +1,14 @@
 """What a dead worker was running is found, whatever else goes on in the database."""
 
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from lq_core import StorageError
 from lq_core.lifecycle import claim, complete
+from lq_core.queue import RecordFilter
+from lq_core.record import TaskStatus
 from lq_core.testing import a_record, a_swap, a_worker, claimed, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
@@ -43,3 +51,23 @@ async def test_whose_worker_has_no_row_is_found_beside_the_others(
     await backend.retire("bob")
 
     assert await backend.orphans(timeout=30, limit=10) == [record]
+
+
+async def test_what_runs_is_looked_for_also_where_that_takes_long(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    records = await claimed(backend, a_record())
+    await backend.retire("ada")
+    running = RecordFilter(statuses=(TaskStatus.RUNNING,))
+    settings = PostgresConfig(dsn=database.dsn, command_timeout=0.3, poll_only=True)
+    async with opened(PostgresQueueBackend(settings=settings)) as hurried:
+        async with backend.connections.lent() as connection, connection.transaction():
+            _ = await connection.execute("LOCK TABLE lq.records")
+            looks = [
+                asyncio.create_task(hurried.find(running, after=UUID(int=0))),
+                asyncio.create_task(hurried.orphans(timeout=30, limit=10)),
+            ]
+            with pytest.raises(StorageError, match="did not answer in time"):
+                _ = await hurried.find(running)
+
+        assert [await look for look in looks] == [records, records]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -81,7 +82,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         self._inserter = Inserter(self.connections.fetch, self._wake_up)
         self._lost_claims = LostClaims(self._taken_by)
         self._limited = LimitedClaims(self.connections, self.clock, self._lost_claims)
-        self._retention = Retention(self.connections.fetch)
+        self._retention = Retention(partial(self.connections.fetch, times=WHOLE))
         self._promote_at = _EARLIEST
         self._counting = Counting(self.connections.read_whole)
 
@@ -281,7 +282,9 @@ class PostgresQueueBackend(BaseQueueBackend):
     ) -> Sequence[QueuedTaskRecord]:
         """Read one page of the records that match."""
         page = page_of(condition, limit=limit, before=before, after=after)
-        return await self._records(page.sql, *page.parameters)
+        # What looks for running records walks past all others.
+        times = WHOLE if page.sql is reading.FIND_OLDEST else 1
+        return records_from(await self.connections.fetch(page.sql, *page.parameters, times=times))
 
     async def statistics(self) -> Statistics:
         """Count the records; over a large table the answer may be as old as ten such counts take."""
