@@ -1,6 +1,6 @@
 """The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -38,6 +38,7 @@ from lq_postgres.insertion import Inserter
 from lq_postgres.limits import LimitedClaims
 from lq_postgres.listener import Listener
 from lq_postgres.lost_claims import LostClaims
+from lq_postgres.orphans import find_orphans, know
 from lq_postgres.pages import page_of
 from lq_postgres.retention import Retention
 from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped, worker_from
@@ -161,7 +162,7 @@ class PostgresQueueBackend(BaseQueueBackend):
             return []
         if self.clock.is_old:
             await self._look_at_the_clock()
-        await self._know(record.worker_id for record in records if record.status is TaskStatus.RUNNING)
+        await know(self.connections, (record.worker_id for record in records if record.status is TaskStatus.RUNNING))
         insertions = await self._inserter.insert(records)
         await self._limited.count_in([record.id for record in records if record.status in OWNED])
         self._promote_at = min(self._promote_at, *(record.scheduled_at for record in records))
@@ -184,7 +185,10 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones: one statement for both."""
-        await self._know(swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING)
+        await know(
+            self.connections,
+            (swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING),
+        )
         kept: list[bool] = []
         waves = list(in_waves(swaps))
         started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]
@@ -355,25 +359,7 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
         """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
-        _ = await self.connections.fetch(upkeep.DECLARE_DEAD, self.clock.at(), timeout)
-        dead = [row[0] for row in await self.connections.fetch(upkeep.DEAD)]
-        if not dead:  # There is no index by worker: it would cost every claim, to help this.
-            return []
-        found = records_from(await self.connections.read_whole(upkeep.ORPHANS, dead, limit))
-        if not found:
-            await self._forget(dead)
-        return found
-
-    async def _forget(self, dead: Sequence[str]) -> None:
-        async with self.connections.transaction(times=WHOLE) as fetch:
-            held = [row[0] for row in await fetch(upkeep.HOLD_DEAD, dead)]
-            _ = await fetch(upkeep.FORGET, held)
-
-    async def _know(self, workers: Iterable[str | None]) -> None:
-        """Let every worker that a running record names have a row, so that the record is found when it is gone."""
-        names = [name for name in workers if name is not None]
-        if names:
-            _ = await self.connections.fetch(upkeep.KNOW, names)
+        return await find_orphans(self.connections, at=self.clock.at(), timeout=timeout, limit=limit)
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
         """Keep *new* as the state of a queue if *old* is what is kept."""
