@@ -129,6 +129,7 @@ async def test_a_worker_that_stands_still_in_the_middle_of_a_claim_does_not_stop
         opened(PostgresQueueBackend(settings=PostgresConfig(pool=pool, poll_only=True, command_timeout=60))) as still,
     ):
         async with backend.connections.lent() as connection, connection.transaction():
+            _ = await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             _ = await connection.execute("INSERT INTO lq.buckets VALUES ('key', 'ann', now())")
             standing = asyncio.create_task(still.claim(a_claim("ada")))
             await until(a_claim_waits, what="a claim waited for a bucket, while it kept the others waiting")

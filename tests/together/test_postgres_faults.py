@@ -187,6 +187,7 @@ async def test_records_of_a_claim_whose_answer_was_lost_run_once(own_postgres_se
         opened(PostgresQueueBackend(settings=PostgresConfig(dsn=dsn, poll_only=True))) as holder,
     ):
         async with holder.connections.lent() as connection, connection.transaction():
+            _ = await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             _ = await connection.fetch("SELECT FROM lq.workers FOR UPDATE")
             sent = await service.enqueue_many(have_effect.call(number) for number in range(3))
             enqueued = (await connection.fetch("SELECT clock_timestamp()"))[0][0]
