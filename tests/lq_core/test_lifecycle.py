@@ -165,12 +165,13 @@ def test_the_scope_and_the_window_say_which_step_lets_go_of_the_key() -> None:
     assert lifecycle.cancel(for_a_minute, at=NOON + timedelta(seconds=60)).key_released
 
 
-def test_only_what_still_waits_can_be_amended() -> None:
+def test_only_what_still_waits_can_be_amended_and_by_its_own_task() -> None:
     asked = replace(a_record(), cancel_requested=True)
 
-    assert lifecycle.can_be_amended(a_record())
-    assert not lifecycle.can_be_amended(asked)
-    assert not lifecycle.can_be_amended(running())
+    assert lifecycle.can_be_amended(a_record(), to=a_record())
+    assert not lifecycle.can_be_amended(asked, to=a_record())
+    assert not lifecycle.can_be_amended(running(), to=a_record())
+    assert not lifecycle.can_be_amended(a_record(), to=replace(a_record(), task_name="u"))
 
 
 @pytest.mark.parametrize(

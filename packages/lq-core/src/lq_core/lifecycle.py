@@ -219,9 +219,9 @@ def can_be_started(record: QueuedTaskRecord, *, at: datetime) -> bool:
     return TaskStatus.RUNNING in MOVES[record.status] and not is_overdue(record, at=at)
 
 
-def can_be_amended(record: QueuedTaskRecord) -> bool:
-    """Whether a record still waits to be started, so that it may as well ask for something else."""
-    return record.status is TaskStatus.PENDING and not record.cancel_requested
+def can_be_amended(record: QueuedTaskRecord, *, to: QueuedTaskRecord) -> bool:
+    """Whether a record still waits to be started, so that it may as well ask for something else of its own task."""
+    return record.status is TaskStatus.PENDING and not record.cancel_requested and record.task_name == to.task_name
 
 
 def holds_key(record: QueuedTaskRecord, *, at: datetime) -> bool:

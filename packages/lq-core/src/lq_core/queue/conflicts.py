@@ -25,7 +25,11 @@ async def insert_or_amend(proposals: Sequence[Proposal], *, insert: Insert, amen
         amendments = _Amendments()
         for number, insertion in zip(left, insertions, strict=True):
             holder, wanted = insertion.record, proposals[number]
-            if insertion.created or not wanted.on_conflict.amends or not lifecycle.can_be_amended(holder):
+            if (
+                insertion.created
+                or not wanted.on_conflict.amends
+                or not lifecycle.can_be_amended(holder, to=wanted.record)
+            ):
                 answers[number] = insertion
             else:
                 amendments.add(number, holder, wanted)

@@ -1,6 +1,7 @@
 """What a queue backend owes to keys: how long a record holds one, and what becomes of a holder that is amended."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -175,6 +176,19 @@ class KeyContract:
 
         assert answers == [Insertion(running, created=False)]
         assert await queue.get(running.id) == running
+
+    @pytest.mark.parametrize("propose", [replacing, debouncing])
+    async def test_a_holder_of_another_task_is_not_amended(
+        self, queue: BaseQueueBackend, propose: Callable[[QueuedTaskRecord], Proposal]
+    ) -> None:
+        """Arguments are those of one task, and no other could run with them."""
+        held = a_record(key="one", delay=60)
+        await queue.insert([held])
+
+        answers = await queue.propose([propose(a_record(key="one", task_name="test.other"))])
+
+        assert answers == [Insertion(held, created=False)]
+        assert await queue.get(held.id) == held
 
     async def test_of_many_debounces_the_last_one_counts(self, queue: BaseQueueBackend) -> None:
         """One record, with the newest arguments and time."""

@@ -49,6 +49,7 @@ BOTH: Final = Limits(concurrency=2, rate=RateLimit(3, per=1, burst=1))
 
 queues = st.sampled_from(QUEUES)
 workers = st.sampled_from(WORKERS)
+task_names = st.sampled_from(["test.task", "test.task", "test.other"])
 numbers = st.integers(min_value=0, max_value=1_000)
 claims = st.builds(
     Claim,
@@ -106,12 +107,10 @@ class QueueBackendMachine(RuleBasedStateMachine):
         records = [self.planned(plan) for plan in some]
         assert self.wait(self.backend.insert(records)) == self.model.insert(records)
 
-    @rule(
-        some=st.lists(plans, min_size=1, max_size=3), policy=st.sampled_from([OnConflict.REPLACE, OnConflict.DEBOUNCE])
-    )
-    def propose(self, some: list[dict[str, Any]], policy: OnConflict) -> None:
+    @rule(some=st.lists(plans, min_size=1, max_size=3), policy=st.sampled_from(OnConflict), task_name=task_names)
+    def propose(self, some: list[dict[str, Any]], policy: OnConflict, task_name: str) -> None:
         """Enqueue, or let the holder of the key ask for what is new."""
-        proposals = [Proposal(self.planned(plan), policy) for plan in some]
+        proposals = [Proposal(self.planned({**plan, "task_name": task_name}), policy) for plan in some]
         assert self.wait(self.backend.propose(proposals)) == self.model.propose(proposals)
 
     @rule(claim=claims)

@@ -51,7 +51,8 @@ class QueueModel:
         answers: list[Insertion] = []
         for proposal in proposals:
             (answer,) = self.insert([proposal.record])
-            if not answer.created and lifecycle.can_be_amended(answer.record):
+            amends = proposal.on_conflict.amends
+            if not answer.created and amends and lifecycle.can_be_amended(answer.record, to=proposal.record):
                 reschedule = proposal.on_conflict is OnConflict.DEBOUNCE
                 amended = lifecycle.amend(answer.record, to=proposal.record, reschedule=reschedule)
                 self.records[amended.id.int] = amended
