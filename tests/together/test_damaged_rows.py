@@ -2,20 +2,26 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 import shop
-from lq_core import QueueConfig, QueueError, QueueService, TaskResult, TaskStatus, Worker
+from lq_core import Limits, QueueConfig, QueueError, QueueService, TaskResult, TaskStatus, Worker
+from lq_core.queue import QueueState
 from lq_core.queue.sqlite import SQLiteConfig
 from lq_postgres import PostgresConfig
 from servers import PostgresServer
 
-Damage = Callable[[str], None]
+
+class Damage(Protocol):
+    """Changes all rows of a table."""
+
+    def __call__(self, change: str, table: str = "records", /) -> None: ...
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -25,18 +31,18 @@ def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[QueueConfig
     if request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
         dsn = server.create_database(f"damaged_{tmp_path.name}")
-        return replace(quick, queue_backend=PostgresConfig(dsn=dsn)), lambda change: in_postgres(server, dsn, change)
+        return replace(quick, queue_backend=PostgresConfig(dsn=dsn)), partial(in_postgres, server, dsn)
     path = tmp_path / "lq.db"
-    return replace(quick, queue_backend=SQLiteConfig(path=path)), lambda change: in_file(path, change)
+    return replace(quick, queue_backend=SQLiteConfig(path=path)), partial(in_file, path)
 
 
-def in_file(path: Path, change: str) -> None:
+def in_file(path: Path, change: str, table: str = "records", /) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"UPDATE records SET {change}")
+        connection.execute(f"UPDATE {table} SET {change}")
 
 
-def in_postgres(server: PostgresServer, dsn: str, change: str) -> None:
-    server.run_sql(f"UPDATE lq.records SET {change}", at=dsn)
+def in_postgres(server: PostgresServer, dsn: str, change: str, table: str = "records", /) -> None:
+    server.run_sql(f"UPDATE lq.{table} SET {change}", at=dsn)
 
 
 @pytest.mark.parametrize("column", ["backoff", "metadata", "error", "history"])
@@ -54,6 +60,22 @@ async def test_a_damaged_part_is_left_out_and_told(damaged: tuple[QueueConfig, D
     assert results == [4, 2]
     (told,) = [entry for record in found for entry in record.history]
     assert (told.event, str(told.message)[: len(column) + 18]) == ("damaged", f"{column} could not be read")
+
+
+async def test_damaged_limits_of_a_queue_hold_nothing_back_and_can_be_set_anew(
+    damaged: tuple[QueueConfig, Damage],
+) -> None:
+    config, damage = damaged
+    async with QueueService(config) as service, Worker(service):
+        await service.limit_queue("mail", concurrency=1)
+        damage("limits = '{\"rate\":5}'", "queues")
+        await service.queue_backend.change_queue("film", paused=True)  # Whoever keeps the states in mind reads anew.
+        sent = await service.enqueue(shop.add.using(queue="mail"), 1, 1)
+
+        assert await sent.wait(timeout=10) == 2
+        assert (await service.queues())["mail"] == QueueState()
+        await service.limit_queue("mail", concurrency=2)
+        assert (await service.queues())["mail"] == QueueState(limits=Limits(concurrency=2))
 
 
 async def test_a_row_of_which_nothing_can_be_made_is_passed_over(damaged: tuple[QueueConfig, Damage]) -> None:

@@ -31,6 +31,11 @@ def count(moment: datetime, limits: Limits, buckets: dict[Subject, datetime]) ->
     return len(picked)
 
 
+def test_a_limit_that_is_no_rate_limit_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"rate is 5; it must be a RateLimit, such as RateLimit\(5, per=60\)"):
+        Limits(rate=5)  # pyright: ignore[reportArgumentType] -- that is the test
+
+
 @pytest.mark.parametrize(
     "numbers, problem",
     [

@@ -160,6 +160,8 @@ class Limits(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if self.concurrency is not None:
             check_count("concurrency", self.concurrency)
+        if not isinstance(self.rate, RateLimit | None):  # pyright: ignore[reportUnnecessaryIsInstance] -- not all check types
+            raise ConfigurationError(f"rate is {self.rate!r}; it must be a RateLimit, such as RateLimit(5, per=60).")
 
 
 class AfterFailure(StrEnum):

@@ -75,6 +75,8 @@ class LimitedClaims:
         self._connections = connections
         self._clock = clock
         self._lost_claims = lost_claims
+        self._unreadable: Mapping[str, str] = {}
+        """The limits of queues of which nothing could be made, as they are stored."""
 
     async def claim_after(self, swaps: Sequence[Swap], claim: Claim, number: int) -> Claimed:
         """
@@ -126,15 +128,19 @@ class LimitedClaims:
 
     async def queues(self) -> Mapping[str, QueueState]:
         """Read the state of the queues that somebody has set one for."""
+        rows = await self._connections.fetch(upkeep.QUEUES)
+        self._unreadable = {name: limits for name, _, limits, _ in rows if limits and read_limits(limits) is None}
         return {
-            name: QueueState(paused=paused, limits=None if limits is None else STRICT.limits(limits), draining=draining)
-            for name, paused, limits, draining in await self._connections.fetch(upkeep.QUEUES)
+            name: QueueState(paused=paused, limits=read_limits(limits), draining=draining)
+            for name, paused, limits, draining in rows
         }
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState, *wake_up: str) -> bool:
         """Keep *new* as the state of a queue if *old* is what is kept; what runs is counted before this returns."""
+        paused, limits, draining = _columns(old)
+        limits = limits or self._unreadable.get(queue)
         rows = await self._connections.fetch(
-            upkeep.SWAP_QUEUE, queue, *_columns(new), *_columns(old), old == QueueState(), *wake_up
+            upkeep.SWAP_QUEUE, queue, *_columns(new), paused, limits, draining, old == QueueState(), *wake_up
         )
         if rows and new.limits is not None and new.limits.concurrency is not None:
             async with self._connections.transaction() as fetch:

@@ -82,7 +82,7 @@ def predecessors_in(after: str | None) -> tuple[UUID, ...]:
 
 
 def read_limits(text: str | None) -> Limits | None:
-    """Read limits alone; damaged ones hold nothing back, and are told when the whole record is read."""
+    """Read limits alone; damaged ones hold nothing back, and those of a record are told when all of it is read."""
     try:
         return None if text is None else STRICT.limits(text)
     except Exception:  # noqa: BLE001 -- any reason will do

@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import json
 
 from lq_core.queue.messages import QueueState, Swap, WorkerInfo
-from lq_core.queue.nested import STRICT, Nested
+from lq_core.queue.nested import STRICT, Nested, read_limits
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 
 Row: TypeAlias = tuple[Any, ...]
@@ -359,7 +359,7 @@ def from_state(row: Row) -> tuple[str, QueueState]:
     name, paused, limits, draining = row
     return name, QueueState(
         paused=paused != 0,
-        limits=None if limits is None else STRICT.limits(limits),
+        limits=read_limits(limits),
         draining=None if draining is None else to_moment(draining),
     )
 
