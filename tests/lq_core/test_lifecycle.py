@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from lq_core import IllegalMoveError, KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
-from lq_core.record import TERMINAL
+from lq_core.record import TERMINAL, Dependencies
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FAILURE = TaskFailure(type="ValueError", message="no")
@@ -92,6 +92,38 @@ def test_every_way_out_of_an_owners_hands_clears_the_execution_reference() -> No
     ]
 
     assert {(end.execution_ref, end.worker_id, end.log_url) for end in ends} == {(None, None, "https://logs")}
+
+
+@pytest.mark.parametrize("end", ["retry", "snooze", "interrupt", "lose"])
+def test_a_record_that_was_started_in_time_does_not_expire_while_it_waits_for_its_next_attempt(end: str) -> None:
+    soon = NOON + timedelta(seconds=60)
+    begun = lifecycle.claim(replace(a_record(retries=1), expires_at=soon), worker_id="ada", at=NOON)
+
+    waiting = {
+        "retry": lambda: lifecycle.retry_or_fail(begun, failure=FAILURE, delay=120, at=NOON),
+        "snooze": lambda: lifecycle.snooze(begun, delay=120, at=NOON),
+        "interrupt": lambda: lifecycle.interrupt(begun, at=NOON),
+        "lose": lambda: lifecycle.lose(begun, failure=FAILURE, at=NOON),
+    }[end]()
+
+    assert begun.expires_at == soon
+    assert waiting.expires_at is None
+    assert not lifecycle.is_overdue(waiting, at=NOON + timedelta(days=1))
+
+
+def test_a_record_that_was_only_handed_over_still_expires() -> None:
+    soon = NOON + timedelta(seconds=60)
+    reserved = lifecycle.dispatch(replace(a_record(), expires_at=soon), at=NOON)
+
+    assert lifecycle.release(reserved, at=NOON, delay=120).expires_at == soon
+
+
+def test_a_retry_by_hand_of_what_has_never_begun_still_waits_for_others() -> None:
+    blocked = replace(a_record(), after=Dependencies(ids=(UUID(int=2),)), blocked=True)
+    begun = lifecycle.claim(replace(blocked, blocked=False), worker_id="ada", at=NOON)
+
+    assert lifecycle.retry(lifecycle.cancel(blocked, at=NOON), at=NOON).blocked
+    assert not lifecycle.retry(lifecycle.cancel(begun, at=NOON), at=NOON).blocked
 
 
 def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:

@@ -9,6 +9,7 @@ from lq_core import (
     ConfigurationError,
     QueueConfig,
     QueueService,
+    RecordFilter,
     TaskContext,
     TaskFailedError,
     TaskStatus,
@@ -72,6 +73,17 @@ async def test_what_comes_after_something_that_has_ended_runs_at_once(service: Q
     last = await service.enqueue(total.using(after=[first]))
 
     assert await last.wait(timeout=10) == 3
+
+
+async def test_a_chain_that_is_retried_by_hand_runs_in_its_order(service: QueueService, worker: Worker) -> None:
+    first = await service.enqueue(shop.add.using(delay=600), 1, 2)
+    second = await service.enqueue(total.using(after=[first]))
+    await service.cancel(first.id)
+    with pytest.raises(TaskFailedError, match="comes after"):
+        await second.wait(timeout=10)
+
+    assert await service.retry_many(RecordFilter(statuses=(TaskStatus.CANCELLED,))) == 2
+    assert await second.wait(timeout=10) == 3
 
 
 async def test_a_blocked_record_can_be_cancelled_and_expires(service: QueueService, worker: Worker) -> None:

@@ -163,7 +163,11 @@ def expire(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
 
 
 def retry(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
-    """Bring an ended record back by hand, due at once, with its whole retry budget; IllegalMoveError for any other."""
+    """
+    Bring an ended record back by hand, due at once, with its whole retry budget; IllegalMoveError for any other.
+
+    One that comes after others, and has never been started, waits for them again.
+    """
     if not record.has_ended:
         raise IllegalMoveError(record.id, record.status, "a new try before it has ended", MOVES[record.status])
     return _wait(
@@ -173,6 +177,7 @@ def retry(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
         losses=0,
         finished_at=None,
         expires_at=None,
+        blocked=record.after is not None and not record.attempt,
         history=_told(record, "revived", at),
     )
 
@@ -242,8 +247,12 @@ def release_key(record: QueuedTaskRecord) -> QueuedTaskRecord:
 def _wait(record: QueuedTaskRecord, *, until: datetime, **changes: object) -> QueuedTaskRecord:
     if record.status is TaskStatus.PENDING:
         raise IllegalMoveError(record.id, record.status, "a record that is put back", MOVES[record.status])
+    usual = {
+        "expires_at": None if record.attempt else record.expires_at,  # It was started in time.
+        "blocked": False,
+    }
     return _move(
-        record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, blocked=False, **changes
+        record, TaskStatus.PENDING, scheduled_at=until, worker_id=None, execution_ref=None, **{**usual, **changes}
     )
 
 
