@@ -197,6 +197,14 @@ def test_the_scope_and_the_window_say_which_step_lets_go_of_the_key() -> None:
     assert lifecycle.cancel(for_a_minute, at=NOON + timedelta(seconds=60)).key_released
 
 
+def test_what_was_not_started_in_time_holds_no_key_and_cannot_be_amended() -> None:
+    keyed = replace(a_record(), key="k", expires_at=NOON)
+
+    assert lifecycle.holds_key(keyed, at=NOON - timedelta(seconds=1))
+    assert not lifecycle.holds_key(keyed, at=NOON)
+    assert not lifecycle.can_be_amended(keyed, to=a_record())
+
+
 def test_only_what_still_waits_can_be_amended_and_by_its_own_task() -> None:
     asked = replace(a_record(), cancel_requested=True)
 

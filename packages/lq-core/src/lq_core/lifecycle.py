@@ -226,7 +226,12 @@ def can_be_started(record: QueuedTaskRecord, *, at: datetime) -> bool:
 
 def can_be_amended(record: QueuedTaskRecord, *, to: QueuedTaskRecord) -> bool:
     """Whether a record still waits to be started, so that it may as well ask for something else of its own task."""
-    return record.status is TaskStatus.PENDING and not record.cancel_requested and record.task_name == to.task_name
+    return (
+        record.status is TaskStatus.PENDING
+        and not record.cancel_requested
+        and record.task_name == to.task_name
+        and not is_overdue(record, at=to.created_at)
+    )
 
 
 def holds_key(record: QueuedTaskRecord, *, at: datetime) -> bool:
@@ -235,12 +240,16 @@ def holds_key(record: QueuedTaskRecord, *, at: datetime) -> bool:
 
 
 def has_lapsed(record: QueuedTaskRecord, *, at: datetime) -> bool:
-    """Whether the window is over for which a record was to hold its key: whoever asks for the key may have it."""
-    return record.key_until is not None and record.key_until <= at
+    """
+    Whether whoever asks for the key of a record may have it.
+
+    The window is over for which the record was to hold it; or there is none, and nobody will ever start the record.
+    """
+    return is_overdue(record, at=at) if record.key_until is None else record.key_until <= at
 
 
 def release_key(record: QueuedTaskRecord) -> QueuedTaskRecord:
-    """Take the key from a record whose window is over; its owner stays the same."""
+    """Take the key from a record that has lapsed; its owner stays the same."""
     return replace(record, key_released=True)
 
 

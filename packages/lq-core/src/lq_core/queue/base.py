@@ -88,8 +88,8 @@ class BaseQueueBackend(ABC):
         Store new records, all or none, and answer for each in order.
 
         A record whose key is held by another, also by an earlier one of the same batch, is not stored: its
-        answer is the holder, with ``created=False``. A holder whose window is over by now does not keep anybody
-        from the key: it is let go of, as ``lifecycle.release_key`` says.
+        answer is the holder, with ``created=False``. A holder that has lapsed by now does not keep anybody from the
+        key: it is let go of, as ``lifecycle.has_lapsed`` and ``lifecycle.release_key`` say.
         """
 
     @abstractmethod

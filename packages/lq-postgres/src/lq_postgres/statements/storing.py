@@ -124,16 +124,19 @@ SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($41, $42)::text EN
 """
 )
 
-# Who holds these keys, and whose window is over.
+# Who holds these keys, and who has lapsed, as lifecycle.has_lapsed says.
 HOLDERS: Final = """
-SELECT r.key_until <= coalesce($2::timestamptz, now()), r.key, {record}
+SELECT
+  coalesce(r.key_until, CASE WHEN r.status = 'pending' THEN r.expires_at END) <= coalesce($2::timestamptz, now()),
+  r.key, {record}
 FROM lq.records r WHERE r.held_key = ANY($1::text[])
 """
 
-# Whoever asks for the key of a record whose window is over may have it.
+# Whoever asks for the key of a record that has lapsed may have it.
 LET_GO: Final = """
 UPDATE lq.records SET key_released = true, held_key = NULL
-WHERE held_key = ANY($1::text[]) AND key_until <= coalesce($2::timestamptz, now())
+WHERE held_key = ANY($1::text[])
+  AND coalesce(key_until, CASE WHEN status = 'pending' THEN expires_at END) <= coalesce($2::timestamptz, now())
 """
 
 # Pending records that ask for something else. As everywhere, the epoch alone is the fence.

@@ -72,10 +72,11 @@ SELECT * FROM records
 WHERE unique_key = :key AND unique_key IS NOT NULL
 """
 
-# The window of the holder is over: whoever asks for the key may have it.
+# The holder has lapsed, as lifecycle.has_lapsed says: whoever asks for the key may have it.
 LET_GO: Final = """
 UPDATE records SET key_released = 1, unique_key = NULL
-WHERE unique_key = :key AND unique_key IS NOT NULL AND key_until <= :at
+WHERE unique_key = :key AND unique_key IS NOT NULL
+  AND coalesce(key_until, CASE WHEN status = 'pending' THEN expires_at END) <= :at
 """
 
 # The values are those of rows.to_amendment.

@@ -20,6 +20,12 @@ def within_window(seconds: float, *, key: str = "one") -> QueuedTaskRecord:
     return replace(record, key_until=record.created_at + timedelta(seconds=seconds + 1))
 
 
+def overdue() -> QueuedTaskRecord:
+    """Make a record that holds a key, and should have been started by now."""
+    record = a_record(key="one")
+    return replace(record, expires_at=record.created_at - timedelta(seconds=5))
+
+
 def replacing(record: QueuedTaskRecord) -> Proposal:
     """Propose a record that replaces what the holder asks for."""
     return Proposal(record, OnConflict.REPLACE)
@@ -84,6 +90,39 @@ class KeyContract:
 
         assert insertions == [Insertion(new, created=True), Insertion(new, created=False)]
         assert await queue.get(old.id) == lifecycle.release_key(old)
+
+    async def test_a_key_whose_holder_was_not_started_in_time_goes_to_who_asks(self, queue: BaseQueueBackend) -> None:
+        """Nobody will start the holder; it still waits to be found, and to expire."""
+        old, new = overdue(), a_record(key="one")
+        await queue.insert([old])
+
+        insertions = await queue.insert([new, a_record(key="one")])
+
+        assert insertions == [Insertion(new, created=True), Insertion(new, created=False)]
+        assert await queue.get(old.id) == lifecycle.release_key(old)
+        assert await queue.overdue(limit=100) == [lifecycle.release_key(old)]
+
+    @pytest.mark.parametrize("policy", OnConflict)
+    async def test_a_holder_that_was_not_started_in_time_is_not_amended(
+        self, queue: BaseQueueBackend, policy: OnConflict
+    ) -> None:
+        """Whatever is proposed, a record is created."""
+        old, new = overdue(), a_record(key="one")
+        await queue.insert([old])
+
+        assert await queue.propose([Proposal(new, policy)]) == [Insertion(new, created=True)]
+        assert await queue.get(old.id) == lifecycle.release_key(old)
+
+    @pytest.mark.parametrize("policy", OnConflict)
+    async def test_a_key_of_a_window_is_held_when_the_record_was_not_started_in_time(
+        self, queue: BaseQueueBackend, policy: OnConflict
+    ) -> None:
+        """As it is when the record has expired."""
+        held = replace(within_window(3600), expires_at=queue.now() - timedelta(seconds=5))
+        await queue.insert([held])
+
+        assert await queue.propose([Proposal(a_record(key="one"), policy)]) == [Insertion(held, created=False)]
+        assert await queue.get(held.id) == held
 
     async def test_an_owner_that_does_not_know_does_not_take_the_key_back(self, queue: BaseQueueBackend) -> None:
         """The window is over while the record runs, and somebody else has the key."""
