@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 from typing_extensions import override
 
 import shop
@@ -20,6 +22,7 @@ from lq_core import (
     task,
     timeline,
 )
+from lq_core.identity import id_of
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.testing import a_record
 from programs import until
@@ -144,6 +147,32 @@ async def test_the_stream_of_a_queue_tells_what_is_enqueued_while_it_begins() ->
         event = await anext(service.events())
 
     assert event.event == "enqueued"
+
+
+async def test_the_stream_of_a_queue_tells_of_records_with_old_ids(service: QueueService) -> None:
+    """Schedules that catch up, machines whose clock is slow, and retries by hand."""
+    at = service.queue_backend.now()
+    waiting = a_record(id=id_of("hourly", at - timedelta(minutes=2)), delay=600)
+    await service.queue_backend.insert([waiting])
+    cancelled = await service.enqueue(shop.add.using(delay=600), 1, 2)
+    await service.cancel(cancelled.id)
+    stream = service.events()
+    following = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)  # The stream begins to follow before anything else happens.
+
+    at = service.queue_backend.now()
+    due = a_record(id=id_of("nightly", at - timedelta(minutes=1)), task_name=shop.add.name, created_at=at)
+    await service.queue_backend.insert([replace(due, arguments='{"first":1,"second":2}')])
+    await service.retry(cancelled.id)
+    async with asyncio.timeout(10):
+        events = [await following, await anext(stream)]
+        async with Worker(service):
+            events += [await anext(stream) for _ in range(4)]
+    await stream.aclose()
+
+    assert waiting.id not in {event.record_id for event in events}
+    assert [event.event for event in events if event.record_id == due.id] == ["enqueued", "claimed", "completed"]
+    assert [event.event for event in events if event.record_id == cancelled.id] == ["revived", "claimed", "completed"]
 
 
 async def test_who_follows_nothing_is_told(service: QueueService) -> None:
