@@ -177,6 +177,21 @@ async def test_a_record_that_runs_at_once_asks_for_its_key_as_well(service: Queu
     assert (run.status, run.record.result) == (TaskStatus.COMPLETED, "6")
 
 
+@pytest.mark.parametrize("scope", [KeyScope.STARTED, KeyScope.ENDED])
+async def test_what_is_replaced_before_it_runs_at_once_runs_as_the_last_one_wants(
+    service: QueueService, scope: KeyScope
+) -> None:
+    inline = adding(key_scope=scope, execution_backend="immediate", delay=0, on_conflict="replace")
+
+    first, second = await service.enqueue_many([inline.call(1, 1), inline.call(2, 2)])
+    many = await asyncio.gather(*[service.enqueue(inline, number, 0) for number in range(9)])
+
+    assert (second.outcome, second.id) == (EnqueueOutcome.REPLACED, first.id)
+    assert [(one.status, one.record.result) for one in (first, second)] == [(TaskStatus.COMPLETED, "4")] * 2
+    assert {(await one.refresh()).status for one in many} == {TaskStatus.COMPLETED}
+    assert await service.count(RecordFilter(statuses=(TaskStatus.PENDING,))) == 0
+
+
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 @pytest.mark.parametrize("policy, newest", [("return_existing", range(100)), ("debounce", range(99, 100))])
 async def test_a_crowd_of_processes_makes_one_record(

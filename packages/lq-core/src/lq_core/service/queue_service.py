@@ -18,7 +18,7 @@ from lq_core.injector import Injector
 from lq_core.options import RETURN_EXISTING
 from lq_core.queue import BaseQueueBackend, get_queue_backend
 from lq_core.queue.messages import Insertion, QueueState, RecordFilter, Statistics, WorkerInfo
-from lq_core.record import KeyScope, Limits, QueuedTaskRecord, RateLimit, TaskStatus
+from lq_core.record import Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import bulk
@@ -26,6 +26,7 @@ from lq_core.service.calls import accepted, check_id, check_predecessors, check_
 from lq_core.service.draining import drain
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
+from lq_core.service.inline import InlineRuns
 from lq_core.service.runner import Runner
 from lq_core.service.schedules import Schedules
 from lq_core.service.task_modules import import_tasks
@@ -53,6 +54,7 @@ class QueueService:
         self.config = config or QueueConfig()
         self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
         self.executions = Executions(self.config)
+        self._inline = InlineRuns(self, self.executions, lambda: self.runner)
         self.injector = Injector(self.config.providers, given={QueueService: self, type(self): self})
         self._schedules = Schedules(self.queue_backend, self.config, self.executions)
         self._started: tuple[Runner, Completions] | None = None
@@ -125,29 +127,13 @@ class QueueService:
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
         self.injector.check_calls(calls)
         await check_predecessors(records, self._queue.get_many)
-        inline = {
-            record.id
-            for record in records
-            if self.executions.runs_inline(record.execution_backend)
-            and record.scheduled_at <= now
-            and not record.blocked
-        }
-        if inline:
-            worker_id = await self.runner.worker_id()
-            # A key that is let go of by the start has to be asked for first.
-            records = [
-                lifecycle.claim(record, worker_id=worker_id, at=now)
-                if record.id in inline and record.key_scope is not KeyScope.STARTED
-                else record
-                for record in records
-            ]
+        records = await self._inline.claimed(calls, records, at=now)
         insertions = await self._insert(calls, records)
         if any(record.blocked for record in records):
             self.runner.others_wait = True
             self.runner.on_end()
         made = results(calls, insertions, self)
-        if inline:
-            await self._run_inline([result for result in made if result.created and result.id in inline])
+        await self._inline.run(made, at=now)
         return made
 
     def within(self, connection: object) -> EnqueueWithin:
@@ -368,26 +354,6 @@ class QueueService:
         except BaseException:
             self.runner.doubt(records)
             raise
-
-    async def _run_inline(self, results: Sequence[TaskResult[Result]]) -> None:
-        ended = 0
-        try:
-            for result in results:
-                if (record := await self.runner.claimed(result.record)) is not None:
-                    result.record = record
-                    backend = await self.executions.opened(result.record.execution_backend, self)
-                    result.record = await backend.execute(self, result.record, worker_id=result.record.worker_id)
-                ended += 1
-        finally:
-            # This process holds the rest and is alive: nobody else would look at what it does not run.
-            left = [result.record for result in results[ended:] if result.record.status is TaskStatus.RUNNING]
-            try:
-                for record in left:
-                    at = self.queue_backend.now()
-                    await self.swap(record, lifecycle.interrupt(record, at=at, message="its enqueue ended"))
-            except BaseException:
-                self.runner.doubt(left)
-                raise
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
         attempt = self.runner.attempts.get((record.id, record.epoch))
