@@ -8,6 +8,7 @@ import shop
 from lq_core import (
     ConfigurationError,
     QueueConfig,
+    QueueError,
     QueueService,
     RecordFilter,
     TaskContext,
@@ -112,13 +113,15 @@ async def test_a_circle_cannot_be_written(service: QueueService) -> None:
 
     await service.enqueue_many([second, first])
 
-    with pytest.raises(ValueError, match="id of its own"):
+    with pytest.raises(QueueError, match="A call is enqueued once"):
         await service.enqueue_many([first])
 
 
 async def test_a_call_with_a_key_is_enqueued_before_what_comes_after_it() -> None:
-    with pytest.raises(ConfigurationError, match="Enqueue it first"):
+    with pytest.raises(ConfigurationError, match=r"key 'sum'.*Enqueue it first"):
         statuses.using(after=[shop.add.using(key="sum").call(1, 2)])
+    with pytest.raises(ConfigurationError, match=r"key 'shop\.add:.*Enqueue it first"):
+        statuses.using(after=[shop.add.using(key_from=["first"]).call(1, 2)])
 
 
 @pytest.mark.parametrize("after", ["first", [1], 7])

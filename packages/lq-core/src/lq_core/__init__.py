@@ -7,6 +7,7 @@ from lq_core.context import NonRetryable, RetryLater, TaskContext, current_conte
 from lq_core.errors import (
     ConfigurationError,
     DuplicateKeyError,
+    DuplicateRecordError,
     DuplicateScheduleError,
     DuplicateTaskError,
     IllegalMoveError,
@@ -77,6 +78,7 @@ __all__ = [
     "BaseQueueBackend",
     "ConfigurationError",
     "DuplicateKeyError",
+    "DuplicateRecordError",
     "DuplicateScheduleError",
     "DuplicateTaskError",
     "EnqueueOutcome",

@@ -208,6 +208,20 @@ class DuplicateKeyError(QueueError, ValueError):
         return f"The key {self.key!r} is held by record {self.record_id}."
 
 
+class DuplicateRecordError(QueueError, ValueError):
+    """A record of this id is stored already, or was to be stored twice; *detail* says which, as the store has it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return (
+            f"A record is stored already, or twice in one batch ({self.detail}); every record needs an id of its own. "
+            "A call is enqueued once: make another one with task.call(...)."
+        )
+
+
 class TaskFailedError(QueueError):
     """The task that was waited for has failed, was cancelled, or has expired."""
 

@@ -54,9 +54,9 @@ class TaskCall(Generic[Result]):
         Such a call is enqueued once. Raises ConfigurationError when it has a key, since another record may hold that.
         """
         if self._id is None:
-            if self.options.key is not None:
+            if (key := self.key) is not None:
                 raise ConfigurationError(
-                    f"A call with the key {self.options.key!r} may turn out to be a record that is there already. "
+                    f"A call with the key {key!r} may turn out to be a record that is there already. "
                     "Enqueue it first, and name its result in after=[...]."
                 )
             self._id = new_id()

@@ -7,7 +7,7 @@ from typing import Final
 
 from asyncpg import exceptions
 
-from lq_core.errors import SchemaError, StorageError
+from lq_core.errors import DuplicateRecordError, SchemaError, StorageError
 
 ADVICE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (exceptions.InvalidAuthorizationSpecificationError, "Check the user and the password of the DSN."),
@@ -49,7 +49,7 @@ def told_as_storage_errors() -> Generator[None]:
     try:
         yield
     except exceptions.UniqueViolationError as error:
-        raise ValueError(f"A record is stored already; every record needs an id of its own. {error}") from error
+        raise DuplicateRecordError(str(error)) from error
     except _THE_RECORD as error:
         raise ValueError(f"PostgreSQL cannot keep this record: {error}") from error
     except (

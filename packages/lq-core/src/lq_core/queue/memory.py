@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from lq_core import lifecycle
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
+from lq_core.errors import DuplicateRecordError
 from lq_core.queue.base import BaseQueueBackend
 from lq_core.queue.lanes import Line, Lines, Waiting
 from lq_core.queue.limits import Lane, pick
@@ -67,9 +68,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""
         at = self.now()
-        for record in records:
-            if record.id.int in self._records:
-                raise ValueError(f"The record {record.id} is stored already; every record needs an id of its own.")
+        numbers = [record.id.int for record in records]
+        if len(set(numbers)) < len(numbers) or not self._records.keys().isdisjoint(numbers):
+            twice = [number for number in numbers if number in self._records or numbers.count(number) > 1]
+            raise DuplicateRecordError(str(UUID(int=twice[0])))
         insertions: list[Insertion] = []
         for record in records:
             holder = None if record.key is None or record.key_released else self._holder(record.key, at)

@@ -7,6 +7,7 @@ from heapq import merge
 from itertools import islice
 from uuid import UUID
 
+from lq_core.errors import DuplicateRecordError
 from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.nested import read_rows, unreadable_holder
 from lq_core.queue.sqlite import limited, limiting
@@ -51,7 +52,7 @@ def insert(connection: sqlite3.Connection, records: Sequence[QueuedTaskRecord], 
                 for record, row in zip(records, rows, strict=True)
             ]
     except sqlite3.IntegrityError as error:
-        raise ValueError(f"A record cannot be stored ({error}); every record needs an id of its own.") from error
+        raise DuplicateRecordError(str(error)) from error
     connection.execute(sql.KEEP)
     return insertions
 

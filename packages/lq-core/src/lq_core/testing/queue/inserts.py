@@ -2,7 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from msgspec.structs import replace
+
 from lq_core import lifecycle
+from lq_core.errors import QueueError
 from lq_core.identity import new_id
 from lq_core.queue import BaseQueueBackend, Insertion
 from lq_core.record import (
@@ -77,6 +81,17 @@ class InsertContract:
         insertions = await queue.insert(records)
 
         assert insertions == [Insertion(record, created=True) for record in records]
+
+    async def test_a_record_is_stored_once(self, queue: BaseQueueBackend) -> None:
+        """A batch with an id that is there already, or twice, is refused as a whole."""
+        stored, twice, other = a_record(), a_record(), a_record()
+        await queue.insert([stored])
+
+        for batch in ([other, stored], [other, twice, twice], [other, twice, replace(twice, priority=1)]):
+            with pytest.raises(QueueError, match="id of its own"):
+                await queue.insert_many(batch)
+
+        assert await queue.get_many([twice.id, other.id]) == []
 
     async def test_inserting_nothing_answers_nothing(self, queue: BaseQueueBackend) -> None:
         """An empty batch is no mistake."""
