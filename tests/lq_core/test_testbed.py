@@ -12,6 +12,7 @@ from lq_core import (
     Backoff,
     BaseExecutionBackend,
     ConfigurationError,
+    NonRetryable,
     QueueConfig,
     QueuedTaskRecord,
     QueueError,
@@ -49,6 +50,11 @@ async def try_twice() -> int:
     if current_context().attempt == 1:
         raise ConnectionError
     return current_context().attempt
+
+
+@task(name="testbed.give_up")
+async def give_up() -> None:
+    raise NonRetryable("no")
 
 
 @task(name="testbed.never_ready")
@@ -119,6 +125,16 @@ async def test_records_run_after_those_they_wait_for(bed: QueueTestbed) -> None:
 
     assert await bed.drain() == {TaskStatus.COMPLETED: 2}
     assert SENT == ["ada en", "bob en"]
+
+
+async def test_a_whole_chain_behind_a_failure_is_cancelled(bed: QueueTestbed) -> None:
+    calls = [give_up.call()]
+    for name in ("ada", "bob", "cid"):
+        calls.append(send.using(after=[calls[-1]]).call(name))
+    results = await bed.service.enqueue_many(calls)
+
+    assert await bed.drain() == {TaskStatus.FAILED: 1}
+    assert [(await result.refresh()).status.value for result in results] == ["failed", *["cancelled"] * 3]
 
 
 async def test_a_drain_without_an_end_is_told(bed: QueueTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
