@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -18,12 +18,15 @@ from lq_core import (
     QueueError,
     QueueService,
     RetryLater,
+    TaskContext,
     TaskStatus,
     current_context,
     execution_backend,
+    schedule,
     task,
 )
 from lq_core.execution import ExecutionService
+from lq_core.schedule import forget_schedule
 from lq_core.testing import QueueTestbed
 
 SENT = list[str]()
@@ -50,6 +53,12 @@ async def try_twice() -> int:
     if current_context().attempt == 1:
         raise ConnectionError
     return current_context().attempt
+
+
+@task(name="testbed.complete_in_a_transaction")
+async def complete_in_a_transaction(context: TaskContext) -> int:
+    await context.complete_in(object(), 7)
+    return 7
 
 
 @task(name="testbed.give_up")
@@ -172,6 +181,47 @@ async def test_options_are_asserted_as_they_are_given(bed: QueueTestbed) -> None
         bed.assert_enqueued(send.using(priority=4), "ada")
     with pytest.raises(AssertionError, match=r"priority=5 was enqueued"):
         bed.assert_not_enqueued(send.using(priority=5), "ada")
+
+
+async def test_what_a_call_is_replaced_by_has_been_enqueued(bed: QueueTestbed) -> None:
+    quiet = send.using(key="ada", on_conflict="debounce", delay=5)
+    await bed.service.enqueue(quiet, "ada")
+    bed.advance(3)
+    await bed.service.enqueue(quiet, "bob")
+
+    bed.assert_enqueued(quiet, "bob")
+    bed.assert_not_enqueued(send, "ada")
+    assert len(bed.enqueued()) == 1
+    assert await bed.drain(within=5) == {TaskStatus.COMPLETED: 1}
+
+
+async def test_what_is_enqueued_in_a_transaction_is_there(bed: QueueTestbed) -> None:
+    within = bed.service.within(object())
+    await within.enqueue(send.using(key="ada", on_conflict="replace"), "ada")
+    await within.enqueue(send.using(key="ada", on_conflict="replace"), "bob")
+    await bed.service.enqueue(complete_in_a_transaction)
+
+    bed.assert_enqueued(send, "bob")
+    assert await bed.drain() == {TaskStatus.COMPLETED: 2}
+
+
+async def test_schedules_fire_by_the_clock_of_the_test() -> None:
+    schedule(send.call("ada"), name="testbed.hourly", every=3600)
+    schedule(send.call("bob"), name="testbed.daily", cron="0 0 * * *")
+    try:
+        async with QueueTestbed(at=datetime(2026, 5, 1, 12, 30, tzinfo=UTC), schedules=("testbed.hourly",)) as bed:
+            counts = [await bed.drain(), await bed.drain(within=2 * 3600)]
+            bed.advance(3600)
+            counts.append(await bed.drain())
+            await bed.service.pause_schedule("testbed.hourly")
+            counts.append(await bed.drain(within=24 * 3600))
+            times = [record.scheduled_at.hour for record in bed.enqueued()]
+    finally:
+        forget_schedule("testbed.hourly")
+        forget_schedule("testbed.daily")
+
+    assert counts == [{}, {TaskStatus.COMPLETED: 2}, {TaskStatus.COMPLETED: 1}, {}]
+    assert times == [13, 14, 15]
 
 
 async def test_a_record_that_was_there_already_is_enqueued_once(bed: QueueTestbed) -> None:

@@ -1,12 +1,14 @@
 """A queue for the tests of an application: in memory, without a worker, and with a clock that the test moves."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 from uuid import UUID
+
+from msgspec.structs import replace as changed
 
 from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
@@ -16,10 +18,12 @@ from lq_core.queue import BaseQueueBackend, Claim, Claimed, Insertion, RecordFil
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.messages import Proposal
 from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.schedule import find_schedule
 from lq_core.service import QueueService
 from lq_core.service.calls import new_record
 from lq_core.task import Task, TaskCall, find_task
 from lq_core.worker.maintenance import Maintenance
+from lq_core.worker.scheduler import Scheduler
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -36,17 +40,24 @@ class QueueTestbed:
     its execution backend; only a task that is executed ``immediate`` runs during its enqueue. The *config* is taken
     over but for its queue backend. An application that is given :attr:`config` shares the records, also from another
     event loop; let it start no worker.
+
+    Of the schedules that are declared, those that *schedules* names fire, by this clock, while it is drained. What is
+    enqueued ``within`` a transaction is there at once, and stays there: no connection is looked at.
     """
 
-    def __init__(self, config: QueueConfig | None = None, *, at: datetime | None = None) -> None:
+    def __init__(
+        self, config: QueueConfig | None = None, *, at: datetime | None = None, schedules: Sequence[str] = ()
+    ) -> None:
         self._shelf = Shelf(at=at or utc_now())
         self.config = replace(config or QueueConfig(), queue_backend=self._shelf)
         """The configuration by which an application shares this queue."""
 
         self.service = QueueService(self.config)
+        self._scheduler = Scheduler(self.service, declared=lambda: {name: find_schedule(name) for name in schedules})
 
     async def __aenter__(self) -> Self:
         await self.service.open()
+        await self._scheduler.step()
         return self
 
     async def __aexit__(
@@ -83,7 +94,8 @@ class QueueTestbed:
         worker_id = await self.service.runner.worker_id()
         maintenance = self._maintenance(worker_id)
         outcomes = Counter[TaskStatus]()
-        while (claim := await self._prepared(maintenance, worker_id, outcomes)) is not None:
+        while True:
+            claim = await self._prepared(maintenance, worker_id, outcomes)
             claimed = await self.service.queue_backend.claim(claim)
             for record in claimed.records:
                 ended = await self.service.execute_record(record, worker_id=worker_id)
@@ -94,16 +106,18 @@ class QueueTestbed:
                         "does a task enqueue itself, or raise RetryLater(0), for ever?"
                     )
             if not claimed.records:
-                due = await self.service.queue_backend.next_due(claim)
+                due = min([moment async for moment in self._ahead(claim)], default=None)
                 if due is None or due > until:
                     break
                 self._shelf.at = max(due, self._shelf.at)
         self._shelf.at = max(until, self._shelf.at)
         return dict(outcomes)
 
-    async def _prepared(self, maintenance: Maintenance, worker_id: str, outcomes: Counter[TaskStatus]) -> Claim | None:
-        """Do what a worker does between two claims, and say what it would claim; None when nothing is pending."""
+    async def _prepared(self, maintenance: Maintenance, worker_id: str, outcomes: Counter[TaskStatus]) -> Claim:
+        """Do what a worker does between two claims, and say what it would claim."""
         backend = self.service.queue_backend
+        while not await self._scheduler.step():
+            pass
         outcomes[TaskStatus.EXPIRED] += len(await backend.overdue(limit=MOST))
         await maintenance.expire()
         await maintenance.cancel()
@@ -112,7 +126,15 @@ class QueueTestbed:
         outcomes += Counter()  # Leaves out what is 0.
         pending = await backend.find(RecordFilter(statuses=(TaskStatus.PENDING,)), limit=MOST)
         names = tuple(sorted({record.execution_backend for record in pending}))
-        return Claim(worker_id=worker_id, limit=1, execution_backends=names) if names else None
+        return Claim(worker_id=worker_id, limit=1, execution_backends=names)
+
+    async def _ahead(self, claim: Claim) -> AsyncGenerator[datetime]:
+        """Tell when something becomes due."""
+        if (due := await self.service.queue_backend.next_due(claim)) is not None:
+            yield due
+        for state in await self.service.schedules():
+            if (due := state.next_due(after=self.now())) is not None:
+                yield due
 
     def _maintenance(self, worker_id: str) -> Maintenance:
         worker = WorkerInfo(id=worker_id, started_at=self.now(), seen_at=self.now())
@@ -207,6 +229,34 @@ class ShelfQueueBackend(InMemoryQueueBackend):
         insertions = await super().insert_many(records)
         self._shelf.enqueued += [insertion.record for insertion in insertions if insertion.created]
         return insertions
+
+    async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Let pending records ask for something else, and remember them as what they are now."""
+        kept = await super().amend_many(swaps)
+        for swap in (swap for swap, done in zip(swaps, kept, strict=True) if done):
+            ids = [record.id for record in self._shelf.enqueued]
+            place = ids.index(swap.record.id)
+            is_rescheduled = swap.record.scheduled_at != self._shelf.enqueued[place].scheduled_at
+            # Delays count from when it was asked for.
+            asked_at = self.now() if is_rescheduled else swap.record.created_at
+            self._shelf.enqueued[place] = changed(swap.record, created_at=asked_at)
+        return kept
+
+    async def insert_within(
+        self,
+        connection: object,  # noqa: ARG002 -- memory has no transactions
+        records: Sequence[QueuedTaskRecord],
+    ) -> Sequence[Insertion]:
+        """Store new records, whatever becomes of the transaction."""
+        return await self.insert_many(records)
+
+    async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:  # noqa: ARG002 -- as above
+        """Amend records, whatever becomes of the transaction."""
+        return await self.amend_many(swaps)
+
+    async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above
+        """Swap one record, whatever becomes of the transaction."""
+        return (await self.swap([swap]))[0]
 
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records at once."""
