@@ -26,7 +26,7 @@ from lq_core import (
     task,
 )
 from lq_core.execution import ExecutionService
-from lq_core.schedule import forget_schedule
+from lq_core.schedule import SCHEDULES
 from lq_core.testing import QueueTestbed
 
 SENT = list[str]()
@@ -217,8 +217,8 @@ async def test_schedules_fire_by_the_clock_of_the_test() -> None:
             counts.append(await bed.drain(within=24 * 3600))
             times = [record.scheduled_at.hour for record in bed.enqueued()]
     finally:
-        forget_schedule("testbed.hourly")
-        forget_schedule("testbed.daily")
+        del SCHEDULES["testbed.hourly"]
+        del SCHEDULES["testbed.daily"]
 
     assert counts == [{}, {TaskStatus.COMPLETED: 2}, {TaskStatus.COMPLETED: 1}, {}]
     assert times == [13, 14, 15]
