@@ -309,6 +309,21 @@ async def test_a_schedule_that_cannot_fire_holds_up_no_other(
     assert await scheduler.step() == service.config.poll_interval
 
 
+async def test_a_due_time_without_a_record_is_not_told_as_the_last(service: QueueService, clock: Clock) -> None:
+    scheduler = a_scheduler(service, nightly(call=report.using(key="report").call("daily")))
+    await scheduler.step()
+    holder = await service.enqueue(report.using(key="report", delay=DAY.total_seconds()), "daily")
+
+    await let_pass(clock, timedelta(hours=3), scheduler)
+    (left_out,) = await service.schedules()
+    await service.cancel(holder.id)
+    await let_pass(clock, DAY, scheduler)
+    (made,) = await service.schedules()
+
+    assert left_out.last_due is None
+    assert [f"{made.last_due:%d %H:%M}"] == await due_times(service) == ["29 01:00"]
+
+
 async def test_a_record_whose_key_is_held_is_left_out(service: QueueService, clock: Clock) -> None:
     call = report.using(key="report").call("daily")
     scheduler = a_scheduler(service, a_schedule(Plan(every=3600), call))

@@ -106,6 +106,20 @@ def test_the_schedule_alone_says_when(options: dict[str, Any], problem: str) -> 
         schedule(report.using(**options).call(), name="nightly", every=60)
 
 
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"key_scope": "started"}, "key_scope is started, and the call has no key"),
+        ({"on_conflict": "reject"}, "on_conflict is reject, and the call has no key"),
+        ({"key": "one", "on_conflict": "replace"}, "on_conflict is 'replace' in the call of a schedule"),
+        ({"key_from": ["kind"], "on_conflict": "reject"}, "on_conflict is 'reject' in the call of a schedule"),
+    ],
+)
+def test_a_call_that_could_never_be_enqueued_is_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        schedule(report.using(**options).call(), name="nightly", every=60)
+
+
 def test_what_is_scheduled_is_a_call() -> None:
     with pytest.raises(TaskDefinitionError, match="is not a call of a task"):
         schedule(report, name="nightly", every=60)  # pyright: ignore[reportArgumentType] -- the mistake is the example

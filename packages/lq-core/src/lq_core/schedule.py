@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, cast, get_args
 from msgspec import Struct
 
 from lq_core.errors import ConfigurationError, DuplicateScheduleError, TaskDefinitionError, UnknownScheduleError
+from lq_core.options import RETURN_EXISTING
 from lq_core.plan import Plan
 from lq_core.task import TaskCall
 
@@ -112,6 +113,11 @@ def _check_call(call: object) -> None:
             raise ConfigurationError(
                 f"{option} is {value!r} in the call of a schedule, and the schedule says when it is due. Leave it out."
             )
+    if call.key is not None and call.options.on_conflict is not RETURN_EXISTING:
+        raise ConfigurationError(
+            f"on_conflict is {call.options.on_conflict.value!r} in the call of a schedule, which makes no record while "
+            "another one holds the key, and changes none. Leave it out."
+        )
 
 
 def _check_limit(limit: object) -> None:

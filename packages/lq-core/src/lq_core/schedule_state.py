@@ -141,5 +141,10 @@ def fire(known: ScheduleState, schedule: Schedule, *, at: datetime) -> Firing | 
     return Firing(state, times, missed, dropped)
 
 
+def leave_out(fired: ScheduleState, *, known: ScheduleState) -> ScheduleState:
+    """Note that no record was made when it fired, since another one holds the key."""
+    return _next(fired, last_due=known.last_due)
+
+
 def _next(known: ScheduleState, **changes: object) -> ScheduleState:
     return replace(known, version=known.version + 1, **changes)

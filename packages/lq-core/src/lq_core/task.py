@@ -27,7 +27,7 @@ from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitio
 from lq_core.identity import new_id
 from lq_core.import_path import module_of
 from lq_core.injected import is_injected
-from lq_core.options import KEY_LIMIT, OptionArguments, TaskOptions, change_options
+from lq_core.options import KEY_LIMIT, RETURN_EXISTING, OptionArguments, TaskOptions, change_options
 from lq_core.record import QueuedTaskRecord
 
 Params = ParamSpec("Params")
@@ -64,10 +64,19 @@ class TaskCall(Generic[Result]):
 
     @property
     def key(self) -> str | None:
-        """The unique key of the call: the one that was given, or made of chosen arguments; None without."""
-        if self.options.key_from is None:
-            return self.options.key
-        key = f"{self.task_name}:{self.codec.encode_some(self.arguments, self.options.key_from)}"
+        """
+        The unique key of the call: the one that was given, or made of chosen arguments; None without.
+
+        Raises ConfigurationError when there is none, and the options say what becomes of it.
+        """
+        options = self.options
+        if options.key is not None:
+            return options.key
+        if options.key_from is None:
+            if options.key_scope is options.key_window is None and options.on_conflict is RETURN_EXISTING:
+                return None
+            raise _without_key(options)
+        key = f"{self.task_name}:{self.codec.encode_some(self.arguments, options.key_from)}"
         return key if len(key) <= KEY_LIMIT else sha256(key.encode()).hexdigest()
 
     @property
@@ -254,6 +263,12 @@ def find_task(name: str) -> AnyTask:
 def known_tasks() -> Mapping[str, AnyTask]:
     """Return the tasks that are registered in this process, by name."""
     return dict(sorted(_TASKS.items()))
+
+
+def _without_key(options: TaskOptions) -> ConfigurationError:
+    wants = {"key_scope": options.key_scope, "key_window": options.key_window, "on_conflict": options.on_conflict}
+    name, value = next((name, value) for name, value in wants.items() if value not in {None, RETURN_EXISTING})
+    return ConfigurationError(f"{name} is {value!s}, and the call has no key; give key=... or key_from=(...).")
 
 
 def _registered(made: AnyTask) -> AnyTask:

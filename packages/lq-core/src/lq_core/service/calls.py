@@ -10,7 +10,7 @@ from lq_core.codec import size_of
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, DuplicateKeyError, PayloadTooLargeError, TaskDefinitionError
 from lq_core.identity import new_id
-from lq_core.options import RETURN_EXISTING, OnConflict, TaskOptions
+from lq_core.options import OnConflict, TaskOptions
 from lq_core.queue import Insertion, Proposal
 from lq_core.record import Backoff, Dependencies, KeyScope, QueuedTaskRecord, RetryRules
 from lq_core.result import EnqueueOutcome, RecordSource, TaskResult
@@ -63,9 +63,6 @@ def new_record(
         raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
     scheduled_at = options.scheduled_at or (at + timedelta(seconds=options.delay) if options.delay else at)
     expires_at = options.expires_at or (at + timedelta(seconds=options.expires_in) if options.expires_in else None)
-    key = call.key
-    if key is None and not (options.key_scope is options.key_window is None and options.on_conflict is RETURN_EXISTING):
-        raise _without_key(options)
     return QueuedTaskRecord(
         id=call.id if call.has_id else new_id(),
         task_name=call.task_name,
@@ -74,7 +71,7 @@ def new_record(
         priority=options.priority,
         execution_backend=executions.checked(options.execution_backend),
         execution_profile=options.execution_profile,
-        key=key,
+        key=call.key,
         key_scope=KeyScope.WINDOW if options.key_window else options.key_scope or _ENDED,
         key_until=at + timedelta(seconds=options.key_window) if options.key_window else None,
         retries=options.retries,
@@ -141,9 +138,3 @@ def _retry_rules(options: TaskOptions) -> RetryRules | None:
     if wait is None and options.retry_on is None and options.never_retry_on is None:
         return None
     return RetryRules(only=options.retry_on, never=options.never_retry_on or (), wait=wait)
-
-
-def _without_key(options: TaskOptions) -> ConfigurationError:
-    wants = {"key_scope": options.key_scope, "key_window": options.key_window, "on_conflict": options.on_conflict}
-    name, value = next((name, value) for name, value in wants.items() if value not in {None, RETURN_EXISTING})
-    return ConfigurationError(f"{name} is {value!s}, and the call has no key; give key=... or key_from=(...).")

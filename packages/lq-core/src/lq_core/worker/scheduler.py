@@ -89,7 +89,12 @@ class Scheduler:
             log.error("schedule.failed", extra={"schedule": state.name, "error": str(error)})  # noqa: TRY400 -- the error says it all
             return False
         if is_first:
-            facts = {"schedule": state.name, "records": len(records), "due": firing.state.handled_until.isoformat()}
+            made = len(records)
+            if schedule.call.key is not None:
+                made = len(await self._queue.get_many([record.id for record in records]))
+            if records and not made:
+                await self._queue.save_schedule(schedule_state.leave_out(firing.state, known=state))
+            facts = {"schedule": state.name, "records": made, "due": firing.state.handled_until.isoformat()}
             if firing.caught_up or firing.dropped:
                 since = state.handled_until.isoformat()
                 facts |= {"caught_up": len(firing.caught_up), "dropped": firing.dropped, "since": since}
