@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 
 from lq_core import ConfigurationError, InvalidArgumentError, QueueConfig, QueueService, TaskContext, task
-from lq_core.options import KEY_LIMIT, OptionArguments
+from lq_core.options import OptionArguments
+from lq_core.record import NAME_LIMIT
 
 ADA = UUID("01a208d6-f3cf-7975-a1ad-42770b79d626")
 
@@ -46,7 +47,7 @@ def test_a_long_key_is_hashed() -> None:
     long = [greet.call(ADA, language="x" * 1000).key, greet.call(ADA, language="x" * 1001).key]
 
     assert long[0] != long[1]
-    assert [len(key or "") <= KEY_LIMIT for key in long] == [True, True]
+    assert [len(key or "") <= NAME_LIMIT for key in long] == [True, True]
 
 
 def test_the_context_and_lists_of_arguments_make_no_key() -> None:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from lq_core import Backoff, ConfigurationError, NonRetryable, QueuedTaskRecord, task
+from lq_core import Backoff, ConfigurationError, NonRetryable, QueuedTaskRecord, RetryLater, task
 from lq_core.backoff import retry_delay
+from lq_core.context import LINE_LIMIT
 from lq_core.options import OptionArguments
 from lq_core.record import RetryRules
 
@@ -62,6 +63,12 @@ def failed(rules: RetryRules | None = None, *, failures: int = 1) -> QueuedTaskR
         (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPumpError",)), OSError(), 7),
     ],
 )
+def test_a_long_message_of_a_snooze_is_cut() -> None:
+    message = RetryLater(5, "x" * 5_000).message
+
+    assert message == "x" * LINE_LIMIT + "..."
+
+
 def test_a_failure_is_judged_by_the_classes_of_its_exception(
     rules: RetryRules, error: Exception, delay: float | None
 ) -> None:

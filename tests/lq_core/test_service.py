@@ -1,13 +1,17 @@
 """What the service says to who asks for something that cannot be."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
 
-from lq_core import QueueConfig, QueueService, task
+from lq_core import ConfigurationError, QueueConfig, QueueService, task
+from lq_core.options import OptionArguments
 from lq_core.testing import a_record
 
+NEXT_YEAR = datetime(datetime.now(UTC).year + 1, 7, 1, tzinfo=UTC)
 ID = "01a208d6-f3cf-7975-a1ad-42770b79d626"
 
 
@@ -29,6 +33,41 @@ async def service() -> AsyncIterator[QueueService]:
 async def test_what_is_no_id_is_told(service: QueueService, verb: str, wrong: object, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         await getattr(service, verb)(wrong)
+
+
+@pytest.mark.parametrize(
+    "queue, said", [("", "0 characters"), ("q" * 256, "256 characters"), ("\ud800", "no database")]
+)
+async def test_a_name_that_no_queue_can_have_is_refused(service: QueueService, queue: str, said: str) -> None:
+    for change in (service.pause(queue), service.resume(queue), service.drain(queue), service.limit_queue(queue)):
+        with pytest.raises(ConfigurationError, match=said):
+            await change
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheduled_at": NEXT_YEAR, "expires_in": 60},
+        {"delay": 60, "expires_at": datetime.now(UTC) + timedelta(seconds=50)},
+        {"delay": 60, "expires_at": datetime(2026, 1, 1, tzinfo=UTC)},
+    ],
+)
+async def test_a_call_that_would_expire_before_it_may_start_is_refused(
+    service: QueueService, options: OptionArguments
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"not to start before 2.*, and expires at 2.*: it would expire before"
+    ):
+        await service.enqueue(send.using(**options))
+
+
+async def test_moments_are_kept_in_utc(service: QueueService) -> None:
+    moment = NEXT_YEAR.astimezone(ZoneInfo("Europe/Berlin"))
+
+    sent = await service.enqueue(send.using(scheduled_at=moment, expires_at=moment + timedelta(hours=1)))
+
+    assert (sent.record.scheduled_at, sent.record.scheduled_at.tzinfo) == (NEXT_YEAR, UTC)
+    assert (sent.record.expires_at or moment).tzinfo is UTC
 
 
 async def test_pausing_tells_whether_anything_names_the_queue(service: QueueService) -> None:

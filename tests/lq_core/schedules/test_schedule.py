@@ -76,6 +76,7 @@ def test_a_module_that_is_imported_twice_declares_its_schedule_once() -> None:
         ({"every": 60, "timezone": "Europe/Berln"}, "Did you mean 'Europe/Berlin'?"),
         ({"every": 60, "catch_up": "some"}, "catch_up is 'some'; it must be 'skip', 'one' or 'all'."),
         ({"every": 60, "catch_up_limit": 0}, "catch_up_limit is 0; it must be a whole number from 1 to 10000."),
+        ({"every": 60, "catch_up": "skip", "catch_up_limit": 5}, "catch_up_limit is 5 and catch_up is 'skip'"),
         ({"every": 60, "catch_up_limit": 1.5}, "catch_up_limit is 1.5"),
         ({"every": 60, "name": ""}, "has 0 characters; it takes 1 to 255."),
         ({"every": 60, "name": "n" * 256}, "has 256 characters; it takes 1 to 255."),

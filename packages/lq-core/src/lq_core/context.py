@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 LINE_LIMIT: Final = 2_000
-"""How many characters of a logged line a record keeps."""
+"""How many characters of a logged line, or of the message of a progress or a snooze, a record keeps."""
 
 
 class ResultReader(Protocol[Result_co]):
@@ -41,7 +41,7 @@ class RetryLater(Exception):  # noqa: N818 -- an instruction of the task, not a 
         if not 0 <= delay <= LONGEST_WAIT:
             raise ValueError(f"RetryLater takes seconds, from 0 to {LONGEST_WAIT:g}; this is {delay!r}.")
         self.delay = float(delay)
-        self.message = None if message is None else str(message)
+        self.message = None if message is None else _line(message)
 
 
 class NonRetryable(Exception):  # noqa: N818 -- an instruction of the task, named like the user reads it
@@ -177,5 +177,5 @@ def _progress(done: float, total: float | None, message: str | None) -> Progress
     numbers = [float(done)] if total is None else [float(done), float(total)]
     if not all(map(isfinite, numbers)):
         raise ValueError(f"The progress {done!r} of {total!r} is no finite number.")
-    text = None if message is None else str(message).encode(errors="backslashreplace").decode()
+    text = None if message is None else _line(message)
     return Progress(done=numbers[0], total=None if total is None else numbers[1], message=text)

@@ -12,11 +12,18 @@ import msgspec
 
 from lq_core.clock import LONGEST_WAIT
 from lq_core.errors import ConfigurationError
-from lq_core.record import DEFAULT_QUEUE, LARGEST_NUMBER, AfterFailure, Backoff, KeyScope, Limits, RateLimit
+from lq_core.record import (
+    DEFAULT_QUEUE,
+    LARGEST_NUMBER,
+    UNSTORABLE,
+    AfterFailure,
+    Backoff,
+    KeyScope,
+    Limits,
+    RateLimit,
+    check_name,
+)
 from lq_core.retry_options import backoff_from, check_retries, exceptions_from
-
-KEY_LIMIT: Final = 255
-"""The longest unique or concurrency key, in characters."""
 
 _EXCEPTIONS: Final = ("retry_on", "never_retry_on")
 
@@ -129,9 +136,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         self._check_times()
+        self._check_names()
         self._check_key()
-        if not self.queue:
-            raise ConfigurationError("queue is empty; give it a name.")
         check_retries(self.backoff, self.retry_on, self.never_retry_on)
         _ = self.limits
         self._check_numbers()
@@ -150,10 +156,17 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         one = 1 if self.concurrency is None and self.rate is None else self.concurrency
         return Limits(concurrency=one, rate=self.rate)
 
+    def _check_names(self) -> None:
+        for option in ("queue", "key", "concurrency_key", "execution_profile"):
+            if (name := getattr(self, option)) is not None:
+                check_name(option.replace("_", " "), name)
+        for text in (*self.metadata, *self.metadata.values()):
+            if UNSTORABLE.search(text):
+                raise ConfigurationError(
+                    f"The metadata {text!r} have a character that no database keeps: NUL, or a lone surrogate."
+                )
+
     def _check_key(self) -> None:
-        for name, key in (("key", self.key), ("concurrency key", self.concurrency_key)):
-            if key is not None and not 0 < len(key) <= KEY_LIMIT:
-                raise ConfigurationError(f"The {name} {key!r} has {len(key)} characters; it takes 1 to {KEY_LIMIT}.")
         if self.key_from is not None and not self.key_from:
             raise ConfigurationError("key_from is (); name the parameters that make the key, or leave it out.")
         if self.key is not None and self.key_from is not None:
@@ -195,8 +208,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                     f"{name} is {value!r}, without a time zone; use datetime.now(UTC) or the like."
                 )
         for first, second in (("delay", "scheduled_at"), ("expires_in", "expires_at")):
-            if getattr(self, first) and getattr(self, second):
-                raise ConfigurationError(f"{first} and {second} contradict each other; give one of them.")
+            if (one := getattr(self, first)) and (other := getattr(self, second)):
+                raise ConfigurationError(f"{first} is {one} and {second} is {other}; give one of them.")
         for start, end in (("delay", "expires_in"), ("scheduled_at", "expires_at")):
             starts, ends = getattr(self, start), getattr(self, end)
             if starts and ends is not None and ends <= starts:
@@ -258,7 +271,9 @@ def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskO
         if isinstance(error.__cause__, ConfigurationError):
             raise error.__cause__ from None
         _check_choices(changes)
-        raise ConfigurationError(f"A task option does not fit: {error}.") from None
+        problem, _, place = str(error).partition(" - at `$.")
+        name = next(name for name in changes if place.startswith(name))
+        raise ConfigurationError(f"{name} is {changes[name]!r}: {problem}.") from None
 
 
 def _check_choices(changes: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ One call of one task, as a value: what was asked, how far it has come, and what 
 Nobody changes a record. A step in its life (:mod:`lq_core.lifecycle`) makes a new one.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -16,6 +17,12 @@ from lq_core.errors import ConfigurationError
 
 LARGEST_NUMBER: Final = 2**31 - 1
 """What every database has room for."""
+
+NAME_LIMIT: Final = 255
+"""The longest key, and the longest name of a queue, in characters: what every database has room for in an index."""
+
+UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""A character that not every database keeps: NUL, or half of a surrogate pair."""
 
 DEFAULT_QUEUE = "default"
 """The queue of a task that names none."""
@@ -296,6 +303,16 @@ TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCEL
 
 OWNED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 """The statuses in which somebody else than the queue backend works on the record."""
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ConfigurationError for a name that not every queue backend can keep."""
+    if not 0 < len(name) <= NAME_LIMIT:
+        raise ConfigurationError(f"The {what} {name!r:.80} has {len(name)} characters; it takes 1 to {NAME_LIMIT}.")
+    if UNSTORABLE.search(name):
+        raise ConfigurationError(
+            f"The {what} {name!r} has a character that no database keeps: NUL, or a lone surrogate."
+        )
 
 
 def check_count(name: str, value: object) -> None:

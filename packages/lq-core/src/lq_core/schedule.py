@@ -8,6 +8,7 @@ from msgspec import Struct
 from lq_core.errors import ConfigurationError, DuplicateScheduleError, TaskDefinitionError, UnknownScheduleError
 from lq_core.options import RETURN_EXISTING
 from lq_core.plan import Plan
+from lq_core.record import NAME_LIMIT
 from lq_core.task import TaskCall
 
 Result = TypeVar("Result")
@@ -15,11 +16,11 @@ Result = TypeVar("Result")
 CatchUp: TypeAlias = Literal["skip", "one", "all"]
 """What becomes of due times that were missed: none of them, the newest, or all of them up to a bound is made up for."""
 
-NAME_LIMIT: Final = 255
-"""The longest name of a schedule, in characters."""
-
 CATCH_UP_LIMIT: Final = 10_000
 """The largest bound of due times that are made up for at once."""
+
+
+USUAL_LIMIT: Final = 100
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     call: TaskCall[object]
     plan: Plan
     catch_up: CatchUp = "one"
-    catch_up_limit: int = 100
+    catch_up_limit: int = USUAL_LIMIT
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -38,6 +39,10 @@ class Schedule(Struct, frozen=True, kw_only=True):
         if self.catch_up not in get_args(CatchUp):
             raise ConfigurationError(f"catch_up is {self.catch_up!r}; it must be 'skip', 'one' or 'all'.")
         _check_limit(self.catch_up_limit)
+        if self.catch_up != "all" and self.catch_up_limit != USUAL_LIMIT:
+            raise ConfigurationError(
+                f"catch_up_limit is {self.catch_up_limit!r} and catch_up is {self.catch_up!r}; only 'all' has a limit."
+            )
 
     def says_the_same(self, other: "Schedule") -> bool:
         """Whether another declaration asks for the same."""
@@ -59,7 +64,7 @@ def schedule(
     every: float | None = None,
     timezone: str = "UTC",
     catch_up: CatchUp = "one",
-    catch_up_limit: int = 100,
+    catch_up_limit: int = USUAL_LIMIT,
 ) -> Schedule:
     """
     Let the workers enqueue a call at every due time: ``schedule(report.call(), name="nightly", cron="0 3 * * *")``.

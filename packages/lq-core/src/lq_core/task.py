@@ -27,8 +27,8 @@ from lq_core.errors import ConfigurationError, DuplicateTaskError, TaskDefinitio
 from lq_core.identity import new_id
 from lq_core.import_path import module_of
 from lq_core.injected import is_injected
-from lq_core.options import KEY_LIMIT, RETURN_EXISTING, OptionArguments, TaskOptions, change_options
-from lq_core.record import QueuedTaskRecord
+from lq_core.options import RETURN_EXISTING, OptionArguments, TaskOptions, change_options
+from lq_core.record import NAME_LIMIT, QueuedTaskRecord
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ class TaskCall(Generic[Result]):
                 return None
             raise _without_key(options)
         key = f"{self.task_name}:{self.codec.encode_some(self.arguments, options.key_from)}"
-        return key if len(key) <= KEY_LIMIT else sha256(key.encode()).hexdigest()
+        return key if len(key) <= NAME_LIMIT else sha256(key.encode()).hexdigest()
 
     @property
     def has_id(self) -> bool:

@@ -34,7 +34,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
-from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus, check_name
 from lq_core.schedule_state import ScheduleState
 
 _APART = (
@@ -267,7 +267,12 @@ class BaseQueueBackend(ABC):
         return claimed
 
     async def change_queue(self, queue: str, **changes: object) -> QueueState:
-        """Change some fields of the state of a queue, whatever others change meanwhile, and return the new state."""
+        """
+        Change some fields of the state of a queue, whatever others change meanwhile, and return the new state.
+
+        Raises ConfigurationError for a name that no queue can have.
+        """
+        check_name("queue", queue)
         while True:
             old = (await self.queues()).get(queue, QueueState())
             new = replace(old, **changes)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -61,8 +61,13 @@ def new_record(
     size = size_of(call.arguments)
     if size > config.max_payload_bytes:
         raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
-    scheduled_at = options.scheduled_at or (at + timedelta(seconds=options.delay) if options.delay else at)
-    expires_at = options.expires_at or (at + timedelta(seconds=options.expires_in) if options.expires_in else None)
+    scheduled_at = _moment(options.scheduled_at, options.delay, at=at) or at
+    expires_at = _moment(options.expires_at, options.expires_in, at=at)
+    if expires_at is not None and at < scheduled_at >= expires_at:
+        raise ConfigurationError(
+            f"It is not to start before {scheduled_at.isoformat()}, and expires at {expires_at.isoformat()}: "
+            "it would expire before it may start."
+        )
     return QueuedTaskRecord(
         id=call.id if call.has_id else new_id(),
         task_name=call.task_name,
@@ -131,6 +136,12 @@ def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT
     return EnqueueOutcome.REJECTED if is_rejected else EnqueueOutcome.EXISTING
+
+
+def _moment(moment: datetime | None, seconds: float | None, *, at: datetime) -> datetime | None:
+    if moment is not None:
+        return moment.astimezone(UTC)
+    return at + timedelta(seconds=seconds) if seconds else None
 
 
 def _retry_rules(options: TaskOptions) -> RetryRules | None:
