@@ -63,12 +63,6 @@ def failed(rules: RetryRules | None = None, *, failures: int = 1) -> QueuedTaskR
         (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPumpError",)), OSError(), 7),
     ],
 )
-def test_a_long_message_of_a_snooze_is_cut() -> None:
-    message = RetryLater(5, "x" * 5_000).message
-
-    assert message == "x" * LINE_LIMIT + "..."
-
-
 def test_a_failure_is_judged_by_the_classes_of_its_exception(
     rules: RetryRules, error: Exception, delay: float | None
 ) -> None:
@@ -141,3 +135,9 @@ def test_exceptions_are_kept_by_name_and_may_be_changed_per_call() -> None:
     assert careful.options.never_retry_on == ("lq_core.context.NonRetryable",)
     assert careful.using(retry_on=None, priority=1).options.retry_on is None
     assert careful.using(priority=1).options.retry_on == careful.options.retry_on
+
+
+def test_a_long_message_of_a_snooze_is_cut() -> None:
+    message = RetryLater(5, "x" * 5_000).message
+
+    assert message == "x" * LINE_LIMIT + "..."

@@ -1,14 +1,23 @@
 """``lq schedules``, as a person types it."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from lq_core.plan import Plan
+from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
+from lq_core.schedule_state import ScheduleState
+from lq_core.testing import opened
 from programs import Answer, run, running, until
 
 LQ = (sys.executable, "-m", "lq_core")
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MARTIAN = Plan(every=60, timezone="Mars/Olympus")
 
 SCHEDULES = """
 from lq_core import schedule
@@ -66,6 +75,21 @@ async def test_the_next_times_are_told_on_both_clocks(declared: Path) -> None:
     assert head.split() == ["Asia/Kolkata", "UTC"]
     assert first.split()[2:4] == ["02:30:00", "IST"]
     assert first.split()[-1] == "21:00:00"
+
+
+async def test_what_is_wrong_with_a_time_zone_stands_in_its_row(folder: Path) -> None:
+    async with opened(SQLiteQueueBackend(settings=SQLiteConfig(path=folder / "lq.db"))) as queue:
+        state = ScheduleState(name="martian", task_name="shop.send", plan=MARTIAN, handled_until=NOON, seen_at=NOON)
+        await queue.save_schedule(state)
+        await queue.save_schedule(replace(state, name="nightly", plan=Plan(cron="30 2 * * *")))
+
+    listed = await lq(folder, "schedules", "list")
+    states = msgspec.json.decode((await lq(folder, "schedules", "list", "--json")).out)
+
+    martian, nightly = listed.out.splitlines()[1:]
+    assert "Mars/Olympus" in martian
+    assert nightly.split()[:2] == ["nightly", "on"]
+    assert ["Mars/Olympus" in (state["problem"] or "") for state in states] == [True, False]
 
 
 async def test_a_schedule_that_nobody_has_declared_is_said_to_be_unknown(declared: Path) -> None:

@@ -1,12 +1,14 @@
 """``lq schedules``: list, tell the next times, pause, resume and run now."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import click
 
 from lq_core.cli.display import print_json, print_table
 from lq_core.cli.examples import ExampleCommand
 from lq_core.cli.session import Session
+from lq_core.errors import ConfigurationError
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import QueueService
 
@@ -30,18 +32,18 @@ def _list(session: Session) -> click.Command:
 
         async def look(service: QueueService) -> None:
             now = service.queue_backend.now()
-            rows = [(state, state.next_due(after=now)) for state in await service.schedules()]
+            rows = [(state, *_due(state, at=now)) for state in await service.schedules()]
             if as_json:
-                print_json([{**_fields(state), "next_due": due} for state, due in rows])
+                print_json([{**_fields(state), "next_due": due, "problem": problem} for state, due, problem in rows])
                 return
             print_table(
                 ("schedule", "state", "task", "plan", "time zone", "last (UTC)", "next (UTC)"),
                 [
                     (
-                        *(state.name, _state(state), state.task_name, state.plan.in_words(), state.plan.timezone),
-                        *(state.last_due, due),
+                        *(state.name, problem or _state(state), state.task_name),
+                        *(state.plan.in_words(), state.plan.timezone, state.last_due, due),
                     )
-                    for state, due in rows
+                    for state, due, problem in rows
                 ],
                 empty="There is no schedule: one is there as soon as a worker has declared it.",
             )
@@ -127,6 +129,14 @@ def _run(session: Session) -> click.Command:
 
 def _state(state: ScheduleState) -> str:
     return "retired" if state.retired else "paused" if state.paused else "on"
+
+
+def _due(state: ScheduleState, *, at: datetime) -> tuple[datetime | None, str | None]:
+    """Tell when a schedule is due next, or why that cannot be told here, as of a time zone that this machine lacks."""
+    try:
+        return state.next_due(after=at), None
+    except ConfigurationError as error:
+        return None, str(error)
 
 
 def _fields(state: ScheduleState) -> dict[str, object]:
