@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import shop
-from lq_core import QueueConfig, QueueService, TaskFailedError, TaskStatus, Worker, task
+from lq_core import QueueConfig, QueueService, TaskContext, TaskFailedError, TaskStatus, Worker, task
 from programs import until
 
 OPENED = threading.Event()
@@ -26,6 +26,12 @@ def hold() -> None:
 def hold_and_break() -> None:
     OPENED.wait()
     raise ValueError("too late")
+
+
+@task(name="timeouts.hold_for_long")
+def hold_for_long(context: TaskContext) -> None:
+    context.log_from_thread("begun")
+    OPENED.wait()
 
 
 @task(name="timeouts.wait", timeout=0.05, retries=2, backoff=0)
@@ -63,7 +69,7 @@ async def test_a_thread_that_goes_on_holds_no_slot_and_is_told_of(
 ) -> None:
     async with QueueService(replace(config, concurrency=1)) as service, Worker(service):
         held = await service.enqueue(hold)
-        with pytest.raises(TaskFailedError, match="longer than its timeout"):
+        with pytest.raises(TaskFailedError, match=r"longer than its timeout of 0\.05 s\. Its thread .* still running"):
             await held.wait(timeout=10)
 
         assert await (await service.enqueue(shop.add, 1, 2)).wait(timeout=10) == 3
@@ -75,6 +81,19 @@ async def test_a_thread_that_goes_on_holds_no_slot_and_is_told_of(
     assert [entry["attempt"] for entry in (first, second)] == [1, 2]
     assert {entry["record_id"] for entry in (first, second)} == {str(held.id)}
     assert second["abandoned_threads"] == first["abandoned_threads"] + 1
+
+
+async def test_a_cancelled_record_tells_that_its_thread_goes_on(service: QueueService, worker: Worker) -> None:
+    held = await service.enqueue(hold_for_long)
+
+    async def has_begun() -> bool:
+        return bool((await held.refresh()).history)
+
+    await until(has_begun, what="the thread has begun")
+    await service.cancel(held.id)
+    with pytest.raises(TaskFailedError, match=r"cancelled.*still running"):
+        await held.wait(timeout=10)
+    OPENED.set()
 
 
 async def test_what_a_late_thread_raises_is_told_and_changes_nothing(

@@ -38,6 +38,9 @@ Place: TypeAlias = tuple[UUID, int]
 TRACEBACK_LIMIT: Final = 8_000
 """How many characters of a traceback a record keeps."""
 
+THREAD_GOES_ON: Final = "Its thread cannot be stopped, and was still running then."
+"""What a record is told of a plain function that nobody waits for any more."""
+
 
 class StopReason(StrEnum):
     """Why a running task is asked to stop."""
@@ -79,7 +82,7 @@ class Attempt:
 
     __slots__ = (
         *("record", "completed", "body", "context"),
-        *("_around", "_asked_at", "_cancels", "_cancels_before", "_reasons", "_runs", "_would_repeat"),
+        *("_around", "_asked_at", "_cancels", "_cancels_before", "_left_thread", "_reasons", "_runs", "_would_repeat"),
     )
 
     def __init__(self, record: QueuedTaskRecord, around: Surroundings) -> None:
@@ -94,6 +97,7 @@ class Attempt:
         self._cancels_before = body.cancelling()
         self._runs = False
         self._would_repeat = False
+        self._left_thread = False
         self._reasons: tuple[StopReason, ...] = ()
         self._asked_at: float | None = None
         self._cancels = 0
@@ -211,6 +215,8 @@ class Attempt:
             if self.stop_reason is not StopReason.TIMED_OUT:
                 raise
             late = f"The task ran longer than its timeout of {timeout:g} s."
+            if self._left_thread:
+                late = f"{late} {THREAD_GOES_ON}"
             cause = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
             raise TimeoutError(late).with_traceback(error.__traceback__) from cause
         finally:
@@ -238,7 +244,11 @@ class Attempt:
 
     async def _in_thread(self, task: AnyTask, call: Callable[[], object]) -> object:
         facts = {"task_name": task.name, "record_id": str(self.record.id), "attempt": self.record.attempt}
-        return await run_in_thread(call, name=task.name, facts=facts)
+        try:
+            return await run_in_thread(call, name=task.name, facts=facts)
+        except asyncio.CancelledError:
+            self._left_thread = True
+            raise
 
     def encoded(self, task: AnyTask, value: object) -> str:
         """Encode a result. Raises TypeError and PayloadTooLargeError for one that is not kept; no retry would help."""
@@ -259,7 +269,8 @@ class Attempt:
                 return self._failed(RuntimeError("The task cancelled itself."), retry=True)
             return lifecycle.interrupt(self.record, at=self._around.now(), message="its caller was cancelled")
         if self.stop_reason is StopReason.CANCELLED:
-            return lifecycle.cancel(self.record, at=self._around.now())
+            left = TaskFailure(type="ThreadAbandoned", message=THREAD_GOES_ON) if self._left_thread else None
+            return lifecycle.cancel(self.record, at=self._around.now(), failure=left)
         return lifecycle.interrupt(self.record, at=self._around.now(), message=f"stopped: {self.stop_reason}")
 
     def _failed(self, error: BaseException, *, retry: bool) -> QueuedTaskRecord:
