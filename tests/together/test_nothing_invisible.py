@@ -21,7 +21,9 @@ from lq_core import (
     lifecycle,
 )
 from lq_core.execution import ExecutionService
+from lq_core.identity import new_id
 from lq_core.queue import Swap
+from lq_core.record import Dependencies
 from lq_core.testing import a_record, a_worker
 
 
@@ -90,6 +92,22 @@ async def a_delayed_record(service: QueueService) -> QueuedTaskRecord:
     return await stored(service, a_sum(scheduled_at=service.queue_backend.now() + timedelta(seconds=0.2)))
 
 
+async def a_record_after_one_of_a_dead_worker(service: QueueService) -> QueuedTaskRecord:
+    before = await a_record_of_a_dead_worker(service)
+    return await stored(service, a_sum(after=Dependencies(ids=(before.id,)), blocked=True))
+
+
+async def a_record_after_one_that_is_gone(service: QueueService) -> QueuedTaskRecord:
+    return await stored(service, a_sum(after=Dependencies(ids=(new_id(),)), blocked=True))
+
+
+async def a_record_after_others_that_was_brought_back(service: QueueService) -> QueuedTaskRecord:
+    before = await a_record_of_a_dead_worker(service)
+    record = a_sum(after=Dependencies(ids=(before.id,)), blocked=True)
+    cancelled = lifecycle.cancel(record, at=record.created_at)
+    return await stored(service, record, cancelled, lifecycle.retry(cancelled, at=record.created_at))
+
+
 async def an_overdue_record(service: QueueService) -> QueuedTaskRecord:
     return await stored(service, a_sum(expires_at=service.queue_backend.now()))
 
@@ -145,6 +163,9 @@ async def a_record_for_a_backend_that_raises(service: QueueService) -> QueuedTas
     [
         (a_due_record, "completed"),
         (a_delayed_record, "completed"),
+        (a_record_after_one_of_a_dead_worker, "completed"),
+        (a_record_after_one_that_is_gone, "cancelled"),
+        (a_record_after_others_that_was_brought_back, "completed"),
         (an_overdue_record, "expired"),
         (a_record_of_a_dead_worker, "completed"),
         (a_record_of_a_worker_that_falls_silent, "completed"),
