@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md",
     "docs/tour.md",
+    "docs/lifecycle.md",
+    "docs/limits.md",
     "docs/retries.md",
     "docs/unique.md",
     "packages/lq-core/README.md",
