@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -170,8 +169,8 @@ async def is_cancelled_while_it_waits(stage: Stage) -> None:
 
 
 async def expires(stage: Stage) -> None:
-    soon = stage.service.queue_backend.now() + timedelta(seconds=1)
-    await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", delay=2, expires_at=soon)))
+    await persistently(lambda: stage.service.pause("closed"))
+    await stage.enqueue(lambda: stage.service.enqueue(work.using(key="one", queue="closed", expires_in=1)))
 
 
 async def is_revived(stage: Stage) -> None:

@@ -9,7 +9,6 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -156,9 +155,7 @@ async def send_overrunning(service: QueueService, _: random.Random) -> Sent:
 
 
 async def send_expiring(service: QueueService, dice: random.Random) -> Sent:
-    late = dice.random() < 0.5
-    soon = service.queue_backend.now() + timedelta(seconds=0.3)
-    return [await service.enqueue(quick.using(expires_at=soon, delay=0.5 if late else 0.0))]
+    return [await service.enqueue(quick.using(expires_in=dice.choice([0.000_001, 0.3])))]
 
 
 async def send_cancelled(service: QueueService, dice: random.Random) -> Sent:
