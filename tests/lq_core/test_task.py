@@ -116,6 +116,8 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ({"metadata": {"a": "\ud800"}}, "The metadata .* a character that no database keeps"),
         ({"retries": "3"}, "retries is '3': Expected `int`, got `str`"),
         ({"metadata": {"a": 5}}, "metadata is {'a': 5}: Expected `str`, got `int`"),
+        ({"backoff": Backoff(base="5")}, r"Backoff\(base='5'.* do not fit: "),  # pyright: ignore[reportArgumentType] -- the mistake is the example
+        ({"key": 5, "key_from": 5}, "key is 5: Expected `str | null`, got `int`"),
         ({"key_scope": 7}, "key_scope is 7; it takes 'started', 'ended'"),
         ({"scheduled_at": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001 -- the naive moment is the example
         ({"delay": 5, "expires_in": 5}, "delay is 5.0, and expires_in is 5.0: it would expire before it may start"),

@@ -184,10 +184,13 @@ async def test_what_is_replaced_before_it_runs_at_once_runs_as_the_last_one_want
     inline = adding(key_scope=scope, execution_backend="immediate", delay=0, on_conflict="replace")
 
     first, second = await service.enqueue_many([inline.call(1, 1), inline.call(2, 2)])
+    kept = inline.using(on_conflict="return_existing")
+    last, same = await service.enqueue_many([kept.call(3, 3), kept.call(4, 4)])
     many = await asyncio.gather(*[service.enqueue(inline, number, 0) for number in range(9)])
 
     assert (second.outcome, second.id) == (EnqueueOutcome.REPLACED, first.id)
     assert [(one.status, one.record.result) for one in (first, second)] == [(TaskStatus.COMPLETED, "4")] * 2
+    assert [(one.status, one.record.result) for one in (last, same)] == [(TaskStatus.COMPLETED, "6")] * 2
     assert {(await one.refresh()).status for one in many} == {TaskStatus.COMPLETED}
     assert await service.count(RecordFilter(statuses=(TaskStatus.PENDING,))) == 0
 

@@ -272,8 +272,9 @@ def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskO
             raise error.__cause__ from None
         _check_choices(changes)
         problem, _, place = str(error).partition(" - at `$.")
-        name = next(name for name in changes if place.startswith(name))
-        raise ConfigurationError(f"{name} is {changes[name]!r}: {problem}.") from None
+        named = place.rstrip("`").split("[")[0].split(".")[0]
+        told = f"{named} is {changes[named]!r}" if named in changes else f"The options {changes!r} do not fit"
+        raise ConfigurationError(f"{told}: {problem}.") from None
 
 
 def _check_choices(changes: Mapping[str, object]) -> None:

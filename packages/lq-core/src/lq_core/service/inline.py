@@ -46,8 +46,8 @@ class InlineRuns:
         newest = {result.id: result for result in changed}
         if newest:
             await self._run(list(newest.values()))
-            for result in changed:
-                result.record = newest[result.id].record
+            for result in results:
+                result.record = newest.get(result.id, result).record
 
     def _takes(self, record: QueuedTaskRecord, *, at: datetime) -> bool:
         is_inline = self._executions.runs_inline(record.execution_backend)
