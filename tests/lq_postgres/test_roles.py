@@ -1,11 +1,13 @@
 """What a role may do with which grants: those that the documentation lists, and no others."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from lq_core.errors import StorageError
 from lq_core.lifecycle import complete
+from lq_core.queue.messages import Proposal
 from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
@@ -61,6 +63,16 @@ async def test_who_may_also_read_enqueues_with_keys(
         assert await enqueuer.get(first.record.id) == first.record
         with pytest.raises(StorageError, match="permission denied"):
             await enqueuer.change_queue("mail", paused=True)
+
+
+async def test_who_may_also_update_takes_the_key_of_what_was_not_started_in_time(
+    backend: PostgresQueueBackend, database: Database, clerk: str
+) -> None:
+    _ = await backend.insert([a_record(key="once", expires_at=backend.now() - timedelta(seconds=5))])
+    async with opened(granted([*ENQUEUE_WITH_KEYS, "UPDATE ON lq.records"], clerk, database)) as enqueuer:
+        [insertion] = await enqueuer.propose([Proposal(a_record(key="once"))])
+
+    assert insertion.created
 
 
 async def test_a_worker_needs_nothing_of_the_schema_but_its_rows(

@@ -203,6 +203,15 @@ async def test_a_waiting_holder_is_replaced_with_the_commit(
     assert first.record.arguments == '{"name":"eve"}'
 
 
+async def test_a_holder_that_was_not_started_in_time_is_no_holder(service: QueueService, database: Database) -> None:
+    late = await service.enqueue(welcome.using(key="ada", expires_in=0.000_001), "Ada")
+    async with by_asyncpg(database.dsn) as connection:
+        new = await service.within(connection).enqueue(welcome.using(key="ada", on_conflict="replace"), "Ada")
+
+    assert (new.outcome, new.id == late.id) == ("created", False)
+    assert await service.get(new.id) is not None
+
+
 async def test_a_claim_that_passes_over_what_a_transaction_holds_spends_no_tokens(database: Database) -> None:
     rated = a_record(concurrency_key="ann", limits=Limits(rate=RateLimit(1, per=3600)))
     async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))) as queue:
