@@ -98,12 +98,13 @@ class Connections:
         """Run one statement, in a transaction of its own; it may take so many *times* the command timeout."""
         sql = for_schema(sql, self.config.schema)
         timeout = times * self.config.command_timeout
-        async with self.lent() as connection:
-            if self.config.statement_cache:
-                return await connection.fetch(sql, *parameters, timeout=timeout)
-            # Without a name, a statement is prepared and run in two steps; PgBouncer keeps them together only so.
-            async with self._transaction_on(connection, times=times):
-                return await connection.fetch(sql, *parameters, timeout=timeout)
+        with told_as_storage_errors():  # As `lent` does, which is a generator, and takes longer.
+            async with self.pool.acquire(timeout=self.config.connect_timeout) as connection:
+                if self.config.statement_cache:
+                    return await connection.fetch(sql, *parameters, timeout=timeout)
+                # Without a name, a statement is prepared and run in two steps; PgBouncer keeps them together only so.
+                async with self._transaction_on(connection, times=times):
+                    return await connection.fetch(sql, *parameters, timeout=timeout)
 
     @asynccontextmanager
     async def transaction(self, *, times: int = 1) -> AsyncGenerator[Fetch]:

@@ -6,9 +6,10 @@ A pool that hands a connection on by itself: no task, no timer and no round trip
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
+from types import TracebackType
 from typing import Final
 
 from asyncpg.exceptions import InterfaceError, PostgresError
@@ -34,9 +35,12 @@ class OwnPool:
         self._leaving = set[asyncio.Task[None]]()
         self._is_over = False
 
-    @asynccontextmanager
-    async def acquire(self, *, timeout: float | None = None) -> AsyncGenerator[Connection]:
+    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection. Raises TimeoutError when none comes back within *timeout* seconds."""
+        return _Loan(self, timeout)
+
+    async def take(self, timeout: float | None) -> Connection:
+        """Find or open a connection, for a loan."""
         if self._places.locked():
             async with asyncio.timeout(timeout):
                 _ = await self._places.acquire()
@@ -44,18 +48,19 @@ class OwnPool:
             _ = await self._places.acquire()
         try:
             connection = self._take() or await self._connect()
-            self._open.add(connection)
-            try:
-                yield connection
-            except PostgresError:
-                self._give_back(connection)
-                raise
-            except BaseException:
-                self._let_go(connection)  # It may be in the middle of something.
-                raise
-            self._give_back(connection)
-        finally:
+        except BaseException:
             self._places.release()
+            raise
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: Connection, *, after: BaseException | None) -> None:
+        """Take a connection back from a loan, which an error may have ended."""
+        if after is None or isinstance(after, PostgresError):
+            self._give_back(connection)
+        else:
+            self._let_go(connection)  # It may be in the middle of something.
+        self._places.release()
 
     def terminate(self) -> None:
         """Close all connections without a word."""
@@ -104,3 +109,22 @@ class OwnPool:
         with suppress(OSError, PostgresError, InterfaceError):
             await connection.close(timeout=FAREWELL)  # This also ends what it is doing.
         self._open.discard(connection)
+
+
+class _Loan:
+    """One connection, lent for a while; a class, since a generator would cost as much again as what it does."""
+
+    __slots__ = ("_connection", "_pool", "_timeout")
+
+    def __init__(self, pool: OwnPool, timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._pool.take(self._timeout)
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.give_back(self._connection, after=error)
