@@ -1,11 +1,10 @@
 """
-What lq asks of a place that keeps records: about a dozen verbs, batch-first.
+What lq asks of a place that keeps records: few verbs, batch-first; what can be written with them is written here.
 
 A queue backend never decides what happens to a record. It only makes sure that two owners cannot
 both decide: every change matches ``(id, epoch)``.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -34,6 +33,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
+from lq_core.queue.wake_ups import WakeUps
 from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus, check_name
 from lq_core.schedule_state import ScheduleState
 
@@ -66,8 +66,7 @@ class BaseQueueBackend(ABC):
         self._claims = ClaimMerger(self.settle_and_claim)
         self._held_back: set[tuple[str, ...]] = set()
         """The execution backends whose last claim has left something to a limit: an end may let it start."""
-        self._changes = 0
-        self._sleepers: set[asyncio.Future[None]] = set()
+        self._wake_ups = WakeUps()
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date; safe to do from several processes at once."""
@@ -376,26 +375,12 @@ class BaseQueueBackend(ABC):
     @property
     def changes(self) -> int:
         """A number that rises whenever there may be new work; read it before looking, pass it to wait_for_work."""
-        return self._changes
+        return self._wake_ups.number
 
     def wake(self) -> None:
         """Say that there may be new work; call it in the event loop."""
-        self._changes += 1
-        for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
-        self._sleepers.clear()
+        self._wake_ups.ring()
 
     async def wait_for_work(self, changes: int, *, timeout: float) -> None:
         """Return when there may be work that was not there at *changes*, or after *timeout* seconds."""
-        if changes != self._changes:
-            return
-        sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.add(sleeper)
-        try:
-            async with asyncio.timeout(timeout):
-                await sleeper
-        except TimeoutError:
-            pass
-        finally:
-            self._sleepers.discard(sleeper)
+        await self._wake_ups.wait(changes, timeout=timeout)
