@@ -64,6 +64,7 @@ class BaseQueueBackend(ABC):
         self._inserts = GroupCommit(self.insert_many)
         self._proposals = GroupCommit(self._insert_or_amend)
         self._claims = ClaimMerger(self.settle_and_claim)
+        self._waiting = GroupCommit(self._swap_at_once)
         self._held_back: set[tuple[str, ...]] = set()
         """The execution backends whose last claim has left something to a limit: an end may let it start."""
         self._wake_ups = WakeUps()
@@ -249,11 +250,13 @@ class BaseQueueBackend(ABC):
     async def swap(self, swaps: Sequence[Swap]) -> Sequence[bool]:
         """Swap records together with whatever else is waiting; an answer of False means that the epoch is over."""
         kept = await self._claims.swap(swaps)
-        for swap in swaps:
-            status = swap.record.status
-            if status is TaskStatus.PENDING or (self._held_back and status not in OWNED):
-                self.wake()
-                break
+        self._wake_after(swaps)
+        return kept
+
+    async def swap_waiting(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        """Swap records that nobody runs: a transaction of the application may hold them, and no claim waits for it."""
+        kept = await self._waiting.submit(swaps)
+        self._wake_after(swaps)
         return kept
 
     async def claim(self, claim: Claim) -> Claimed:
@@ -290,7 +293,7 @@ class BaseQueueBackend(ABC):
         for record in await self.get_many([record_id]):
             if record.epoch == epoch and lifecycle.can_be_started(record, at=at):
                 started = lifecycle.claim(record, worker_id=worker_id, at=at)
-                if (await self.swap([Swap(record=started, epoch=epoch)]))[0]:
+                if (await self.swap_waiting([Swap(record=started, epoch=epoch)]))[0]:
                     return started
         raise OwnershipLostError(record_id, epoch)
 
@@ -366,6 +369,16 @@ class BaseQueueBackend(ABC):
     async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above, for those that can
         """Swap one record in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
+
+    async def _swap_at_once(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+        return (await self.settle_and_claim(swaps, None))[0]
+
+    def _wake_after(self, swaps: Sequence[Swap]) -> None:
+        for swap in swaps:
+            status = swap.record.status
+            if status is TaskStatus.PENDING or (self._held_back and status not in OWNED):
+                self.wake()
+                break
 
     async def _insert_or_amend(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
         return await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)

@@ -18,7 +18,7 @@ from lq_core.identity import new_worker_id
 from lq_core.injector import Injector
 from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
-from lq_core.record import Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import OWNED, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.service.doubts import Doubts
 from lq_core.service.outcome_log import OutcomeLog
 from lq_core.service.passage import pass_through
@@ -172,7 +172,8 @@ class Runner:
 
     async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
         """Keep *new* if *old* is still what is stored, and tell those who wait for it."""
-        kept = (await self._backend.swap([Swap(record=new, epoch=old.epoch)]))[0]
+        swap = self._backend.swap if old.status in OWNED else self._backend.swap_waiting
+        kept = (await swap([Swap(record=new, epoch=old.epoch)]))[0]
         if kept:
             self._completions.announce(new)
             if self.others_wait and new.has_ended:
