@@ -35,6 +35,18 @@ async def test_what_was_found_is_found_again_until_it_has_been_handed_over() -> 
     assert await claims.found(TO_RUN) == ()
 
 
+async def test_a_claim_of_somebody_else_hands_over_nothing() -> None:
+    record = a_record()
+    claims = LostClaims(one_record(record))
+    claims.lose(TO_RUN, claims.next_number())
+    assert await claims.found(TO_RUN) == (record,)  # Which then fails.
+
+    assert await claims.found(TO_DISPATCH) == ()
+    claims.handed_over()
+
+    assert await claims.found(TO_RUN) == (record,)
+
+
 async def test_a_claim_that_cannot_be_looked_for_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = LostClaims(nothing_but_trouble)
     claims.lose(TO_RUN, claims.next_number())

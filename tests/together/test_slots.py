@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 import shop
-from lq_core import QueueConfig, QueueService, RetryLater, TaskContext, TaskFailedError, TaskStatus, Worker, task
+from lq_core import (
+    INJECTED,
+    QueueConfig,
+    QueueService,
+    RetryLater,
+    TaskContext,
+    TaskFailedError,
+    TaskStatus,
+    Worker,
+    task,
+)
 
 
 class Crowd:
@@ -41,6 +51,22 @@ async def test_a_record_that_comes_back_at_once_takes_one_slot(config: QueueConf
             await one.wait(timeout=30)
 
     assert counted.most <= 5
+
+
+@task(name="slots.visit_with_a_call", execution_backend="local")
+async def visit_with_a_call(queue: QueueService = INJECTED) -> None:
+    _ = await queue.enqueue(shop.add.using(execution_backend="immediate"), 1, 1)
+    await crowd.visit()
+
+
+async def test_a_call_that_runs_inline_in_a_task_frees_no_slot(config: QueueConfig) -> None:
+    globals()["crowd"] = counted = Crowd()
+    async with QueueService(replace(config, concurrency=2)) as service, Worker(service):
+        sent = await service.enqueue_many(visit_with_a_call.call() for _ in range(10))
+        for one in sent:
+            await one.wait(timeout=30)
+
+    assert counted.most <= 2
 
 
 async def test_a_stuck_task_takes_one_slot_and_no_more(config: QueueConfig) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 import shop
-from lq_core import QueueConfig, QueueService, TaskContext, TaskFailedError, TaskStatus, Worker, task
+from lq_core import (
+    NonRetryable,
+    QueueConfig,
+    QueueService,
+    RetryLater,
+    TaskContext,
+    TaskFailedError,
+    TaskStatus,
+    Worker,
+    task,
+)
 from programs import until
 
 OPENED = threading.Event()
@@ -121,7 +131,7 @@ async def test_a_record_that_is_not_started_in_time_is_never_run(service: QueueS
     assert (ended.status, ended.attempt, ended.started_at) == (TaskStatus.EXPIRED, 0, None)
 
 
-@task(name="timeouts.clean_up_for_long", timeout=0.2)
+@task(name="timeouts.clean_up_for_long", timeout=2)
 async def clean_up_for_long() -> None:
     """Begin to clean up when it is cancelled, which never ends."""
     shop.gate.begun.set()
@@ -162,3 +172,26 @@ async def test_a_function_that_does_not_stop_is_told_of(caplog: pytest.LogCaptur
         shop.gate.opened.set()
 
         assert (await service.wait(sent.id, timeout=10)).has_ended
+
+
+@task(name="timeouts.give_up", timeout=0.05, retries=3, backoff=0)
+async def give_up(how: str) -> None:
+    """Say what is to be done when the time is up."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise (NonRetryable("no use") if how == "for good" else RetryLater(60)) from None
+
+
+async def test_a_task_says_what_is_to_be_done_when_its_time_is_up(service: QueueService, worker: Worker) -> None:
+    failed, later = await service.enqueue(give_up, "for good"), await service.enqueue(give_up, "for now")
+
+    async def is_put_off() -> bool:
+        record = await later.refresh()
+        return record.status is TaskStatus.PENDING and record.attempt == 1
+
+    with pytest.raises(TaskFailedError, match="NonRetryable: no use"):
+        await failed.wait(timeout=10)
+    await until(is_put_off, what="the record is put off")
+
+    assert (failed.record.attempt, later.record.retry_count) == (1, 0)

@@ -17,7 +17,7 @@ from msgspec import json
 from lq_cloudrun.asking import run_job
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
-from lq_cloudrun.drain_order import DrainOrder
+from lq_cloudrun.drain_order import DrainOrder, same_queues
 from lq_cloudrun.executions import Executions
 from lq_cloudrun.living import living_workers
 from lq_cloudrun.pacing import Lane
@@ -150,7 +150,7 @@ class DrainDispatcher:
     async def _update(self, service: ExecutionService) -> None:
         """Ask how far those that are known here have come, and forget those that are over."""
         queues = service.config.queues
-        workers = [each for each in await living_workers(service) if each.queues == queues]
+        workers = [each for each in await living_workers(service) if same_queues(each.queues, queues)]
         at_work = [each.started_at for each in workers if not each.execution_backends]
         for name, draining in list(self._draining.items()):
             execution = await self._executions.get(name)

@@ -1,5 +1,7 @@
 """What a container that drains is told: which queues, for how long, and nothing of any record."""
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 
@@ -23,3 +25,8 @@ class DrainOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     max_interruptions: int
     """How often a record may be stopped from outside before it fails."""
+
+
+def same_queues(some: Collection[str] | None, others: Collection[str] | None) -> bool:
+    """Whether two orders, or workers, name the same queues, in whatever order and kind of collection."""
+    return (None if some is None else frozenset(some)) == (None if others is None else frozenset(others))

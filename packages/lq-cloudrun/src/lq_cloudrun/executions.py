@@ -13,7 +13,7 @@ from msgspec import DecodeError, json
 
 from lq_cloudrun.clients import ExecutionsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
-from lq_cloudrun.drain_order import DrainOrder
+from lq_cloudrun.drain_order import DrainOrder, same_queues
 from lq_cloudrun.refusal import code_of, is_gone
 from lq_cloudrun.status import containers_left, environment_of, status_of
 from lq_core.event_log import event_log
@@ -78,7 +78,7 @@ class Executions:
             order = json.decode(environment_of(execution)[self._config.drain_variable], type=DrainOrder)
         except (KeyError, DecodeError):
             return False
-        return order.queues == queues
+        return same_queues(order.queues, queues)
 
     def sweep(self, job: str) -> "Sweep":
         """Begin to walk through the list of a job's executions."""

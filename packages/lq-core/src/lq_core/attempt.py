@@ -35,6 +35,9 @@ log = event_log()
 Place: TypeAlias = tuple[UUID, int]
 """One attempt at one record: its id and epoch."""
 
+INSTRUCTIONS: Final = (RetryLater, NonRetryable, KeyboardInterrupt, GeneratorExit)
+"""What counts whenever it is raised, also when the time is up: the task's own word, and the end of the process."""
+
 TRACEBACK_LIMIT: Final = 8_000
 """How many characters of a traceback a record keeps."""
 
@@ -164,7 +167,7 @@ class Attempt:
             return self._stopped()
         if isinstance(error, RetryLater):
             return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._around.now())
-        if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError):
+        if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError | PayloadTooLargeError):
             return self._failed(error, retry=False)
         # A function that was asked to stop may say so with an exception of its own: that is no failure.
         has_failed = self.stop_reason in (None, StopReason.TIMED_OUT)
@@ -181,6 +184,7 @@ class Attempt:
         except BaseException as error:  # noqa: BLE001 -- a task may raise anything, and fails alone
             return self.ended_by(error)
         finally:
+            self._asked_at = inf  # It has stopped, whatever its record still waits for.
             leave_context(entered)
         return lifecycle.complete(self.record, result=result, at=self._around.now())
 
@@ -212,7 +216,7 @@ class Attempt:
         try:
             value = await self._value(task, call, opened)
         except BaseException as error:
-            if self.stop_reason is not StopReason.TIMED_OUT:
+            if self.stop_reason is not StopReason.TIMED_OUT or isinstance(error, INSTRUCTIONS):
                 raise
             late = f"The task ran longer than its timeout of {timeout:g} s."
             if self._left_thread:
@@ -230,7 +234,10 @@ class Attempt:
                     await asyncio.sleep(0)
                 for _ in range(self._cancels):
                     self.body.uncancel()
-        return self.encoded(task, value)
+        self._would_repeat = True  # What cannot be stored now could not be the next time.
+        result = self.encoded(task, value)
+        self._would_repeat = False
+        return result
 
     def _end_late(self) -> None:
         self.stop(StopReason.TIMED_OUT)
@@ -255,11 +262,9 @@ class Attempt:
         try:
             result = task.codec.encode_result(value)
         except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything
-            self._would_repeat = True
             raise TypeError(f"The result of {task.name} cannot be stored as JSON: {error}") from None
         size = size_of(result)
         if size > self._around.max_result_bytes:
-            self._would_repeat = True
             raise PayloadTooLargeError(f"The result of {task.name}", size, self._around.max_result_bytes)
         return result
 

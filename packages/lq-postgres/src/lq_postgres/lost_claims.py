@@ -44,6 +44,7 @@ class LostClaims:
         Only a claim that would start records is told: who reserves them for elsewhere could not run what is found.
         They are found again until they have been :meth:`handed_over`.
         """
+        self._found = None
         if not self._lost or claim.to is not TaskStatus.RUNNING or monotonic() < self._next_look:
             return ()
         self._lost = {key: lost for key, lost in self._lost.items() if key[0] == claim.worker_id}

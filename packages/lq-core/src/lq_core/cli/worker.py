@@ -94,12 +94,12 @@ async def _run(service: QueueService) -> None:
 
 async def _introduce(service: QueueService) -> None:
     config, tasks = service.config, list(known_tasks())
-    if not tasks:
+    backends = await service.executions.usable(service)
+    if not tasks and not all(backend.external for backend in backends.values()):
         raise ConfigurationError(
             "No task is known here, and every record would fail. Name the configuration of the application, or the "
             "modules that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
         )
-    backends = await service.executions.usable(service)
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
     paused = sorted(name for name, state in (await service.queues()).items() if state.paused)
     print_facts(

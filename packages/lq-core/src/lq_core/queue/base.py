@@ -97,7 +97,8 @@ class BaseQueueBackend(ABC):
         """
         Let pending records ask for something else: what ``lifecycle.amend`` makes of them.
 
-        A swap is kept if the stored epoch is the expected one. It writes arguments, priority, metadata,
+        A swap is kept if the stored epoch is the expected one, and nobody has taken the key from the record meanwhile,
+        which does not change the epoch. It writes arguments, priority, metadata,
         ``scheduled_at`` and ``expires_at``, and the new epoch; nothing else.
         """
 

@@ -85,7 +85,8 @@ class InMemoryQueueBackend(BaseQueueBackend):
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
         """Let pending records ask for something else."""
         at = self.now()
-        return [self._swap(swap, at) for swap in swaps]
+        stored = ((self._records.get(swap.record.id.int), swap) for swap in swaps)
+        return [old is not None and not old.key_released and self._swap(swap, at) for old, swap in stored]
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones."""

@@ -75,7 +75,7 @@ class Runner:
         self.is_for_one: Callable[[asyncio.Task[object]], bool] = lambda _: False
         """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
 
-        self.on_body_end: Callable[[asyncio.Task[object]], None] = lambda _: None
+        self.on_body_end: Callable[[asyncio.Task[object], Place], None] = lambda _, __: None
         """Called when the function in an asyncio task has returned and its record is still to be settled."""
 
         self.others_wait = False
@@ -183,7 +183,7 @@ class Runner:
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and record what came of it."""
         after = await attempt.perform() if error is None else attempt.ended_by(error)
-        self.on_body_end(attempt.body)
+        self.on_body_end(attempt.body, (attempt.record.id, attempt.record.epoch))
         if attempt.stop_reason is StopReason.LOST:
             return await self._lost(attempt.record)
         if attempt.completed is not None and after.status is TaskStatus.COMPLETED:

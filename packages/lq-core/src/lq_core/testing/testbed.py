@@ -254,6 +254,10 @@ class ShelfQueueBackend(InMemoryQueueBackend):
         """Amend records, whatever becomes of the transaction."""
         return await self.amend_many(swaps)
 
+    async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:  # noqa: ARG002 -- as above
+        """Read records."""
+        return await self.get_many(ids)
+
     async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above
         """Swap one record, whatever becomes of the transaction."""
         return (await self.swap([swap]))[0]

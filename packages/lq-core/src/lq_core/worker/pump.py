@@ -68,10 +68,11 @@ class Pump:
             queues=self._queues,
         )
 
-    def free(self, execution: asyncio.Task[object]) -> None:
-        """Give back the slot of an execution; doing so twice does no harm."""
-        self.busy.discard(execution)
-        self._freed.set()
+    def free(self, execution: asyncio.Task[object], place: tuple[UUID, int]) -> None:
+        """Give back the slot of an execution whose record, by id and epoch, is over; another may run inline in it."""
+        if self.running.get(execution) == place:
+            self.busy.discard(execution)
+            self._freed.set()
 
     def is_for_one(self, execution: asyncio.Task[object]) -> bool:
         """Whether an asyncio task runs one record for this pump, which is not being cancelled itself."""
@@ -137,8 +138,9 @@ class Pump:
         finally:
             execution = asyncio.current_task()
             assert execution is not None
-            self.free(execution)
+            self.busy.discard(execution)
             del self.running[execution]
+            self._freed.set()
 
     async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
         """Record that the execution backend has raised, unless the record has moved on."""

@@ -139,7 +139,7 @@ WHERE held_key = ANY($1::text[])
   AND coalesce(key_until, CASE WHEN status = 'pending' THEN expires_at END) <= coalesce($2::timestamptz, now())
 """
 
-# Pending records that ask for something else. As everywhere, the epoch alone is the fence.
+# Pending records that ask for something else. Letting go of a key does not raise the epoch, so it is looked at too.
 AMEND: Final = """
 WITH amended AS (
   UPDATE lq.records r
@@ -151,7 +151,7 @@ WITH amended AS (
   FROM unnest(
     $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::timestamptz[]
   ) AS s(id, expected, epoch, arguments, priority, metadata, scheduled_at, expires_at)
-  WHERE r.id = s.id AND r.epoch = s.expected
+  WHERE r.id = s.id AND r.epoch = s.expected AND NOT r.key_released
   RETURNING r.id, r.ready
 )
 SELECT array_agg(id), CASE WHEN bool_or(ready) THEN pg_notify($10, $11)::text END FROM amended

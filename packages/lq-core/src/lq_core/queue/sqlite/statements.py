@@ -84,7 +84,7 @@ AMEND: Final = """
 UPDATE records SET
   epoch = ?, arguments = ?, priority = ?, metadata = ?, scheduled_at = ?, expires_at = ?,
   ready = CASE WHEN cancel_requested THEN NULL ELSE ? END
-WHERE id = ? AND epoch = ?
+WHERE id = ? AND epoch = ? AND NOT key_released
 """
 
 # ------------------------------------------------------------ swap

@@ -113,6 +113,16 @@ class KeyContract:
         assert await queue.propose([Proposal(new, policy)]) == [Insertion(new, created=True)]
         assert await queue.get(old.id) == lifecycle.release_key(old)
 
+    async def test_a_holder_whose_key_was_taken_meanwhile_is_not_amended(self, queue: BaseQueueBackend) -> None:
+        """Who proposes has seen it hold the key; before it is amended, somebody else has got that."""
+        old = overdue()
+        await queue.insert([old])
+        amended = lifecycle.amend(old, to=a_record(key="one", delay=60), reschedule=True)
+        await queue.insert([a_record(key="one")])
+
+        assert await queue.amend_many([a_swap(amended)]) == [False]
+        assert await queue.get(old.id) == lifecycle.release_key(old)
+
     @pytest.mark.parametrize("policy", OnConflict)
     async def test_a_key_of_a_window_is_held_when_the_record_was_not_started_in_time(
         self, queue: BaseQueueBackend, policy: OnConflict
