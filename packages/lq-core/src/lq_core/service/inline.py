@@ -25,33 +25,32 @@ class InlineRuns:
         self._executions = executions
         self._runner = runner
 
+    def takes(self, record: QueuedTaskRecord, *, at: datetime) -> bool:
+        """Whether a record is to run during its enqueue."""
+        is_inline = self._executions.runs_inline(record.execution_backend)
+        return is_inline and record.scheduled_at <= at and not record.blocked
+
     async def claimed(
         self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord], *, at: datetime
     ) -> Sequence[QueuedTaskRecord]:
-        """Let the records that will run here be stored as running already, but for those that may not begin yet."""
-        if not any(self._takes(record, at=at) for record in records):
-            return records
+        """Let the records that it takes be stored as running already, but for those that may not begin yet."""
         worker_id = await self._runner().worker_id()
         return [
             lifecycle.claim(record, worker_id=worker_id, at=at)
-            if self._takes(record, at=at) and not _asks_first(call, record)
+            if self.takes(record, at=at) and not _asks_first(call, record)
             else record
             for call, record in zip(calls, records, strict=True)
         ]
 
     async def run(self, results: Sequence[TaskResult[Result]], *, at: datetime) -> None:
         """Run what was created or replaced, one after another, and let each result tell what has become of it."""
-        changed = [result for result in results if self._takes(result.record, at=at) and result.outcome in _CHANGED]
+        changed = [result for result in results if self.takes(result.record, at=at) and result.outcome in _CHANGED]
         # Of several results of one record, the last one tells what is asked for now.
         newest = {result.id: result for result in changed}
         if newest:
             await self._run(list(newest.values()))
             for result in results:
                 result.record = newest.get(result.id, result).record
-
-    def _takes(self, record: QueuedTaskRecord, *, at: datetime) -> bool:
-        is_inline = self._executions.runs_inline(record.execution_backend)
-        return is_inline and record.scheduled_at <= at and not record.blocked
 
     async def _run(self, results: Sequence[TaskResult[Result]]) -> None:
         runner, ended = self._runner(), 0

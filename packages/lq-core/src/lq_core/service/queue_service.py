@@ -126,14 +126,20 @@ class QueueService:
         now = self.queue_backend.now()
         records = [new_record(call, self.config, self.executions, at=now) for call in calls]
         self.injector.check_calls(calls)
-        await check_predecessors(records, self._queue.get_many)
-        records = await self._inline.claimed(calls, records, at=now)
-        insertions = await self._insert(calls, records)
-        if any(record.blocked for record in records):
+        blocked = [record for record in records if record.blocked]
+        if blocked:
+            await check_predecessors(records, self._queue.get_many)
+        inline = [record for record in records if self._inline.takes(record, at=now)]
+        if inline:
+            records = await self._inline.claimed(calls, records, at=now)
+        amending = [call for call in calls if call.options.on_conflict is not RETURN_EXISTING]
+        insertions = await self._insert(calls if amending else (), records)
+        if blocked:
             self.runner.others_wait = True
             self.runner.on_end()
         made = results(calls, insertions, self)
-        await self._inline.run(made, at=now)
+        if inline or amending:
+            await self._inline.run(made, at=now)
         return made
 
     def within(self, connection: object) -> EnqueueWithin:
@@ -347,8 +353,9 @@ class QueueService:
     async def _insert(
         self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]
     ) -> Sequence[Insertion]:
+        """Store records; what their *calls* want done where a key is held is asked for only where there are some."""
         try:
-            if any(call.options.on_conflict is not RETURN_EXISTING for call in calls):
+            if calls:
                 return await self.queue_backend.propose(proposals(calls, records))
             return await self.queue_backend.insert(records)
         except BaseException:
