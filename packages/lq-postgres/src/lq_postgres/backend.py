@@ -162,10 +162,12 @@ class PostgresQueueBackend(BaseQueueBackend):
             return []
         if self.clock.is_old:
             await self._look_at_the_clock()
-        await know(self.connections, (record.worker_id for record in records if record.status is TaskStatus.RUNNING))
+        started = [record for record in records if record.status is not TaskStatus.PENDING and record.status in OWNED]
+        await know(self.connections, (record.worker_id for record in started))
         insertions = await self._inserter.insert(records)
-        await self._limited.count_in([record.id for record in records if record.status in OWNED])
-        self._promote_at = min(self._promote_at, *(record.scheduled_at for record in records))
+        await self._limited.count_in([record.id for record in started])
+        delayed = [record.scheduled_at for record in records if record.scheduled_at > record.created_at]
+        self._promote_at = min([self._promote_at, *delayed])  # What is not delayed is ready from the start.
         self.wake()
         return insertions
 
@@ -185,10 +187,8 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones: one statement for both."""
-        await know(
-            self.connections,
-            (swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING),
-        )
+        running = [swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING]
+        await know(self.connections, running)
         kept: list[bool] = []
         waves = list(in_waves(swaps))
         started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]

@@ -120,7 +120,6 @@ def _record_from(row: Row, nested: Nested, *, start: int) -> QueuedTaskRecord:
 def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
     """Whether these are new records that differ in id, arguments, times, key and metadata alone."""
     first = records[0]
-    shape = _shape(first)
     return (
         first.status is TaskStatus.PENDING
         and first.epoch == 0
@@ -128,7 +127,7 @@ def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
         and (first.attempt, first.retry_count, first.losses, first.cancel_requested) == (0, 0, 0, False)
         and all(value is None for value in (first.error, first.result, first.progress, first.finished_at))
         and all(value is None for value in (first.started_at, first.worker_id, first.execution_ref, first.log_url))
-        and all(_shape(record) == shape for record in records)
+        and (len(records) == 1 or _have_one_shape(records))
     )
 
 
@@ -263,6 +262,11 @@ def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
 
 def _text(value: object) -> str | None:
     return None if value is None else _ENCODE(value).decode()
+
+
+def _have_one_shape(records: Sequence[QueuedTaskRecord]) -> bool:
+    shape = _shape(records[0])
+    return all(_shape(record) == shape for record in records)
 
 
 def _shape(r: QueuedTaskRecord) -> tuple[Any, ...]:
