@@ -48,6 +48,15 @@ def test_the_doctor_finds_healthy_jobs_well(tmp_path: Path) -> None:
     assert "--max-retries" not in told.output
 
 
+def test_the_doctor_tells_the_limits_and_warns_of_more_than_any_quota(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more="max_runs_per_minute=500")
+
+    assert told.exit_code == 0, told.output
+    assert "Up to 500 executions are started in a minute and 100 are in flight" in told.output
+    assert "lower max_runs_per_minute" in told.output
+
+
 def test_the_doctor_gives_the_command_that_makes_a_missing_job(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports")])) as thread:
         told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)

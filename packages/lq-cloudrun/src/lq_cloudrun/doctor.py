@@ -19,6 +19,9 @@ from lq_core.errors import QueueError
 from lq_core.execution import get_execution_backend_class
 
 PERMISSIONS: Final = ("run.jobs.run", "run.jobs.runWithOverrides", "run.executions.cancel")
+LARGEST_QUOTA: Final = 180
+"""Calls of RunJob in a minute: the most that a project has been seen to have; the least is 10."""
+
 SOMEBODY: Final = Wanted(image="IMAGE", dispatcher="DISPATCHER@PROJECT.iam.gserviceaccount.com")
 
 
@@ -52,6 +55,7 @@ async def examine(config: CloudRunExecutionConfig) -> AsyncIterator[Finding]:
             get_execution_backend_class(config.fallback_execution_backend)
         except QueueError as error:
             yield Finding(health=Health.ILL, what="The fallback is not installed here.", remedy=str(error))
+    yield _examine_limits(config)
     try:
         clients = await connect(config.endpoint)
     except QueueError as error:
@@ -63,6 +67,18 @@ async def examine(config: CloudRunExecutionConfig) -> AsyncIterator[Finding]:
                 yield finding
     finally:
         await clients.close()
+
+
+def _examine_limits(config: CloudRunExecutionConfig) -> Finding:
+    most = config.max_runs_per_minute
+    what = (
+        f"Up to {most:g} executions are started in a minute and {config.max_in_flight} are in flight at once, for each "
+        f"job; one may take {config.timeout} s where its task says nothing else."
+    )
+    if most <= LARGEST_QUOTA:
+        return Finding(health=Health.WELL, what=what)
+    remedy = f"Quotas of RunJob are 10 to {LARGEST_QUOTA} a minute: lower max_runs_per_minute, or ask for more quota."
+    return Finding(health=Health.DOUBT, what=what, remedy=remedy)
 
 
 async def _examine_job(job: str, config: CloudRunExecutionConfig, clients: GoogleClients) -> AsyncIterator[Finding]:
