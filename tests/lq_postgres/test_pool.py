@@ -91,3 +91,20 @@ async def test_what_reads_the_whole_table_may_take_longer_than_others(database: 
             _ = await backend.connections.fetch("SELECT pg_sleep(1)")
 
         assert len(await backend.connections.read_whole("SELECT pg_sleep(1)")) == 1
+
+
+async def test_nothing_of_a_cancelled_statement_is_left_when_the_pool_is_closed(database: Database) -> None:
+    connections = Connections(PostgresConfig(dsn=database.dsn))
+    await connections.open()
+    before = asyncio.all_tasks()
+    sleeping = asyncio.create_task(connections.fetch(SLEEP))
+
+    async def is_asleep() -> bool:
+        return await asyncio.to_thread(database.server.run_sql, ASLEEP, at=database.dsn) == "1"
+
+    await until(is_asleep, what="the statement runs")
+    _ = sleeping.cancel()
+    _ = await asyncio.wait([sleeping])
+    await connections.close()
+
+    assert asyncio.all_tasks() == before

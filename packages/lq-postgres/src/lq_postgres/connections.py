@@ -72,8 +72,8 @@ class Connections:
     async def close(self) -> None:
         """Disconnect, unless the pool belongs to the application."""
         pool, self._pool = self._pool, None
-        if pool is not None and pool is not self.config.pool:
-            pool.terminate()
+        if isinstance(pool, OwnPool):
+            await pool.close()
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:

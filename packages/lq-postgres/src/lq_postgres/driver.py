@@ -82,10 +82,6 @@ class Pool(Protocol):
         """Lend a connection."""
         ...
 
-    def terminate(self) -> None:
-        """Close all connections without a word."""
-        ...
-
     def get_size(self) -> int:
         """How many connections are open."""
         ...

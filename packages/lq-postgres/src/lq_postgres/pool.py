@@ -22,6 +22,9 @@ LONGEST_IDLE: Final = 300.0
 FAREWELL: Final = 5.0
 """Seconds that a statement which nobody waits for any more may take to be cancelled."""
 
+PARTING: Final = 1.0
+"""Seconds that closing the pool waits for such statements."""
+
 
 class OwnPool:
     """Lends at most *most* connections that *connect* opens; whichever came back last is lent first."""
@@ -61,6 +64,12 @@ class OwnPool:
         else:
             self._let_go(connection)  # It may be in the middle of something.
         self._places.release()
+
+    async def close(self) -> None:
+        """Wait a moment for what is being closed in good order, and close all others without a word."""
+        if self._leaving:
+            _ = await asyncio.wait(self._leaving, timeout=PARTING)
+        self.terminate()
 
     def terminate(self) -> None:
         """Close all connections without a word."""
