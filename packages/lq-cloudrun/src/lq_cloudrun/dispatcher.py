@@ -10,8 +10,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from lq_cloudrun.asking import run_job
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.config import CloudRunExecutionConfig
@@ -161,10 +159,8 @@ class Dispatcher:
 async def _give_back(
     service: ExecutionService, record: QueuedTaskRecord, *, delay: float, message: str | None
 ) -> QueuedTaskRecord:
-    """Put a record back; without a message its history tells nothing of it, since it only waits for its turn."""
     later = delay * random.uniform(1, 1.25)  # noqa: S311 -- so that what was refused together does not come back together
     released = lifecycle.release(record, at=service.queue_backend.now(), delay=later, message=message)
-    released = released if message else replace(released, history=record.history)
     return released if await service.swap(record, released) else await _current(service, record)
 
 

@@ -121,9 +121,13 @@ def interrupt(record: QueuedTaskRecord, *, at: datetime, message: str | None = N
 def release(
     record: QueuedTaskRecord, *, at: datetime, delay: float = 0.0, message: str | None = None
 ) -> QueuedTaskRecord:
-    """Take back a dispatched record whose execution was refused for certain: nothing is spent."""
-    until = at + timedelta(seconds=delay)
-    return _wait(record, until=until, history=_told(record, "released", at, message=message))
+    """
+    Take back a dispatched record whose execution was refused for certain: nothing is spent.
+
+    Without a *message* it only waits for its turn, and its history tells nothing of it.
+    """
+    history = record.history if message is None else _told(record, "released", at, message=message)
+    return _wait(record, until=at + timedelta(seconds=delay), history=history)
 
 
 def reroute(record: QueuedTaskRecord, *, execution_backend: str, at: datetime, message: str) -> QueuedTaskRecord:
