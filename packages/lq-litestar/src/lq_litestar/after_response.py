@@ -5,7 +5,7 @@ from typing import ParamSpec, TypeVar
 from litestar.background_tasks import BackgroundTask
 
 from lq_core import QueueService, Task
-from lq_core.service.calls import check_task, new_record
+from lq_core.service.calls import check_task
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -25,7 +25,5 @@ def enqueue_after_response(
     """
     check_task(task)
     call = task.call(*args, **kwargs)
-    at = queue_service.queue_backend.now()
-    _ = new_record(call, queue_service.config, queue_service.executions, at=at)
-    queue_service.injector.check_calls([call])
+    queue_service.check([call])
     return BackgroundTask(queue_service.enqueue_many, [call])

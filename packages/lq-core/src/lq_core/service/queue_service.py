@@ -124,8 +124,7 @@ class QueueService:
         """
         calls = list(calls)
         now = self.queue_backend.now()
-        records = [new_record(call, self.config, self.executions, at=now) for call in calls]
-        self.injector.check_calls(calls)
+        records = self._records(calls, at=now)
         blocked = [record for record in records if record.blocked]
         if blocked:
             await check_predecessors(records, self._queue.get_many)
@@ -141,6 +140,10 @@ class QueueService:
         if inline or amending:
             await self._inline.run(made, at=now)
         return made
+
+    def check(self, calls: Iterable[TaskCall[Result]]) -> None:
+        """Raise what :meth:`enqueue_many` would raise for these calls without asking the database."""
+        self._records(list(calls), at=self.queue_backend.now())
 
     def within(self, connection: object) -> EnqueueWithin:
         """
@@ -349,6 +352,11 @@ class QueueService:
         if record is None:
             raise RecordNotFoundError(record_id)
         return record
+
+    def _records(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
+        records = [new_record(call, self.config, self.executions, at=at) for call in calls]
+        self.injector.check_calls(calls)
+        return records
 
     async def _insert(
         self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]
