@@ -162,7 +162,7 @@ class PostgresQueueBackend(BaseQueueBackend):
             return []
         if self.clock.is_old:
             await self._look_at_the_clock()
-        started = [record for record in records if record.status is not TaskStatus.PENDING and record.status in OWNED]
+        started = [record for record in records if record.status in OWNED]
         await know(self.connections, (record.worker_id for record in started))
         insertions = await self._inserter.insert(records)
         await self._limited.count_in([record.id for record in started])
