@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.definitions import LOOKING
@@ -24,14 +23,12 @@ from lq_core import lifecycle
 from lq_core.backoff import backoff_delay
 from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
-from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import Place, QueuedTaskRecord, TaskFailure, TaskStatus
 
 log = event_log("lq.cloudrun")
 
 MOST_PLANS: Final = 20_000
 """How many records' next looks are remembered before the oldest half is dropped."""
-
-Place = tuple[UUID, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

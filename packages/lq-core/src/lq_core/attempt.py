@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from math import inf
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 from uuid import UUID
 
 import msgspec
@@ -26,14 +26,11 @@ from lq_core.deadlines import Deadlines
 from lq_core.errors import MissingProviderError, PayloadTooLargeError, UnknownTaskError
 from lq_core.event_log import event_log
 from lq_core.injector import Injector
-from lq_core.record import Progress, QueuedTaskRecord, TaskFailure
+from lq_core.record import Place, Progress, QueuedTaskRecord, TaskFailure
 from lq_core.task import AnyTask, AsyncTask, find_task
 from lq_core.thread import run_in_thread
 
 log = event_log()
-
-Place: TypeAlias = tuple[UUID, int]
-"""One attempt at one record: its id and epoch."""
 
 INSTRUCTIONS: Final = (RetryLater, NonRetryable, KeyboardInterrupt, GeneratorExit)
 """What counts whenever it is raised, also when the time is up: the task's own word, and the end of the process."""

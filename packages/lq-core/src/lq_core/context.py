@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from lq_core.clock import LONGEST_WAIT
-from lq_core.record import Progress, QueuedTaskRecord, TaskStatus
+from lq_core.record import Place, Progress, QueuedTaskRecord, TaskStatus
 
 _CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
 
@@ -62,9 +62,9 @@ class TaskContext:
         record: QueuedTaskRecord,
         *,
         loop: asyncio.AbstractEventLoop,
-        report: Callable[[tuple[UUID, int], Progress | str], Awaitable[None]],
+        report: Callable[[Place, Progress | str], Awaitable[None]],
         read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]],
-        complete: Callable[[tuple[UUID, int], object, object], Awaitable[None]],
+        complete: Callable[[Place, object, object], Awaitable[None]],
     ) -> None:
         self.record = record
         self.error: BaseException | None = None
@@ -137,7 +137,7 @@ class TaskContext:
         self._stopping = True
 
     @property
-    def _place(self) -> tuple[UUID, int]:
+    def _place(self) -> Place:
         return self.record.id, self.record.epoch
 
     def __repr__(self) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import MutableMapping
 from typing import Final
-from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -12,6 +11,7 @@ from lq_core.errors import QueueError
 from lq_core.event_log import event_log
 from lq_core.identity import new_worker_id
 from lq_core.queue import BaseQueueBackend, WorkerInfo
+from lq_core.record import Place
 
 log = event_log()
 
@@ -24,7 +24,7 @@ STUBBORN: Final = 5.0
 BLOCKED: Final = 1.0
 """Seconds for which a task may hold up the event loop, and with it the heartbeat, before the log says so."""
 
-Attempts = MutableMapping[tuple[UUID, int], Attempt]
+Attempts = MutableMapping[Place, Attempt]
 """The attempts that run in this process, by record id and epoch."""
 
 

@@ -7,7 +7,7 @@ Nobody changes a record. A step in its life (:mod:`lq_core.lifecycle`) makes a n
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -26,6 +26,10 @@ UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 DEFAULT_QUEUE = "default"
 """The queue of a task that names none."""
+
+
+Place: TypeAlias = tuple[UUID, int]
+"""One hold on one record: its id and epoch."""
 
 
 class TaskStatus(StrEnum):

@@ -14,7 +14,7 @@ from lq_core import lifecycle
 from lq_core.errors import StorageError
 from lq_core.event_log import event_log
 from lq_core.queue import BaseQueueBackend
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import Place, QueuedTaskRecord, TaskStatus
 
 log = event_log()
 
@@ -33,7 +33,7 @@ class Doubts:
         self,
         backend: BaseQueueBackend,
         *,
-        held: Callable[[], AbstractSet[tuple[UUID, int]]],
+        held: Callable[[], AbstractSet[Place]],
         swap: Callable[[QueuedTaskRecord, QueuedTaskRecord], Awaitable[bool]],
     ) -> None:
         self._backend = backend

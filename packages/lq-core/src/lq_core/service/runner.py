@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from lq_core import lifecycle
-from lq_core.attempt import Attempt, Place, StopReason, Surroundings, failure_of
+from lq_core.attempt import Attempt, StopReason, Surroundings, failure_of
 from lq_core.backoff import retry_delay
 from lq_core.completion import Completions
 from lq_core.deadlines import Deadlines
@@ -18,7 +18,7 @@ from lq_core.identity import new_worker_id
 from lq_core.injector import Injector
 from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
-from lq_core.record import OWNED, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import OWNED, Place, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.service.doubts import Doubts
 from lq_core.service.outcome_log import OutcomeLog
 from lq_core.service.passage import pass_through

@@ -18,7 +18,7 @@ from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.queue import RecordFilter
-from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.record import Place, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.service import QueueService
 
 log = event_log()
@@ -43,14 +43,12 @@ class Maintenance:
     *held* tells the records that this worker has in hand, by id and epoch.
     """
 
-    def __init__(
-        self, service: QueueService, *, heartbeat: Heartbeat, held: Callable[[], AbstractSet[tuple[UUID, int]]]
-    ) -> None:
+    def __init__(self, service: QueueService, *, heartbeat: Heartbeat, held: Callable[[], AbstractSet[Place]]) -> None:
         self._service = service
         self._queue = service.queue_backend
         self._heartbeat = heartbeat
         self._held = held
-        self._missing: AbstractSet[tuple[UUID, int]] = frozenset()
+        self._missing: AbstractSet[Place] = frozenset()
         self._looked_at: tuple[datetime, float] | None = None
         self._ended = asyncio.Event()
         service.runner.on_end = self.nudge
@@ -88,7 +86,7 @@ class Maintenance:
         """
         failure = TaskFailure(type="RecordMislaid", message="The worker owned the record and did not run it.")
         began = monotonic()
-        held, missing = self._held(), dict[tuple[UUID, int], QueuedTaskRecord]()
+        held, missing = self._held(), dict[Place, QueuedTaskRecord]()
         async for record in self._find(RecordFilter(statuses=(TaskStatus.RUNNING,))):
             if record.worker_id == self._heartbeat.worker_id and (record.id, record.epoch) not in held:
                 missing[record.id, record.epoch] = record

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Mapping
 from typing import Final
-from uuid import UUID
 
 from lq_core import lifecycle
 from lq_core.attempt import failure_of
@@ -13,7 +12,7 @@ from lq_core.event_log import event_log
 from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.queue import Claim
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import Place, QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
 
 log = event_log()
@@ -52,7 +51,7 @@ class Pump:
         self._freed = asyncio.Event()
         self._pause = FIRST_PAUSE
         self._shortest = SHORTEST_PAUSE
-        self.running: dict[asyncio.Task[object], tuple[UUID, int]] = {}
+        self.running: dict[asyncio.Task[object], Place] = {}
         """The executions that have not come back, also those that only wait to be settled, and their records."""
 
     async def free_slots(self) -> int:
@@ -68,7 +67,7 @@ class Pump:
             queues=self._queues,
         )
 
-    def free(self, execution: asyncio.Task[object], place: tuple[UUID, int]) -> None:
+    def free(self, execution: asyncio.Task[object], place: Place) -> None:
         """Give back the slot of an execution whose record, by id and epoch, is over; another may run inline in it."""
         if self.running.get(execution) == place:
             self.busy.discard(execution)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 from lq_core.attempt import StopReason
 from lq_core.errors import ConfigurationError
@@ -16,6 +15,7 @@ from lq_core.execution import BaseExecutionBackend
 from lq_core.heartbeat import Heartbeat
 from lq_core.identity import new_worker_id
 from lq_core.queue import WorkerInfo
+from lq_core.record import Place
 from lq_core.service import QueueService
 from lq_core.service.runner import SETTLE_GRACE
 from lq_core.worker.loop import Stop, repeat
@@ -128,7 +128,7 @@ class Worker:
             seen_at=now,
         )
 
-    def _held(self) -> set[tuple[UUID, int]]:
+    def _held(self) -> set[Place]:
         return {*self._service.runner.attempts, *(place for pump in self._pumps for place in pump.running.values())}
 
     def _maintenance(
