@@ -157,12 +157,6 @@ async def test_connections_of_a_lent_pool_that_lead_nowhere(own_postgres_server:
 
 
 EFFECTS = list[int]()
-# One that has not waited for long, so that it does not give up before the row is free.
-A_CLAIM_WAITS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%settled%'
-  AND query_start > greatest('{}'::timestamptz, clock_timestamp() - interval '0.5 s')
-"""
 
 
 @task(name="faults.have_effect")
@@ -172,30 +166,17 @@ async def have_effect(number: int) -> None:
 
 async def test_records_of_a_claim_whose_answer_was_lost_run_once(own_postgres_server: PostgresServer, dsn: str) -> None:
     EFFECTS.clear()
-
-    async def a_claim_waits() -> bool:
-        return await asyncio.to_thread(own_postgres_server.run_sql, A_CLAIM_WAITS.format(enqueued)) == "1"
-
-    async def claimed() -> bool:
-        return (await service.statistics()).total(TaskStatus.RUNNING) == 3
-
     async with (
         TcpProxy(own_postgres_server.host, own_postgres_server.port) as proxy,
         QueueService(a_config(dsn)) as service,
         QueueService(a_config(own_postgres_server.dsn("shop", port=proxy.port))) as behind,
-        Worker(behind),
-        opened(PostgresQueueBackend(settings=PostgresConfig(dsn=dsn, poll_only=True))) as holder,
     ):
-        async with holder.connections.lent() as connection, connection.transaction():
-            _ = await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            _ = await connection.fetch("SELECT FROM lq.workers FOR UPDATE")
-            sent = await service.enqueue_many(have_effect.call(number) for number in range(3))
-            enqueued = (await connection.fetch("SELECT clock_timestamp()"))[0][0]
-            await until(a_claim_waits, what="a claim that can take the records waited for the row of its worker")
-            proxy.forget()
-        await until(claimed, what="the claim took the records, and its answer went nowhere")
-        proxy.resume()
-        records = [await service.wait(one.id, timeout=30) for one in sent]
+        lost = proxy.lose(have_effect.name.encode())
+        sent = await service.enqueue_many(have_effect.call(number) for number in range(3))
+        async with Worker(behind), asyncio.timeout(30):
+            _ = await lost.wait()
+            assert (await service.statistics()).total(TaskStatus.RUNNING) == 3
+            records = [await service.wait(one.id) for one in sent]
 
     assert sorted(EFFECTS) == [0, 1, 2]
     assert {(record.status, record.attempt, record.losses) for record in records} == {(TaskStatus.COMPLETED, 1, 0)}

@@ -1,9 +1,10 @@
 """
 A TCP proxy that misbehaves on command, as networks do.
 
-Three faults: :meth:`TcpProxy.cut` (everybody is told at once), :meth:`TcpProxy.stall`
-(bytes wait), :meth:`TcpProxy.forget` (bytes vanish and nobody is told). :meth:`TcpProxy.resume`
-ends all three for connections made from then on, and lets stalled bytes flow.
+Four faults: :meth:`TcpProxy.cut` (everybody is told at once), :meth:`TcpProxy.stall`
+(bytes wait), :meth:`TcpProxy.forget` (bytes vanish and nobody is told), :meth:`TcpProxy.lose`
+(one answer vanishes). :meth:`TcpProxy.resume` ends the first three for connections made from
+then on, and lets stalled bytes flow.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ class TcpProxy:
         self._flow: Final = asyncio.Event()
         self._refuse = False
         self._forget = False
+        self._marked = _Marked()
         self._flow.set()
         self.port = 0
 
@@ -74,6 +76,11 @@ class TcpProxy:
         for link in self._links:
             link.is_forgotten = True
 
+    def lose(self, words: bytes) -> asyncio.Event:
+        """Lose the next answer that contains *words*, and forget its connection; the event says that it is lost."""
+        self._marked.words = words
+        return self._marked.lost
+
     def resume(self) -> None:
         """Carry bytes and accept connections again; what was forgotten stays forgotten."""
         self._refuse = False
@@ -87,7 +94,7 @@ class TcpProxy:
         await asyncio.gather(*(link.ended.wait() for link in links))
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        link = _Link(self._flow, writer)
+        link = _Link(self._flow, self._marked, writer)
         link.is_forgotten = self._forget
         self._links.add(link)
         try:
@@ -100,13 +107,29 @@ class TcpProxy:
             link.ended.set()
 
 
+class _Marked:
+    """An answer to lose, known by some words in it; it is lost once."""
+
+    def __init__(self) -> None:
+        self.words = b""
+        self.lost: Final = asyncio.Event()
+
+    def is_in(self, chunk: bytes) -> bool:
+        if not self.words or self.words not in chunk:
+            return False
+        self.words = b""
+        self.lost.set()
+        return True
+
+
 class _Link:
     """One connection through the proxy: two pumps that end together."""
 
-    def __init__(self, flow: asyncio.Event, writer: StreamWriter) -> None:
+    def __init__(self, flow: asyncio.Event, marked: _Marked, writer: StreamWriter) -> None:
         self.is_forgotten = False
         self.ended: Final = asyncio.Event()
         self._flow = flow
+        self._marked = marked
         self._writers: Final = [writer]
         self._pumps: Final[list[asyncio.Task[None]]] = []
 
@@ -138,6 +161,8 @@ class _Link:
         with suppress(ConnectionError):
             while chunk := await source.read(CHUNK):
                 _ = await self._flow.wait()
+                if sink is self._writers[0] and self._marked.is_in(chunk):
+                    self.is_forgotten = True
                 if not self.is_forgotten:
                     sink.write(chunk)
                     await sink.drain()
