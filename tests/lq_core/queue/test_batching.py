@@ -35,6 +35,29 @@ async def test_who_is_answered_and_asks_again_is_part_of_the_next_batch() -> Non
     assert batches == [["first"], ["meanwhile", "second"]]
 
 
+async def test_who_is_patient_is_answered_when_the_next_batch_is_on_its_way() -> None:
+    happened: list[str] = []
+
+    async def flush(items: Sequence[str]) -> Sequence[str]:
+        happened.extend(f"{item} leaves" for item in items)
+        await asyncio.sleep(0)
+        return items
+
+    commit = GroupCommit(flush)
+
+    async def be_patient() -> None:
+        _ = await commit.submit(["patient"], patient=True)
+        happened.append("patient is answered")
+
+    async def go_on() -> None:
+        _ = await commit.submit(["first"])
+        _ = await commit.submit(["second"])
+
+    _ = await asyncio.gather(be_patient(), go_on())
+
+    assert happened == ["patient leaves", "first leaves", "second leaves", "patient is answered"]
+
+
 async def test_a_claim_that_fails_takes_nothing_from_the_others_of_its_batch() -> None:
     taken = Claimed(records=(a_record(),))
 

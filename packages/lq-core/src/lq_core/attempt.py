@@ -211,7 +211,10 @@ class Attempt:
             deadlines.add(self, timeout, self._end_late)
         self._runs = True
         try:
-            value = await self._value(task, call, opened)
+            if opened is not None:
+                call = await self._with_injected(task, call, opened)
+            running = call() if isinstance(task, AsyncTask) else self._in_thread(task, call)
+            value = await cast("Awaitable[object]", running)
         except BaseException as error:
             if self.stop_reason is not StopReason.TIMED_OUT or isinstance(error, INSTRUCTIONS):
                 raise
@@ -239,12 +242,11 @@ class Attempt:
     def _end_late(self) -> None:
         self.stop(StopReason.TIMED_OUT)
 
-    async def _value(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack | None) -> object:
-        if opened is not None:
-            injected = await self._around.injector.provide(task.name, task.codec.injected, self.context, opened)
-            call = partial(call, **injected)
-        running = call() if isinstance(task, AsyncTask) else self._in_thread(task, call)
-        return await cast("Awaitable[object]", running)
+    async def _with_injected(
+        self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack
+    ) -> Callable[..., object]:
+        injected = await self._around.injector.provide(task.name, task.codec.injected, self.context, opened)
+        return partial(call, **injected)
 
     async def _in_thread(self, task: AnyTask, call: Callable[[], object]) -> object:
         facts = {"task_name": task.name, "record_id": str(self.record.id), "attempt": self.record.attempt}

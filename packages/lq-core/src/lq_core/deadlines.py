@@ -14,10 +14,11 @@ class Deadlines:
     def __init__(self) -> None:
         self._due: dict[object, tuple[float, Callable[[], None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, who: object, seconds: float, late: Callable[[], None]) -> None:
         """Call *late* in so many seconds on behalf of *who*, who has one deadline at most."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # To look for it each time takes longer.
         due = loop.time() + seconds
         self._due[who] = (due, late)
         if self._timer is None or due < self._timer.when():

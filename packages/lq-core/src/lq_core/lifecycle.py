@@ -270,9 +270,11 @@ def _wait(record: QueuedTaskRecord, *, until: datetime, **changes: object) -> Qu
 
 
 def _end(record: QueuedTaskRecord, to: TaskStatus, *, at: datetime, **changes: object) -> QueuedTaskRecord:
-    return _move(
+    _check_move(record, to)
+    return replace(
         record,
-        to,
+        status=to,
+        epoch=record.epoch + 1,
         finished_at=at,
         worker_id=None,
         execution_ref=None,
@@ -288,10 +290,14 @@ def _is_released_by_start(record: QueuedTaskRecord) -> bool:
 
 
 def _move(record: QueuedTaskRecord, to: TaskStatus, **changes: object) -> QueuedTaskRecord:
+    _check_move(record, to)
+    return replace(record, status=to, epoch=record.epoch + 1, **changes)
+
+
+def _check_move(record: QueuedTaskRecord, to: TaskStatus) -> None:
     allowed = MOVES[record.status]
     if to not in allowed:
         raise IllegalMoveError(record.id, record.status, to, allowed)
-    return replace(record, status=to, epoch=record.epoch + 1, **changes)
 
 
 def _told(

@@ -241,7 +241,8 @@ class PostgresQueueBackend(BaseQueueBackend):
         self._promote_at = _LATEST if waiting is None else waiting
         if limited and alive and claim.limit:
             return answers_to(swaps, lost), await self._limited.claim_after(swaps, claim, number)
-        records = sorted(records_from((row for row in rows if row[5] is not None), 5), key=order_of_claim)
+        found = rows if rows[0][5] is not None else ()
+        records = sorted(records_from(found, 5), key=order_of_claim)
         return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:

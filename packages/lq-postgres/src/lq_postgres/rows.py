@@ -209,6 +209,7 @@ def are_completions(swaps: Sequence[Swap]) -> bool:
     """Whether these swaps end records well, with nothing to tell but the result."""
     return all(
         r.status is TaskStatus.COMPLETED
+        and r.epoch == swap.epoch + 1
         and not r.history
         and r.error is None
         and r.progress is None
@@ -222,11 +223,10 @@ def are_completions(swaps: Sequence[Swap]) -> bool:
 
 
 def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
-    """Write such swaps as the parameters $11 to $15 of ``COMPLETE``."""
+    """Write such swaps as the parameters $11 to $14 of ``COMPLETE``."""
     return (
         [swap.record.id for swap in swaps],
         [swap.epoch for swap in swaps],
-        [swap.record.epoch for swap in swaps],
         [swap.record.result for swap in swaps],
         [swap.record.finished_at for swap in swaps],
     )

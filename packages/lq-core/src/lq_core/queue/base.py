@@ -6,7 +6,7 @@ both decide: every change matches ``(id, epoch)``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -63,7 +63,7 @@ class BaseQueueBackend(ABC):
         """Tells the time by which this backend judges what is due, aware and in UTC."""
         self._inserts = GroupCommit(self.insert_many)
         self._proposals = GroupCommit(self._insert_or_amend)
-        self._claims = ClaimMerger(self.settle_and_claim)
+        self._claims = ClaimMerger(self._settle_and_wake)
         self._waiting = GroupCommit(self._swap_at_once)
         self._held_back: set[tuple[str, ...]] = set()
         """The execution backends whose last claim has left something to a limit: an end may let it start."""
@@ -248,17 +248,13 @@ class BaseQueueBackend(ABC):
         self.wake()
         return insertions
 
-    async def swap(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+    def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Swap records together with whatever else is waiting; an answer of False means that the epoch is over."""
-        kept = await self._claims.swap(swaps)
-        self._wake_after(swaps)
-        return kept
+        return self._claims.swap(swaps)
 
-    async def swap_waiting(self, swaps: Sequence[Swap]) -> Sequence[bool]:
+    def swap_waiting(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Swap records that nobody runs: a transaction of the application may hold them, and no claim waits for it."""
-        kept = await self._waiting.submit(swaps)
-        self._wake_after(swaps)
-        return kept
+        return self._waiting.submit(swaps)
 
     async def claim(self, claim: Claim) -> Claimed:
         """Claim due records, and settle whatever is waiting in the same round trip."""
@@ -372,14 +368,14 @@ class BaseQueueBackend(ABC):
         raise ConfigurationError(_APART.format(type(self).__name__))
 
     async def _swap_at_once(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        return (await self.settle_and_claim(swaps, None))[0]
+        return (await self._settle_and_wake(swaps, None))[0]
 
-    def _wake_after(self, swaps: Sequence[Swap]) -> None:
-        for swap in swaps:
-            status = swap.record.status
-            if status is TaskStatus.PENDING or (self._held_back and status not in OWNED):
-                self.wake()
-                break
+    async def _settle_and_wake(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        answers = await self.settle_and_claim(swaps, claim)
+        statuses = {swap.record.status for swap in swaps}
+        if TaskStatus.PENDING in statuses or (self._held_back and statuses - OWNED):
+            self.wake()
+        return answers
 
     async def _insert_or_amend(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
         return await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)

@@ -6,7 +6,7 @@ The next batch leaves when the last one is back; nobody waits for a batch to fil
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from lq_core.errors import StorageError
 from lq_core.queue.messages import Claim, Claimed, Swap
@@ -16,6 +16,22 @@ Answer = TypeVar("Answer")
 
 BATCH_LIMIT = 1000
 """How many items go into one batch, so that a large backlog of callers cannot hold the database for long."""
+
+
+TURNS: Final = 3
+"""
+After how many turns of the event loop those who are patient get their answers.
+
+What a claim has brought is begun in the first, runs in the second, and may have ended, and be on its way to the
+database, in the third. Whoever is answered then does its own work while the database does the next.
+"""
+
+
+_Promise: TypeAlias = tuple[asyncio.Future[Sequence[Answer]], Sequence[Answer]]
+"""Where somebody waits for answers, and the answers."""
+
+_Submission: TypeAlias = tuple[Sequence[Item], asyncio.Future[Sequence[Answer]], bool]
+"""The items of one caller, where it waits for their answers, and whether it is patient."""
 
 
 class GroupCommit(Generic[Item, Answer]):
@@ -28,18 +44,25 @@ class GroupCommit(Generic[Item, Answer]):
 
     def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
         self._flush = flush
-        self._waiting: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]] = []
+        self._waiting: list[_Submission[Item, Answer]] = []
         self._flusher: asyncio.Task[None] | None = None
 
-    async def submit(self, items: Sequence[Item]) -> Sequence[Answer]:
-        """Hand in items and wait for their answers, in order; cancelling the wait does not take the items back."""
+    def submit(self, items: Sequence[Item], *, patient: bool = False) -> asyncio.Future[Sequence[Answer]]:
+        """
+        Hand in items and wait for their answers, in order; cancelling the wait does not take the items back.
+
+        Whoever is *patient* lets others go first when a batch has come back.
+        """
+        # On its way, asking the system which loop is running is a good part of the whole.
+        loop = asyncio.get_running_loop() if self._flusher is None else self._flusher.get_loop()
+        answer: asyncio.Future[Sequence[Answer]] = loop.create_future()
         if not items:
-            return []
-        answer: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((items, answer))
+            answer.set_result([])
+            return answer
+        self._waiting.append((items, answer, patient))
         if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_all())
-        return await answer
+            self._flusher = loop.create_task(self._flush_all())
+        return answer
 
     async def _flush_all(self) -> None:
         try:
@@ -49,9 +72,9 @@ class GroupCommit(Generic[Item, Answer]):
         finally:
             self._flusher = None
 
-    def _take(self) -> list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]:
+    def _take(self) -> list[_Submission[Item, Answer]]:
         size = count = 0
-        for items, _ in self._waiting:
+        for items, _, _ in self._waiting:
             if count and size + len(items) > BATCH_LIMIT:
                 break
             size += len(items)
@@ -59,28 +82,45 @@ class GroupCommit(Generic[Item, Answer]):
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return taken
 
-    async def _flush_some(self, taken: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]) -> None:
+    async def _flush_some(self, taken: list[_Submission[Item, Answer]]) -> None:
         try:
-            answers = await self._flush([item for items, _ in taken for item in items])
+            answers = await self._flush([item for items, _, _ in taken for item in items])
         except asyncio.CancelledError:
-            for _, answer in taken:
+            for _, answer, _ in taken:
                 answer.cancel()
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the callers get it, and the next batch goes on
             if len(taken) == 1 or isinstance(error, StorageError):
-                for _, answer in taken:
+                for _, answer, _ in taken:
                     if not answer.done():
                         answer.set_exception(error)
                 return
             for one in taken:
                 await self._flush_some([one])
             return
+        self._answer(taken, answers)
+
+    @staticmethod
+    def _answer(taken: list[_Submission[Item, Answer]], answers: Sequence[Answer]) -> None:
         start = 0
-        for items, answer in taken:
-            end = start + len(items)
-            if not answer.done():
-                answer.set_result(answers[start:end])
-            start = end
+        later: list[_Promise[Answer]] = []
+        for items, answer, patient in taken:
+            found = answers[start : start + len(items)]
+            start += len(items)
+            if patient:
+                later.append((answer, found))
+            elif not answer.done():
+                answer.set_result(found)
+        _answer_later(TURNS, later)
+
+
+def _answer_later(turns: int, later: list[_Promise[Answer]]) -> None:
+    if later and turns:
+        asyncio.get_running_loop().call_soon(_answer_later, turns - 1, later)
+        return
+    for answer, found in later:
+        if not answer.done():
+            answer.set_result(found)
 
 
 class ClaimMerger:
@@ -99,7 +139,7 @@ class ClaimMerger:
 
     def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Settle these swaps with the next batch."""
-        return cast("Awaitable[Sequence[bool]]", self._commit.submit(swaps))
+        return cast("Awaitable[Sequence[bool]]", self._commit.submit(swaps, patient=True))
 
     async def claim(self, claim: Claim) -> Claimed:
         """Claim with the next batch, after its swaps."""

@@ -36,6 +36,8 @@ class _Layer:
         problem: BaseException | None = None
         try:
             await self._middleware(self._attempt.context, self._proceed)
+            if self._kept is not None:
+                return self._kept
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 -- middleware may raise anything, and the record has its outcome

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -59,7 +60,8 @@ class Runner:
             read=backend.get_many,
             complete=self._complete_in,
         )
-        self._middleware = (OutcomeLog(), *middleware)
+        self._middleware = middleware
+        self._tell_outcome = OutcomeLog()
         self._completions = completions
         self._progress: set[Attempt] = set()
         self._reporter: asyncio.Task[None] | None = None
@@ -135,7 +137,8 @@ class Runner:
             raise OwnershipLostError(*place)
         self._idle.clear()
         try:
-            kept = await pass_through(self._middleware, attempt, self._perform)
+            proceed = partial(pass_through, self._middleware, attempt, self._perform)
+            kept = await self._tell_outcome(attempt.context, proceed)
         finally:
             attempt.context.error = None  # Its traceback holds frames that hold the attempt.
             self._progress.discard(attempt)

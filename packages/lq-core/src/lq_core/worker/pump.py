@@ -84,7 +84,7 @@ class Pump:
 
     async def step(self) -> float:
         """Claim once, start what was claimed, and wait until it makes sense to claim again."""
-        self._body = asyncio.current_task()
+        self._body, loop = asyncio.current_task(), asyncio.get_running_loop()
         changes = self._queue.changes
         self._freed.clear()
         slots = await self.free_slots()
@@ -97,7 +97,7 @@ class Pump:
             await self._heartbeat.revive(claim.worker_id)
             return 0
         for record in claimed.records:
-            execution: asyncio.Task[object] = asyncio.create_task(self._execute(record))
+            execution: asyncio.Task[object] = loop.create_task(self._execute(record))
             self.running[execution] = record.id, record.epoch
             self.busy.add(execution)
         if not claimed.records:

@@ -44,12 +44,11 @@ WITH RECURSIVE settled AS (
 COMPLETED: Final = """
 WITH RECURSIVE settled AS (
   UPDATE lq.records r
-  SET status = 'completed', epoch = s.epoch, result = s.result, finished_at = s.finished_at,
+  SET status = 'completed', epoch = r.epoch + 1, result = s.result, finished_at = s.finished_at,
       ready = NULL, key_released = true, cancel_requested = false, claim_number = NULL,
       worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL,
       permit_key = NULL, permit_queue = NULL, held_key = NULL, shelf = NULL
-  FROM unnest($11::uuid[], $12::bigint[], $13::bigint[], $14::text[], $15::timestamptz[])
-    AS s(id, expected, epoch, result, finished_at)
+  FROM unnest($11::uuid[], $12::bigint[], $13::text[], $14::timestamptz[]) AS s(id, expected, result, finished_at)
   WHERE r.id = s.id AND r.epoch = s.expected
   RETURNING r.id, r.ready
 )"""

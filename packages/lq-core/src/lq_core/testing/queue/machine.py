@@ -316,7 +316,10 @@ class QueueBackendMachine(RuleBasedStateMachine):
 
     def swap(self, swap: Swap) -> None:
         """Swap in both."""
-        assert self.wait(self.backend.swap([swap])) == [self.model.swap(swap)]
+        assert self.wait(self._swapped(swap)) == [self.model.swap(swap)]
+
+    async def _swapped(self, swap: Swap) -> Sequence[bool]:
+        return await self.backend.swap([swap])  # Called in the event loop, as it has to be.
 
     def change(self, queue: str, **changes: object) -> None:
         """Change the state of a queue in both."""
