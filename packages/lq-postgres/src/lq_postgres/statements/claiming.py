@@ -74,6 +74,7 @@ LIMITED: Final = """
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
 # The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
 # Where anything is limited, nothing is claimed here, but by the statements of `limiting`.
+# `seen` finds the lanes from their ends: what is claimed leaves dead entries behind at their beginnings.
 # `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
 # One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
 SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
@@ -84,7 +85,7 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT b.name, first.queue
   FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
-    ORDER BY r.queue LIMIT 1
+    ORDER BY r.queue DESC LIMIT 1
   ) first
   WHERE $6::text[] IS NULL
   UNION ALL
@@ -92,8 +93,8 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   FROM seen CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r
     WHERE r.ready AND r.concurrency_key IS NULL
-      AND r.execution_backend = seen.execution_backend AND r.queue > seen.queue
-    ORDER BY r.queue LIMIT 1
+      AND r.execution_backend = seen.execution_backend AND r.queue < seen.queue
+    ORDER BY r.queue DESC LIMIT 1
   ) next
 ), lanes AS MATERIALIZED (
   SELECT wanted.execution_backend, wanted.queue FROM (

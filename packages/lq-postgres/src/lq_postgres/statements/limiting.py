@@ -21,15 +21,15 @@ WITH RECURSIVE plain(execution_backend, queue) AS (
   SELECT b.name, first.queue
   FROM unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
-    ORDER BY r.queue LIMIT 1
+    ORDER BY r.queue DESC LIMIT 1
   ) first
   UNION ALL
   SELECT plain.execution_backend, next.queue
   FROM plain CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r
     WHERE r.ready AND r.concurrency_key IS NULL
-      AND r.execution_backend = plain.execution_backend AND r.queue > plain.queue
-    ORDER BY r.queue LIMIT 1
+      AND r.execution_backend = plain.execution_backend AND r.queue < plain.queue
+    ORDER BY r.queue DESC LIMIT 1
   ) next
 ), keyed(execution_backend, queue, concurrency_key) AS (
   SELECT b.name, first.queue, first.concurrency_key
