@@ -4,13 +4,16 @@ One measured figure beside its goal, and the table of many.
 Every script here offers ``measure()`` and prints its figures as a table, or as JSON with ``--json``.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, json
 
 Unit: TypeAlias = Literal["/s", "ms", "MB", "times"]
+PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 class Figure(Struct, frozen=True):
@@ -43,6 +46,17 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join(lines)
 
 
+def report(figures: Sequence[Figure], machine: str, *, place: str) -> None:
+    """Print figures, the machine, and what has missed its goal; with ``--write``, put the table in its *place* too."""
+    told = f"{machine}\n\n{table(figures)}"
+    print(told)
+    for what in missed(figures):
+        print(f"Missed its goal: {what}")
+    if "--write" in sys.argv[1:]:
+        marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        PAGE.write_text(marked.sub(lambda _: f"\n{told}\n\n", PAGE.read_text()))
+
+
 def missed(figures: Iterable[Figure]) -> list[str]:
     """Name the measurements whose goals are not reached."""
     return [figure.what for figure in figures if figure.ratio is not None and figure.ratio < 1]
@@ -63,6 +77,6 @@ def _written(value: float, unit: Unit) -> str:
         case "/s":
             return f"{value:,.0f}/s"
         case "times":
-            return f"{value:.1f} times"
+            return f"{value:.{2 if value < 10 else 1}f} times"
         case "ms" | "MB":
             return f"{value:.{2 if value < 10 else 0}f} {unit}"

@@ -1,15 +1,24 @@
 """
 lq on one durable PostgreSQL, beside the raw statements on the same server: ``./dev bench postgres``.
 
-Each round measures the raw loop and lq one after the other, so that both have the same neighbours; printed are the
-best of each over all rounds, and their ratio.
+Each round measures the raw loop and lq one after the other, so that both have the same neighbours. A rate is the best
+of all rounds; how lq stands beside something else is told by the middle one of the rounds. What
+``./dev bench postgres_workers`` measures comes after it. With ``--write`` the table in docs/performance.md is replaced
+by this one.
 """
 
 import asyncio
+import platform
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from os import cpu_count
+from statistics import median
 from time import perf_counter
 from typing import Final
+
+from figures import Figure, report
+from msgspec import json
+from stage import output
 
 from lq_core import lifecycle
 from lq_core.clock import utc_now
@@ -19,10 +28,9 @@ from lq_core.record import QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import PostgresServer, find_installation
 
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 RAW_TABLE: Final = "CREATE TABLE raw (id uuid PRIMARY KEY, queue text, priority int, due timestamptz, arguments text)"
 RAW_INSERT: Final = "INSERT INTO raw VALUES ($1, $2, $3, $4, $5)"
-RAW_BULK: Final = "INSERT INTO raw SELECT t.id, $2, $3, $4, $5 FROM unnest($1::uuid[]) AS t(id)"
 FINISHED: Final = 1_000_000
 
 
@@ -66,15 +74,6 @@ class Bench:
 
         return await rate(20_000, lambda: asyncio.gather(*(caller() for _ in range(50))))
 
-    async def raw_bulk(self) -> float:
-        async def work() -> None:
-            async with self.backend.connections.lent() as connection:
-                for _ in range(20):
-                    ids = [new_id() for _ in range(1000)]
-                    _ = await connection.fetch(RAW_BULK, ids, "default", 0, utc_now(), "{}")
-
-        return await rate(20_000, work)
-
     async def bulk(self) -> float:
         batches = [[a_record() for _ in range(1000)] for _ in range(20)]
 
@@ -103,38 +102,38 @@ class Bench:
         return await rate(jobs, work)
 
 
-async def main(dsn: str) -> None:
-    """Measure and print."""
+async def measure(dsn: str) -> list[Figure]:
+    """Measure the backend alone, first on an empty table, then beside many ended records."""
     backend = PostgresQueueBackend(settings=PostgresConfig(dsn=dsn))
     await backend.open()
     at = backend.now()
     await backend.register(WorkerInfo(id="bench", started_at=at, seen_at=at))
     _ = await backend.connections.fetch(RAW_TABLE)
     bench = Bench(backend)
-    best: dict[str, float] = {}
-
-    async def measure(name: str, measured: Awaitable[float]) -> None:
-        best[name] = max(best.get(name, 0.0), await measured)
-
+    raw, alone, callers, bulk, claims, crowded = [list[float]() for _ in range(6)]
     for _ in range(ROUNDS):
-        await measure("raw one by one", bench.raw_one_by_one())
-        await measure("one by one", bench.one_by_one())
-        await measure("50 callers", bench.callers())
-        await measure("raw bulk", bench.raw_bulk())
-        await measure("bulk", bench.bulk())
-        for size in (10, 50, 100):
-            await measure(f"settle and claim {size}", bench.statements(size))
+        raw.append(await bench.raw_one_by_one())
+        alone.append(await bench.one_by_one())
+        callers.append(await bench.callers())
+        bulk.append(await bench.bulk())
+        claims.append(await bench.statements(50))
     _ = await backend.connections.fetch("TRUNCATE lq.records")
     await fill(backend)
     for _ in range(ROUNDS):
         _ = await bench.bulk()
-        await measure("settle and claim 50, 1,000,000 finished beside", bench.statements(50))
-    for name, value in best.items():
-        print(f"{name:50} {value:12,.0f}/s")
-    print(f"one by one / raw: {best['one by one'] / best['raw one by one']:.2f}")
-    beside = best["settle and claim 50, 1,000,000 finished beside"]
-    print(f"claims with 1,000,000 finished beside / without: {beside / best['settle and claim 50']:.2f}")
+        crowded.append(await bench.statements(50))
     await backend.close()
+    return [
+        Figure(f"one by one, beside a raw insert and commit ({max(raw):,.0f}/s)", _beside(alone, raw), "times", 0.8),
+        Figure("50 callers", max(callers), "/s", 35_000),
+        Figure("in bulk, a thousand at a time", max(bulk), "/s", 100_000),
+        Figure("settle and claim 50, nothing between", max(claims), "/s"),
+        Figure(f"the same beside {FINISHED:,} ended records", _beside(crowded, claims), "times", 1 / 1.5),
+    ]
+
+
+def _beside(ours: Sequence[float], others: Sequence[float]) -> float:
+    return median(mine / other for mine, other in zip(ours, others, strict=True))
 
 
 async def fill(backend: PostgresQueueBackend) -> None:
@@ -148,7 +147,20 @@ def a_running() -> QueuedTaskRecord:
     return lifecycle.claim(a_record(), worker_id="bench", at=utc_now())
 
 
+def main() -> None:
+    """Measure on the version that is asked for, or on the oldest there is, and print."""
+    wanted = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    with PostgresServer(find_installation(*wanted), durable=True) as server:
+        print("Measuring postgres", file=sys.stderr, flush=True)
+        figures = asyncio.run(measure(server.create_database("bench")))
+    print("Measuring postgres_workers", file=sys.stderr, flush=True)
+    figures += json.decode(asyncio.run(output("postgres_workers", "--json")), type=list[Figure])
+    machine = (
+        f"Measured with Python {platform.python_version()} and PostgreSQL {server.installation.version}, fsync and "
+        f"synchronous_commit on, on {platform.system()} with {cpu_count()} cores, which the server shares."
+    )
+    report(figures, machine, place="postgres")
+
+
 if __name__ == "__main__":
-    version = int(sys.argv[1]) if len(sys.argv) > 1 else None
-    with PostgresServer(find_installation(version), durable=True) as server:
-        asyncio.run(main(server.create_database("bench")))
+    main()

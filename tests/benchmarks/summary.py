@@ -6,19 +6,16 @@ With ``--write`` the table in docs/performance.md is replaced by this one.
 
 import asyncio
 import platform
-import re
 import sqlite3
 import sys
 from os import cpu_count
-from pathlib import Path
 from typing import Final
 
-from figures import Figure, missed, table
+from figures import Figure, report
 from msgspec import json
 from stage import output
 
 SCRIPTS: Final = ("enqueue", "drain", "pickup", "backlog", "startup", "cloudrun")
-PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 async def measure() -> list[Figure]:
@@ -38,17 +35,5 @@ def machine() -> str:
     )
 
 
-def main() -> None:
-    """Print the table, and what has missed its goal."""
-    figures = asyncio.run(measure())
-    report = f"{machine()}\n\n{table(figures)}"
-    print(report)
-    for what in missed(figures):
-        print(f"Missed its goal: {what}")
-    if "--write" in sys.argv[1:]:
-        marked = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end -->)", re.DOTALL)
-        PAGE.write_text(marked.sub(lambda _: f"\n{report}\n\n", PAGE.read_text()))
-
-
 if __name__ == "__main__":
-    main()
+    report(asyncio.run(measure()), machine(), place="figures")

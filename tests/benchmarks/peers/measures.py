@@ -15,9 +15,9 @@ from time import perf_counter
 from typing import Final
 
 CONCURRENCIES: Final = (50, 100, 500)
-ONE_BY_ONE: Final = 1000
-BULK: Final = 5000
-PICKUPS: Final = 200
+ONE_BY_ONE: Final = 3000
+BULK: Final = 20_000
+PICKUPS: Final = 1000
 
 
 class PeerQueue(ABC):

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from lq_core.codec import size_of
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, DuplicateKeyError, PayloadTooLargeError, TaskDefinitionError
@@ -52,15 +54,30 @@ def check_call(subject: object) -> None:
         raise TaskDefinitionError(f"{subject!r} is not a call of a task. Make one with: task.call(...).")
 
 
+def new_records(
+    calls: Sequence[TaskCall[Result]], config: QueueConfig, executions: Executions, *, at: datetime
+) -> list[QueuedTaskRecord]:
+    """Make the records of calls that are enqueued together; raises as :func:`new_record` does."""
+    records: list[QueuedTaskRecord] = []
+    before: TaskCall[Result] | None = None
+    for call in calls:
+        check_call(call)
+        if before is None or call.options is not before.options or call.task_name != before.task_name:
+            records.append(new_record(call, config, executions, at=at))
+            before = call
+        else:  # What the options come to need not be found out for each of a thousand.
+            _check_size(call, config)
+            records.append(replace(records[-1], id=_id_of(call), arguments=call.arguments, key=call.key))
+    return records
+
+
 def new_record(
     call: TaskCall[Result], config: QueueConfig, executions: Executions, *, at: datetime
 ) -> QueuedTaskRecord:
     """Make the record of a call. Raises ConfigurationError, PayloadTooLargeError, UnknownBackendError."""
     check_call(call)
+    _check_size(call, config)
     options = call.options
-    size = size_of(call.arguments)
-    if size > config.max_payload_bytes:
-        raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
     scheduled_at = _moment(options.scheduled_at, options.delay, at=at) or at
     expires_at = _moment(options.expires_at, options.expires_in, at=at)
     if expires_at is not None and at < scheduled_at >= expires_at:
@@ -69,7 +86,7 @@ def new_record(
             "it would expire before it may start."
         )
     return QueuedTaskRecord(
-        id=call.id if call.has_id else new_id(),
+        id=_id_of(call),
         task_name=call.task_name,
         arguments=call.arguments,
         queue=options.queue,
@@ -136,6 +153,16 @@ def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT
     return EnqueueOutcome.REJECTED if is_rejected else EnqueueOutcome.EXISTING
+
+
+def _check_size(call: TaskCall[Result], config: QueueConfig) -> None:
+    size = size_of(call.arguments)
+    if size > config.max_payload_bytes:
+        raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
+
+
+def _id_of(call: TaskCall[Result]) -> UUID:
+    return call.id if call.has_id else new_id()
 
 
 def _moment(moment: datetime | None, seconds: float | None, *, at: datetime) -> datetime | None:

@@ -22,7 +22,7 @@ from lq_core.record import Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_core.result import TaskResult
 from lq_core.schedule_state import ScheduleState
 from lq_core.service import bulk
-from lq_core.service.calls import accepted, check_id, check_predecessors, check_task, new_record, proposals, results
+from lq_core.service.calls import accepted, check_id, check_predecessors, check_task, new_records, proposals, results
 from lq_core.service.draining import drain
 from lq_core.service.events import follow, follow_all
 from lq_core.service.executions import Executions
@@ -354,7 +354,7 @@ class QueueService:
         return record
 
     def _records(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
-        records = [new_record(call, self.config, self.executions, at=at) for call in calls]
+        records = new_records(calls, self.config, self.executions, at=at)
         self.injector.check_calls(calls)
         return records
 

@@ -10,7 +10,7 @@ from lq_core.injector import Injector
 from lq_core.queue import BaseQueueBackend, insert_or_amend
 from lq_core.record import QueuedTaskRecord
 from lq_core.result import RecordSource, TaskResult
-from lq_core.service.calls import accepted, check_predecessors, new_record, proposals, results
+from lq_core.service.calls import accepted, check_predecessors, new_records, proposals, results
 from lq_core.service.executions import Executions
 from lq_core.task import Task, TaskCall
 
@@ -62,7 +62,7 @@ class EnqueueWithin:
         """
         calls = list(calls)
         now = self._queue_backend.now()
-        records = [new_record(call, self._config, self._executions, at=now) for call in calls]
+        records = new_records(calls, self._config, self._executions, at=now)
         self._injector.check_calls(calls)
         await check_predecessors(records, self._find)
         insertions = await insert_or_amend(

@@ -108,8 +108,8 @@ FROM (VALUES (1)) AS one(row) LEFT JOIN lq.records r ON r.id IN (SELECT free.id 
 ORDER BY r.id
 """
 
-# What has ended is asked to stop no more. Saying so lets a plan expect few: without statistics, which a young table does
-# not have, it would expect half of all records, and read the whole table every second.
+# What has ended is asked to stop no more. Saying so lets a plan expect few: without statistics, which a young table
+# does not have, it would expect half of all records, and read the whole table every second.
 CANCEL_REQUESTS: Final = """
 SELECT {record} FROM lq.records r
 WHERE r.cancel_requested AND r.status IN ('pending', 'dispatched', 'running')

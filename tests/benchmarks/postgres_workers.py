@@ -1,0 +1,133 @@
+"""
+One and two worker processes that drain one durable PostgreSQL, and how soon an idle one starts what is enqueued.
+
+``./dev bench postgres_workers``. A rate is the middle of several rounds, in which one process and two take turns; it
+runs from the start of the first task to the end of the last, by what the records say.
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Final
+
+from figures import Figure, show
+from stage import HERE
+
+from lq_core import QueueConfig, QueueService, Worker, task
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from programs import until
+from servers import PostgresServer
+
+ROUNDS: Final = 5
+RECORDS: Final = 40_000
+CONCURRENCY: Final = 50
+PICK_UPS: Final = 1000
+SPAN: Final = """
+SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM lq.records
+HAVING count(*) FILTER (WHERE status = 'completed') = $1
+"""
+
+
+@task(name="benchmark.noop", timeout=30)
+async def noop() -> bool:
+    """Do nothing, and say so."""
+    return True
+
+
+@task(name="benchmark.picked_up", timeout=30)
+async def picked_up(since: float) -> float:
+    """Tell the milliseconds since a moment of this machine's monotonic clock."""
+    return (perf_counter() - since) * 1000
+
+
+def a_config(dsn: str) -> QueueConfig:
+    return QueueConfig(queue_backend=PostgresConfig(dsn=dsn), concurrency=CONCURRENCY)
+
+
+def measure() -> list[Figure]:
+    """Drain in turns by one process and by two, then pick up one by one."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with PostgresServer(durable=True) as server:
+        for number in range(ROUNDS):
+            for workers, found in rates.items():
+                name = f"drain_{number}_{workers}"
+                found.append(asyncio.run(_drained(server.create_database(name), workers)))
+                server.drop_database(name)
+        waits = quantiles(asyncio.run(_picked_up(server.create_database("pickup"))), n=100)
+    alone, together = median(rates[1]), median(rates[2])
+    return [
+        Figure(f"drain by one worker, concurrency {CONCURRENCY}", alone, "/s", 20_000),
+        Figure("drain by two workers", together, "/s"),
+        Figure("drain by two workers, beside one", together / alone, "times", 1.6),
+        Figure("pick-up p50, between two connections", waits[49], "ms", 2.5),
+        Figure("pick-up p99, between two connections", waits[98], "ms", 15),
+    ]
+
+
+async def _drained(dsn: str, workers: int) -> float:
+    async with QueueService(a_config(dsn)) as service, AsyncExitStack() as running:
+        backend = service.queue_backend
+        assert isinstance(backend, PostgresQueueBackend)
+        await service.pause("default")
+        for _ in range(RECORDS // 1000):
+            _ = await service.enqueue_many([noop.call() for _ in range(1000)])
+        for _ in range(workers):
+            await running.enter_async_context(_worker_process(dsn))
+
+        async def all_there() -> bool:
+            return len(await service.workers()) == workers
+
+        async def all_claimed() -> bool:
+            return not await backend.connections.fetch("SELECT FROM lq.records WHERE ready LIMIT 1")
+
+        async def all_completed() -> bool:
+            return bool(await backend.connections.fetch(SPAN, RECORDS))
+
+        await until(all_there, what="every worker is registered")
+        await service.resume("default")
+        await until(all_claimed, what="every record is claimed")
+        await until(all_completed, what="every record is completed")
+        return RECORDS / (await backend.connections.fetch(SPAN, RECORDS))[0][0]
+
+
+async def _picked_up(dsn: str) -> list[float]:
+    config = a_config(dsn)
+    waits: list[float] = []
+    async with QueueService(config) as service, QueueService(replace(config)) as other, Worker(other):
+        for number in range(PICK_UPS + 10):
+            wait = await (await service.enqueue(picked_up, perf_counter())).wait(timeout=30)
+            if number >= 10:  # The first ones meet a process that is still warming up.
+                waits.append(wait)
+            await asyncio.sleep(random.uniform(0.005, 0.02))  # The queue is idle again, at no fixed beat.
+    return waits
+
+
+@asynccontextmanager
+async def _worker_process(dsn: str) -> AsyncGenerator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, HERE / "postgres_workers.py", "--work", dsn, stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+async def _work(dsn: str) -> None:
+    """Work until standard input is closed, which also happens when the parent dies."""
+    async with QueueService(a_config(dsn)) as service, Worker(service):
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    if "--work" in sys.argv:
+        asyncio.run(_work(sys.argv[-1]))
+    else:
+        show(measure())
