@@ -2,25 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import json
+from msgspec.structs import replace
 
 from lq_core.queue.messages import Swap, WorkerInfo
-from lq_core.queue.nested import Nested, read_rows
+from lq_core.queue.nested import Nested, RowReader, read_rows
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_postgres.driver import Row
 
 COLUMNS: Final = (
-    *("id", "task_name", "arguments", "queue", "priority", "execution_backend", "execution_profile", "key"),
-    *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata", "created_at"),
-    *("scheduled_at", "status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
+    *("id", "arguments", "created_at", "scheduled_at"),
+    *("task_name", "queue", "priority", "execution_backend", "execution_profile", "key"),
+    *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata"),
+    *("status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
     *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history"),
     *("retry_rules", "key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
 )
 """The columns of a record, in the order in which statements name them and rows bring them."""
+
+_OWN: Final = 4
+"""How many of them, at the beginning, hold what even calls that are enqueued together have for themselves."""
 
 _STATUS: Final = {str(status): status for status in TaskStatus}
 _SCOPE: Final = {str(scope): scope for scope in KeyScope}
@@ -29,14 +35,37 @@ _ENCODE: Final = json.encode
 
 def records_from(rows: Iterable[Row], start: int = 0) -> list[QueuedTaskRecord]:
     """Read records from the columns of rows, from *start* on; of a damaged row, what can be read."""
-    return read_rows(rows, partial(_record_from, start=start))
+    return read_rows(rows, _reader(start))
+
+
+@cache
+def _reader(start: int) -> RowReader:
+    return RowReader(
+        partial(_record_from, start=start),
+        itemgetter(slice(start + _OWN, None)),
+        partial(_record_from_rest, start=start),
+    )
+
+
+def _record_from_rest(row: Row, like: QueuedTaskRecord, *, start: int) -> QueuedTaskRecord:
+    id_, arguments, created_at, scheduled_at = row[start : start + _OWN]
+    return replace(
+        like,
+        id=UUID(int=id_.int),
+        arguments=arguments,
+        metadata=dict(like.metadata),
+        created_at=created_at,
+        scheduled_at=scheduled_at,
+    )
 
 
 def _record_from(row: Row, nested: Nested, *, start: int) -> QueuedTaskRecord:
     (
         id_,
-        task_name,
         arguments,
+        created_at,
+        scheduled_at,
+        task_name,
         queue,
         priority,
         execution_backend,
@@ -49,8 +78,6 @@ def _record_from(row: Row, nested: Nested, *, start: int) -> QueuedTaskRecord:
         expires_at,
         schedule,
         metadata,
-        created_at,
-        scheduled_at,
         status,
         epoch,
         attempt,

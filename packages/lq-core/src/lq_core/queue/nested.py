@@ -56,13 +56,26 @@ STRICT: Final = Nested(
 """Raises for what is damaged."""
 
 
-def read_rows(rows: Iterable[Any], read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:
+class RowReader(NamedTuple):
+    """How rows are read as records, one after another: most of those that are read together have much in common."""
+
+    read: Callable[[Any, Nested], QueuedTaskRecord]
+    """Reads a row."""
+
+    common: Callable[[Any], object]
+    """What rows may have in common: everything but the id, the arguments, and when it was created and is due."""
+
+    read_rest: Callable[[Any, QueuedTaskRecord], QueuedTaskRecord]
+    """Reads a row that has all this in common with that of a record."""
+
+
+def read_rows(rows: Iterable[Any], reader: RowReader) -> list[QueuedTaskRecord]:
     """Read rows as records; a row of which not even the plain values can be read is passed over, and logged."""
     rows = list(rows)
     try:
-        return [read(row, STRICT) for row in rows]
+        return _read(rows, reader)
     except Exception:  # noqa: BLE001 -- whatever is wrong, the rows are read one by one to find out with which
-        return [record for row in rows for record in _rest_of(row, read)]
+        return [record for row in rows for record in _rest_of(row, reader.read)]
 
 
 def unreadable_holder(key: str | None) -> QueueError:
@@ -87,6 +100,17 @@ def read_limits(text: str | None) -> Limits | None:
         return None if text is None else STRICT.limits(text)
     except Exception:  # noqa: BLE001 -- any reason will do
         return None
+
+
+def _read(rows: Iterable[Any], reader: RowReader) -> list[QueuedTaskRecord]:
+    read, common_to, read_rest = reader
+    records: list[QueuedTaskRecord] = []
+    before: object = None
+    for row in rows:
+        common = common_to(row)
+        records.append(read_rest(row, records[-1]) if common == before else read(row, STRICT))
+        before = common
+    return records
 
 
 def _rest_of(row: Any, read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[QueuedTaskRecord]:

@@ -8,7 +8,8 @@ from typing import Final
 from lq_core.queue.messages import Claim, QueueState
 from lq_core.queue.sqlite import limiting
 from lq_core.queue.sqlite import statements as sql
-from lq_core.queue.sqlite.rows import from_state, to_microseconds
+from lq_core.queue.sqlite.from_rows import from_state
+from lq_core.queue.sqlite.rows import to_microseconds
 
 _OPEN: Final = QueueState()
 

@@ -10,8 +10,9 @@ from lq_core.queue.messages import Freed, QueueState, RecordFilter, Statistics, 
 from lq_core.queue.nested import predecessors_in, read_rows
 from lq_core.queue.sqlite import limiting
 from lq_core.queue.sqlite import statements as sql
+from lq_core.queue.sqlite.from_rows import FROM_ROW, from_state, from_worker
 from lq_core.queue.sqlite.lanes import queues_of
-from lq_core.queue.sqlite.rows import from_row, from_state, from_worker, to_microseconds, to_moment, to_text
+from lq_core.queue.sqlite.rows import to_microseconds, to_moment, to_text
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
 
 _AFTER_ALL: Final = b"\xff" * 17
@@ -23,7 +24,7 @@ FEW: Final = 2000
 def get_many(connection: sqlite3.Connection, ids: Sequence[UUID]) -> list[QueuedTaskRecord]:
     """Read the records that exist."""
     rows = (connection.execute(sql.GET, (record_id.bytes,)).fetchone() for record_id in dict.fromkeys(ids))
-    return read_rows((row for row in rows if row is not None), from_row)
+    return read_rows((row for row in rows if row is not None), FROM_ROW)
 
 
 def find(
@@ -37,7 +38,7 @@ def find(
         "limit": limit,
         **_values(condition),
     }
-    return read_rows(connection.execute(_statement(connection, condition, values), values), from_row)
+    return read_rows(connection.execute(_statement(connection, condition, values), values), FROM_ROW)
 
 
 def count(connection: sqlite3.Connection, condition: RecordFilter) -> int:
@@ -82,7 +83,7 @@ def workers(connection: sqlite3.Connection) -> list[WorkerInfo]:
 
 def overdue(connection: sqlite3.Connection, *, at: datetime, limit: int) -> list[QueuedTaskRecord]:
     """Read pending records whose ``expires_at`` has passed."""
-    return read_rows(connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit}), from_row)
+    return read_rows(connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit}), FROM_ROW)
 
 
 def freed(connection: sqlite3.Connection, *, limit: int) -> Freed:
@@ -102,7 +103,7 @@ def freed(connection: sqlite3.Connection, *, limit: int) -> Freed:
 
 def cancel_requests(connection: sqlite3.Connection) -> list[QueuedTaskRecord]:
     """Read every record that has not ended and has been asked to stop."""
-    return read_rows(connection.execute(sql.CANCEL_REQUESTS), from_row)
+    return read_rows(connection.execute(sql.CANCEL_REQUESTS), FROM_ROW)
 
 
 def queues(connection: sqlite3.Connection) -> dict[str, QueueState]:

@@ -1,5 +1,5 @@
 """
-Records as rows, and back: moments are integers of microseconds, ids are 16 bytes, nested values are JSON.
+What is stored, as rows: moments are integers of microseconds, ids are 16 bytes, nested values are JSON.
 
 The order is that of the columns in the migrations and of the parameters in ``statements.py``. Truth is 0 or 1:
 ``sqlite3`` looks for an adapter for every bool that it is given, which takes longer than the rest of the row.
@@ -8,21 +8,16 @@ The order is that of the columns in the migrations and of the parameters in ``st
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from msgspec import json
 
 from lq_core.queue.messages import QueueState, Swap, WorkerInfo
-from lq_core.queue.nested import STRICT, Nested, read_limits
-from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
+from lq_core.record import QueuedTaskRecord, TaskStatus
 
 Row: TypeAlias = tuple[Any, ...]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STATUSES = {status.value: status for status in TaskStatus}
-_SCOPES = {scope.value: scope for scope in KeyScope}
 _encode = json.Encoder().encode
-_names = json.Decoder(tuple[str, ...]).decode
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -231,94 +226,6 @@ def to_swap(swap: Swap, *, at: datetime) -> Row:
     )
 
 
-def from_row(row: Row, nested: Nested = STRICT) -> QueuedTaskRecord:
-    """Make the record of a row that ``SELECT *`` has read; ``read_rows`` calls it for rows that may be damaged."""
-    (
-        id_,
-        task_name,
-        arguments,
-        queue,
-        priority,
-        execution_backend,
-        execution_profile,
-        key,
-        key_released,
-        retries,
-        backoff,
-        timeout,
-        expires_at,
-        schedule,
-        metadata,
-        created_at,
-        scheduled_at,
-        status,
-        epoch,
-        attempt,
-        retry_count,
-        losses,
-        worker_id,
-        execution_ref,
-        log_url,
-        cancel_requested,
-        started_at,
-        finished_at,
-        progress,
-        result,
-        error,
-        history,
-        retry_rules,
-        key_scope,
-        key_until,
-        concurrency_key,
-        limits,
-        after,
-        blocked,
-        *_,
-    ) = row
-    created = to_moment(created_at)
-    return QueuedTaskRecord(
-        id=UUID(bytes=id_),
-        task_name=task_name,
-        arguments=arguments,
-        queue=queue,
-        priority=priority,
-        execution_backend=execution_backend,
-        execution_profile=execution_profile,
-        key=key,
-        key_released=key_released != 0,
-        key_scope=_SCOPES[key_scope],
-        key_until=None if key_until is None else to_moment(key_until),
-        retries=retries,
-        backoff=None if backoff is None else nested.backoff(backoff),
-        retry_rules=None if retry_rules is None else nested.retry_rules(retry_rules),
-        timeout=timeout,
-        expires_at=None if expires_at is None else to_moment(expires_at),
-        schedule=schedule,
-        concurrency_key=concurrency_key,
-        limits=None if limits is None else nested.limits(limits),
-        after=None if after is None else nested.after(after),
-        blocked=blocked != 0,
-        metadata={} if metadata is None else nested.metadata(metadata),
-        created_at=created,
-        scheduled_at=created if scheduled_at == created_at else to_moment(scheduled_at),
-        status=_STATUSES[status],
-        epoch=epoch,
-        attempt=attempt,
-        retry_count=retry_count,
-        losses=losses,
-        worker_id=worker_id,
-        execution_ref=execution_ref,
-        log_url=log_url,
-        cancel_requested=cancel_requested != 0,
-        started_at=None if started_at is None else to_moment(started_at),
-        finished_at=None if finished_at is None else to_moment(finished_at),
-        progress=None if progress is None else nested.progress(progress),
-        result=result,
-        error=None if error is None else nested.error(error),
-        history=() if history is None else nested.history(history),
-    )
-
-
 def to_worker(worker: WorkerInfo, *, at: datetime) -> dict[str, str | int | None]:
     """Make the values of REGISTER: a worker that is seen at this moment."""
     return {
@@ -331,19 +238,6 @@ def to_worker(worker: WorkerInfo, *, at: datetime) -> dict[str, str | int | None
     }
 
 
-def from_worker(row: Row) -> WorkerInfo:
-    """Make the worker of a row of WORKERS."""
-    id_, queues, execution_backends, concurrency, started_at, seen_at = row
-    return WorkerInfo(
-        id=id_,
-        queues=None if queues is None else _names(queues),
-        execution_backends=_names(execution_backends),
-        concurrency=concurrency,
-        started_at=to_moment(started_at),
-        seen_at=to_moment(seen_at),
-    )
-
-
 def to_state(queue: str, state: QueueState) -> dict[str, str | int | None]:
     """Make the values of SET_QUEUE."""
     return {
@@ -352,16 +246,6 @@ def to_state(queue: str, state: QueueState) -> dict[str, str | int | None]:
         "limits": _text(state.limits),
         "draining": _stamp(state.draining),
     }
-
-
-def from_state(row: Row) -> tuple[str, QueueState]:
-    """Make the name and the state of a row of QUEUES."""
-    name, paused, limits, draining = row
-    return name, QueueState(
-        paused=paused != 0,
-        limits=read_limits(limits),
-        draining=None if draining is None else to_moment(draining),
-    )
 
 
 def to_text(values: Sequence[str | int] | None) -> str | None:

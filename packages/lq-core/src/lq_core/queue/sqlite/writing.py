@@ -12,11 +12,10 @@ from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.nested import read_rows, unreadable_holder
 from lq_core.queue.sqlite import limited, limiting
 from lq_core.queue.sqlite import statements as sql
+from lq_core.queue.sqlite.from_rows import FROM_ROW, from_state
 from lq_core.queue.sqlite.lanes import Lanes, queues_of
 from lq_core.queue.sqlite.rows import (
     Row,
-    from_row,
-    from_state,
     is_new,
     is_plain,
     to_amendment,
@@ -103,7 +102,7 @@ def claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Cla
         return Claimed(held_back=held_back)
     statement = sql.CLAIM if wanted.to is TaskStatus.RUNNING else sql.DISPATCH
     values = {"worker_id": wanted.worker_id, "at": moment, "rowids": to_text(rowids)}
-    taken = read_rows(connection.execute(statement, values), from_row)
+    taken = read_rows(connection.execute(statement, values), FROM_ROW)
     if len(taken) > 1:
         taken.sort(key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
     return Claimed(records=tuple(taken), held_back=held_back)
@@ -158,7 +157,7 @@ def bury_and_find_orphans(
     """Forget workers not seen since a moment, and read the running records whose worker is gone."""
     connection.execute(sql.HEARD_JUST_NOW, {"at": to_microseconds(at)})
     connection.execute(sql.BURY, {"lapsed": to_microseconds(lapsed)})
-    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
+    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), FROM_ROW)
 
 
 def find_orphans_of_the_buried(
@@ -167,7 +166,7 @@ def find_orphans_of_the_buried(
     """Answer the same by reading only, when there is no worker to forget; None when there is one."""
     if connection.execute(sql.HAS_LAPSED, {"at": to_microseconds(at), "lapsed": to_microseconds(lapsed)}).fetchone():
         return None
-    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), from_row)
+    return read_rows(connection.execute(sql.ORPHANS, {"limit": limit}), FROM_ROW)
 
 
 def delete_ended(
@@ -212,6 +211,6 @@ def _insert_or_find(
     asked = {"key": record.key, "at": to_microseconds(at)}
     if connection.execute(sql.LET_GO, asked).rowcount == 1 and connection.execute(statement, row).rowcount == 1:
         return Insertion(record, created=True)
-    for holder in read_rows(connection.execute(sql.HOLDER, {"key": record.key}), from_row):
+    for holder in read_rows(connection.execute(sql.HOLDER, {"key": record.key}), FROM_ROW):
         return Insertion(holder, created=False)
     raise unreadable_holder(record.key)

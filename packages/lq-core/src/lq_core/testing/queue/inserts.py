@@ -1,6 +1,8 @@
 """What a queue backend owes to records that are stored: the same value back, and one holder for each key."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import pytest
 from msgspec.structs import replace
@@ -20,8 +22,52 @@ from lq_core.record import (
     RateLimit,
     RetryRules,
     TaskFailure,
+    TaskStatus,
 )
 from lq_core.testing.records import a_record, a_swap, claimed
+
+MOMENT: Final = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=UTC)
+UNUSUAL: Final[Mapping[str, object]] = dict(  # noqa: C408 -- these are fields of a record, written as where one is made
+    task_name="mail.send",
+    arguments='{"name":"Zoë \\u0001 🐢","amount":"0.10"}',
+    queue="mail",
+    priority=-7,
+    execution_backend="cloud",
+    execution_profile="large",
+    key="welcome:1",
+    key_released=True,
+    retries=3,
+    backoff=Backoff(base=1.5, jitter=0.0),
+    retry_rules=RetryRules(only=("builtins.OSError",), never=("builtins.KeyError",), wait="shop:patience"),
+    key_scope=KeyScope.WINDOW,
+    key_until=MOMENT + timedelta(hours=1, microseconds=1),
+    concurrency_key="tenant:1",
+    limits=Limits(concurrency=2, rate=RateLimit(count=10, per=60.0, burst=3)),
+    after=Dependencies(ids=(new_id(), new_id()), on_failure=AfterFailure.RUN),
+    blocked=True,
+    timeout=2.5,
+    expires_at=MOMENT + timedelta(days=40_000, microseconds=1),
+    schedule="nightly",
+    metadata={"traceparent": "00-ab-cd-01", "empty": ""},
+    created_at=MOMENT,
+    scheduled_at=MOMENT + timedelta(days=30_000),
+    status=TaskStatus.EXPIRED,
+    epoch=5,
+    attempt=2,
+    retry_count=1,
+    losses=1,
+    worker_id="ada",
+    execution_ref="jobs/large/executions/1",
+    log_url="https://example.org/logs",
+    cancel_requested=True,
+    started_at=MOMENT,
+    finished_at=MOMENT,
+    result="[1]",
+    progress=Progress(done=0.1, total=3, message="counting"),
+    error=TaskFailure(type="ValueError", message="no", traceback="line 1\nline 2"),
+    history=(HistoryEntry(at=MOMENT, event="retried", attempt=1, worker_id="ada"),),
+)
+"""Something else than the default for every field that may have it from the start."""
 
 
 class InsertContract:
@@ -29,38 +75,7 @@ class InsertContract:
 
     async def test_a_record_comes_back_as_it_was_stored(self, queue: BaseQueueBackend) -> None:
         """Every field survives, and every moment to the microsecond."""
-        moment = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=UTC)
-        record = a_record(
-            arguments='{"name":"Zoë \\u0001 🐢","amount":"0.10"}',
-            queue="mail",
-            priority=-7,
-            execution_backend="cloud",
-            execution_profile="large",
-            key="welcome:1",
-            retries=3,
-            backoff=Backoff(base=1.5, jitter=0.0),
-            retry_rules=RetryRules(only=("builtins.OSError",), never=("builtins.KeyError",), wait="shop:patience"),
-            key_scope=KeyScope.WINDOW,
-            key_until=moment + timedelta(hours=1, microseconds=1),
-            concurrency_key="tenant:1",
-            limits=Limits(concurrency=2, rate=RateLimit(count=10, per=60.0, burst=3)),
-            after=Dependencies(ids=(new_id(), new_id()), on_failure=AfterFailure.RUN),
-            blocked=True,
-            timeout=2.5,
-            expires_at=moment + timedelta(days=40_000, microseconds=1),
-            schedule="nightly",
-            metadata={"traceparent": "00-ab-cd-01", "empty": ""},
-            created_at=moment,
-            scheduled_at=moment + timedelta(days=30_000),
-            attempt=2,
-            retry_count=1,
-            losses=1,
-            log_url="https://example.org/logs",
-            started_at=moment,
-            progress=Progress(done=0.1, total=3, message="counting"),
-            error=TaskFailure(type="ValueError", message="no", traceback="line 1\nline 2"),
-            history=(HistoryEntry(at=moment, event="retried", attempt=1, worker_id="ada"),),
-        )
+        record = replace(a_record(), **UNUSUAL)
 
         await queue.insert([record])
 
@@ -73,6 +88,15 @@ class InsertContract:
         await queue.insert([record])
 
         assert await queue.get(record.id) == record
+
+    async def test_records_that_are_read_together_keep_what_is_their_own(self, queue: BaseQueueBackend) -> None:
+        """Beside one that has nothing of its own, each record differs in one field."""
+        records = [one for name, value in UNUSUAL.items() for one in (a_record(), replace(a_record(), **{name: value}))]
+
+        await queue.insert(records)
+
+        found = {record.id: record for record in await queue.get_many([record.id for record in records])}
+        assert found == {record.id: record for record in records}
 
     async def test_insert_answers_for_each_record_in_order(self, queue: BaseQueueBackend) -> None:
         """The answers stand in the order of the records."""
