@@ -2,7 +2,7 @@
 lq beside other queues on one durable PostgreSQL: a table of figures, and of ratios to the first column.
 
 ``./dev bench peers/run [NAME …]``. Each peer is installed, at the version written here, into an
-environment that is thrown away. lq takes part as soon as ``lq.py`` stands beside this file.
+environment that is thrown away. All take turns for several rounds, and the middle of them is told.
 """
 
 import json
@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Final, NamedTuple, TypeAlias
 
 from servers import PostgresServer
 
 HERE: Final = Path(__file__).parent
 OURS: Final = "lq"
+ROUNDS: Final = 3
 SECONDS_FOR_ONE: Final = 300
 SECONDS_OF_WAIT: Final = "pick-up"
 """Measures that begin so are waits, in seconds, and better when smaller."""
@@ -46,17 +48,23 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"There is no peer {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}.", file=sys.stderr)
         return 2
-    found: dict[str, Figures] = {}
+    rounds: dict[str, list[Figures]] = {OURS: []}
     failed: list[str] = []
-    with PostgresServer(durable=True) as server:
-        if (HERE / f"{OURS}.py").exists():
-            found[OURS] = _measured(server, OURS, python=Path(sys.executable))
+    with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory(prefix="lq-peers-") as room:
+        pythons = {OURS: Path(sys.executable)}
         for name in wanted or PEERS:
             try:
-                with tempfile.TemporaryDirectory(prefix="lq-peer-") as room:
-                    found[name] = _measured(server, PEERS[name].module, python=_installed(PEERS[name], Path(room)))
+                pythons[name] = _installed(PEERS[name], Path(room) / name)
             except subprocess.SubprocessError as error:
-                failed.append(f"{name} could not be measured: {error}")
+                failed.append(f"{name} could not be installed: {error}")
+        for _ in range(ROUNDS):
+            for name, python in pythons.items():
+                module = OURS if name == OURS else PEERS[name].module
+                try:
+                    rounds.setdefault(name, []).append(_measured(server, module, python=python))
+                except subprocess.SubprocessError as error:
+                    failed.append(f"{name} could not be measured: {error}")
+    found = {name: _middle(figures) for name, figures in rounds.items() if figures}
     if found:
         print(f"PostgreSQL {server.installation.version}, fsync and synchronous_commit on\n")
         print(_table(found, _figure))
@@ -65,6 +73,15 @@ def main(wanted: list[str]) -> int:
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
+
+
+def _middle(rounds: Sequence[Figures]) -> Figures:
+    """Take the middle of what several rounds have brought; None where a round has brought nothing."""
+    values = {measure: [figures[measure] for figures in rounds] for measure in rounds[0]}
+    return {
+        measure: None if None in found else median(one for one in found if one is not None)
+        for measure, found in values.items()
+    }
 
 
 def _installed(peer: Peer, room: Path) -> Path:

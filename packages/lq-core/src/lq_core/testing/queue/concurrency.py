@@ -77,16 +77,17 @@ class ConcurrencyContract:
         assert len(await queue.find(RecordFilter(statuses=(TaskStatus.COMPLETED,)), limit=200)) == 120
 
     async def test_a_caller_that_gives_up_does_not_disturb_the_others(self, queue: BaseQueueBackend) -> None:
-        """A cancelled wait leaves the batch whole."""
+        """Whether it was the first, which may be on its way to the database, or waited for that one to come back."""
         records = [a_record() for _ in range(10)]
         callers = [asyncio.create_task(queue.insert([record])) for record in records]
         await asyncio.sleep(0)
-        callers[0].cancel()
+        for caller in callers[:2]:
+            caller.cancel()
 
         answers = await asyncio.gather(*callers, return_exceptions=True)
 
-        assert isinstance(answers[0], asyncio.CancelledError)
-        assert len(await queue.get_many([record.id for record in records[1:]])) == 9
+        assert [answer[0].created for answer in answers[2:] if not isinstance(answer, BaseException)] == [True] * 8
+        assert len(await queue.get_many([record.id for record in records[2:]])) == 8
 
     async def test_a_record_that_cannot_be_read_whole_does_not_hold_up_the_others(
         self, queue: BaseQueueBackend
