@@ -1,15 +1,15 @@
 """
 Records kept in this process, for tests and for work that may be lost: gone when the process ends.
 
-Every verb finishes without waiting for anything, so that each is one transaction by itself.
+Every verb does what it does without waiting for anything, so that each is one transaction by itself.
 """
 
+import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -67,6 +67,10 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""
+        await asyncio.sleep(0)  # Others have their turn, as while a database is asked, and a cancellation arrives.
+        return self._insert(records)
+
+    def _insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         at = self.now()
         numbers = [record.id.int for record in records]
         if len(set(numbers)) < len(numbers) or not self._records.keys().isdisjoint(numbers):
@@ -267,7 +271,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         known = self._schedules.get(state.name)
         if state.version != (1 if known is None else known.version + 1):
             return False
-        _ = await self.insert_many([record for record in records if record.id.int not in self._records])
+        _ = self._insert([record for record in records if record.id.int not in self._records])
         self._schedules[state.name] = state
         self.wake()
         return True
@@ -383,15 +387,12 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return all(found.has_ended for one in before if (found := self._records.get(one.int)) is not None)
 
     def _lane_of(self, line: Line) -> tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]:
-        return self._lines.lane(line, self._queues.get(line.queue, _OPEN), self._records)
+        return self._lines.lane(line, self._queues.get(line.queue) or QueueState(), self._records)
 
     def _open_to(self, claim: Claim) -> Callable[[str], bool]:
         wanted = None if claim.queues is None else frozenset(claim.queues)
         closed = {queue for queue, state in self._queues.items() if state.paused}
         return lambda queue: queue not in closed and (wanted is None or queue in wanted)
-
-
-_OPEN: Final = QueueState()
 
 
 def _copy(record: QueuedTaskRecord) -> QueuedTaskRecord:

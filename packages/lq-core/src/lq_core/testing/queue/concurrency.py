@@ -89,6 +89,22 @@ class ConcurrencyContract:
         assert [answer[0].created for answer in answers[2:] if not isinstance(answer, BaseException)] == [True] * 8
         assert len(await queue.get_many([record.id for record in records[2:]])) == 8
 
+    async def test_who_stores_one_after_another_lets_others_have_their_turn(self, queue: BaseQueueBackend) -> None:
+        """The event loop does not stand still while much is enqueued."""
+        turns = Counter[str]()
+
+        async def take_turns() -> None:
+            while True:
+                turns["others"] += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(take_turns())
+        for _ in range(20):
+            await queue.insert([a_record()])
+        others.cancel()
+
+        assert turns["others"] >= 20
+
     async def test_a_record_that_cannot_be_read_whole_does_not_hold_up_the_others(
         self, queue: BaseQueueBackend
     ) -> None:
