@@ -1,7 +1,7 @@
 """
 Records kept in this process, for tests and for work that may be lost: gone when the process ends.
 
-Every verb does what it does without waiting for anything, so that each is one transaction by itself.
+Every verb finishes without waiting for anything, so that each is one transaction by itself.
 """
 
 import asyncio
@@ -65,12 +65,13 @@ class InMemoryQueueBackend(BaseQueueBackend):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
 
+    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        """Store new records; others have their turn, as while a database is asked, and a cancellation arrives."""
+        await asyncio.sleep(0)
+        return await super().insert(records)
+
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""
-        await asyncio.sleep(0)  # Others have their turn, as while a database is asked, and a cancellation arrives.
-        return self._insert(records)
-
-    def _insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         at = self.now()
         numbers = [record.id.int for record in records]
         if len(set(numbers)) < len(numbers) or not self._records.keys().isdisjoint(numbers):
@@ -271,7 +272,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
         known = self._schedules.get(state.name)
         if state.version != (1 if known is None else known.version + 1):
             return False
-        _ = self._insert([record for record in records if record.id.int not in self._records])
+        _ = await self.insert_many([record for record in records if record.id.int not in self._records])
         self._schedules[state.name] = state
         self.wake()
         return True
