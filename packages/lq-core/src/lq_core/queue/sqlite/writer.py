@@ -98,8 +98,8 @@ class Writer:
                 waiting = self._take()
                 if waiting:
                     self._work(waiting)
-                elif self._closing:
-                    return
+                if self._closing and self._queue.empty():
+                    return  # Also when the word to close came together with the last operations.
                 self._look()
         finally:
             self._connection.close()

@@ -89,6 +89,16 @@ class ConcurrencyContract:
         assert [answer[0].created for answer in answers[2:] if not isinstance(answer, BaseException)] == [True] * 8
         assert len(await queue.get_many([record.id for record in records[2:]])) == 8
 
+    async def test_it_closes_while_something_is_being_stored(self, queue: BaseQueueBackend) -> None:
+        """What is under way may be stored or not; nobody waits for ever."""
+        storing = asyncio.create_task(queue.insert([a_record()]))
+        await asyncio.sleep(0)
+
+        await asyncio.wait_for(queue.close(), 20)
+
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
+
     async def test_who_stores_one_after_another_lets_others_have_their_turn(self, queue: BaseQueueBackend) -> None:
         """The event loop does not stand still while much is enqueued."""
         turns = Counter[str]()
