@@ -46,7 +46,7 @@ async def test_who_is_patient_is_answered_when_the_next_batch_is_on_its_way() ->
     commit = GroupCommit(flush)
 
     async def be_patient() -> None:
-        _ = await commit.submit(["patient"], patient=True)
+        _ = await commit.submit_patiently(["patient"])
         happened.append("patient is answered")
 
     async def go_on() -> None:
@@ -56,30 +56,6 @@ async def test_who_is_patient_is_answered_when_the_next_batch_is_on_its_way() ->
     _ = await asyncio.gather(be_patient(), go_on())
 
     assert happened == ["patient leaves", "first leaves", "second leaves", "patient is answered"]
-
-
-async def test_who_goes_ahead_and_gives_up_lets_those_behind_go_on() -> None:
-    batches: list[Sequence[str]] = []
-    answered = asyncio.Event()
-
-    async def flush(items: Sequence[str]) -> Sequence[str]:
-        batches.append(items)
-        _ = await answered.wait()
-        return items
-
-    commit = GroupCommit(flush)
-    first, second, third = [asyncio.create_task(commit.go_ahead([name])) for name in ("first", "second", "third")]
-    await asyncio.sleep(0)
-    assert batches == [["first"]]
-
-    _ = first.cancel()
-    _ = second.cancel()
-    answered.set()
-
-    assert await asyncio.wait_for(third, 10) == ["third"]
-    assert first.cancelled()
-    assert second.cancelled()
-    assert batches == [["first"], ["second", "third"]]
 
 
 async def test_a_claim_that_fails_takes_nothing_from_the_others_of_its_batch() -> None:

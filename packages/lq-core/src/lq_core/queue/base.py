@@ -233,7 +233,7 @@ class BaseQueueBackend(ABC):
 
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records together with whatever else is waiting to be stored, and wake the workers."""
-        insertions = await self._inserts.go_ahead(records)
+        insertions = await self._inserts.submit(records)
         self.wake()
         return insertions
 

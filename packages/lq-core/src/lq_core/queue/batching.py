@@ -45,14 +45,17 @@ class GroupCommit(Generic[Item, Answer]):
     def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
         self._flush = flush
         self._waiting: list[_Submission[Item, Answer]] = []
-        self._flusher: asyncio.Task[object] | None = None
+        self._flusher: asyncio.Task[None] | None = None
 
-    def submit(self, items: Sequence[Item], *, patient: bool = False) -> asyncio.Future[Sequence[Answer]]:
-        """
-        Hand in items and wait for their answers, in order; cancelling the wait does not take the items back.
+    def submit(self, items: Sequence[Item]) -> asyncio.Future[Sequence[Answer]]:
+        """Hand in items; their answers come in order. Cancelling the wait for them does not take the items back."""
+        return self._hand_in(items, patient=False)
 
-        Whoever is *patient* lets others go first when a batch has come back.
-        """
+    def submit_patiently(self, items: Sequence[Item]) -> asyncio.Future[Sequence[Answer]]:
+        """Do what :meth:`submit` does, and let others go first when the batch has come back."""
+        return self._hand_in(items, patient=True)
+
+    def _hand_in(self, items: Sequence[Item], *, patient: bool) -> asyncio.Future[Sequence[Answer]]:
         # On its way, asking the system which loop is running is a good part of the whole.
         loop = asyncio.get_running_loop() if self._flusher is None else self._flusher.get_loop()
         answer: asyncio.Future[Sequence[Answer]] = loop.create_future()
@@ -63,21 +66,6 @@ class GroupCommit(Generic[Item, Answer]):
         if self._flusher is None:
             self._flusher = loop.create_task(self._flush_all())
         return answer
-
-    async def go_ahead(self, items: Sequence[Item]) -> Sequence[Answer]:
-        """
-        Do what :meth:`submit` does; where nothing is under way, the caller takes its items to the database itself.
-
-        That saves it two turns of the event loop. Who is cancelled on the way does not know whether they have arrived.
-        """
-        leader = asyncio.current_task()
-        if self._flusher is not None or leader is None or not items:
-            return await self.submit(items)
-        self._flusher = leader
-        try:
-            return await self._flush(items)
-        finally:
-            self._flusher = leader.get_loop().create_task(self._flush_all()) if self._waiting else None
 
     async def _flush_all(self) -> None:
         try:
@@ -154,7 +142,7 @@ class ClaimMerger:
 
     def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Settle these swaps with the next batch."""
-        return cast("Awaitable[Sequence[bool]]", self._commit.submit(swaps, patient=True))
+        return cast("Awaitable[Sequence[bool]]", self._commit.submit_patiently(swaps))
 
     async def claim(self, claim: Claim) -> Claimed:
         """Claim with the next batch, after its swaps."""

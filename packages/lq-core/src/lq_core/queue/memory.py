@@ -4,7 +4,6 @@ Records kept in this process, for tests and for work that may be lost: gone when
 Every verb finishes without waiting for anything, so that each is one transaction by itself.
 """
 
-import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,11 +63,6 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
-
-    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records; others have their turn, as while a database is asked, and a cancellation arrives."""
-        await asyncio.sleep(0)
-        return await super().insert(records)
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""

@@ -1,6 +1,5 @@
 """Records that run during their enqueue, in the process that asks for them."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
@@ -57,7 +56,6 @@ class InlineRuns:
         runner, ended = self._runner(), 0
         try:
             for result in results:
-                await asyncio.sleep(0)  # A cancellation that is on its way arrives here: the task is not to blame.
                 if (record := await runner.claimed(result.record)) is not None:
                     result.record = record
                     backend = await self._executions.opened(record.execution_backend, self._service)

@@ -18,12 +18,20 @@ class OutcomeLog:
     async def __call__(self, context: TaskContext, proceed: Proceed, /) -> QueuedTaskRecord:
         """Log ``task.completed``, ``task.retried`` and the like."""
         before, after = context.record, await proceed()
-        outcome = outcome_of(before, after)
-        level = logging.INFO if outcome is Outcome.COMPLETED else logging.WARNING
-        if log.isEnabledFor(level):
-            event = f"task.{outcome.value}"
-            log.log(level, event, extra=_facts(before, after, outcome))
+        try:
+            _tell(before, after)
+        except Exception:
+            # A filter of the application's may raise; the outcome is recorded, and stands.
+            log.warning("task.outcome_not_told", extra={"record_id": str(before.id)}, exc_info=True)
         return after
+
+
+def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
+    outcome = outcome_of(before, after)
+    level = logging.INFO if outcome is Outcome.COMPLETED else logging.WARNING
+    if log.isEnabledFor(level):
+        event = f"task.{outcome.value}"
+        log.log(level, event, extra=_facts(before, after, outcome))
 
 
 def _facts(before: QueuedTaskRecord, after: QueuedTaskRecord, outcome: Outcome) -> dict[str, object]:
