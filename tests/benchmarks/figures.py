@@ -54,6 +54,8 @@ def report(figures: Sequence[Figure], machine: str, *, place: str) -> None:
         print(f"Missed its goal: {what}")
     if "--write" in sys.argv[1:]:
         marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        if not marked.search(PAGE.read_text()):
+            raise LookupError(f"{PAGE.name} has no place for these figures: <!-- {place} -->")
         PAGE.write_text(marked.sub(lambda _: f"\n{told}\n\n", PAGE.read_text()))
 
 

@@ -8,15 +8,13 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
 from typing import Final
 
 from figures import Figure, show
-from stage import HERE, stage
+from stage import stage, work, worker_process
 
 from lq_core import QueueService, Worker, task
 
@@ -53,7 +51,7 @@ async def _in_one_process(queue_backend: str) -> list[float]:
 async def _between_processes() -> list[float]:
     with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
         path = Path(room) / "lq.db"
-        async with stage("sqlite", path=path) as service, _worker_process(path):
+        async with stage("sqlite", path=path) as service, worker_process("pickup", path):
             return await _waits(service)
 
 
@@ -68,23 +66,9 @@ async def _waits(service: QueueService) -> list[float]:
     return waits
 
 
-@asynccontextmanager
-async def _worker_process(path: Path) -> AsyncGenerator[None]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, HERE / "pickup.py", "--work", path, stdin=asyncio.subprocess.PIPE
-    )
-    try:
-        yield
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
-
-
 async def _work(path: Path) -> None:
-    """Work until standard input is closed, which also happens when the parent dies."""
-    async with stage("sqlite", path=path) as service, Worker(service):
-        await asyncio.to_thread(sys.stdin.read)
+    async with stage("sqlite", path=path) as service:
+        await work(service)
 
 
 if __name__ == "__main__":

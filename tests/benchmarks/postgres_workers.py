@@ -8,20 +8,19 @@ runs from the start of the first task to the end of the last, by what the record
 import asyncio
 import random
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Final
 
 from figures import Figure, show
-from stage import HERE
+from stage import work, worker_process
 
 from lq_core import QueueConfig, QueueService, Worker, task
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from programs import until
-from servers import PostgresServer
+from servers import PostgresServer, find_installation
 
 ROUNDS: Final = 5
 RECORDS: Final = 40_000
@@ -51,8 +50,9 @@ def a_config(dsn: str) -> QueueConfig:
 
 def measure() -> list[Figure]:
     """Drain in turns by one process and by two, then pick up one by one."""
+    wanted = [int(word) for word in sys.argv[1:] if word.isdecimal()]
     rates: dict[int, list[float]] = {1: [], 2: []}
-    with PostgresServer(durable=True) as server:
+    with PostgresServer(find_installation(*wanted), durable=True) as server:
         for number in range(ROUNDS):
             for workers, found in rates.items():
                 name = f"drain_{number}_{workers}"
@@ -77,7 +77,7 @@ async def _drained(dsn: str, workers: int) -> float:
         for _ in range(RECORDS // 1000):
             _ = await service.enqueue_many([noop.call() for _ in range(1000)])
         for _ in range(workers):
-            await running.enter_async_context(_worker_process(dsn))
+            await running.enter_async_context(worker_process("postgres_workers", dsn))
 
         async def all_there() -> bool:
             return len(await service.workers()) == workers
@@ -107,23 +107,9 @@ async def _picked_up(dsn: str) -> list[float]:
     return waits
 
 
-@asynccontextmanager
-async def _worker_process(dsn: str) -> AsyncGenerator[None]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, HERE / "postgres_workers.py", "--work", dsn, stdin=asyncio.subprocess.PIPE
-    )
-    try:
-        yield
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
-
-
 async def _work(dsn: str) -> None:
-    """Work until standard input is closed, which also happens when the parent dies."""
-    async with QueueService(a_config(dsn)) as service, Worker(service):
-        await asyncio.to_thread(sys.stdin.read)
+    async with QueueService(a_config(dsn)) as service:
+        await work(service)
 
 
 if __name__ == "__main__":

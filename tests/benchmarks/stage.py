@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from lq_core import QueueConfig, QueueService, TaskStatus, task
+from lq_core import QueueConfig, QueueService, TaskStatus, Worker, task
 from lq_core.queue.sqlite import SQLiteConfig
 
 HERE: Final = Path(__file__).parent
@@ -63,6 +63,26 @@ async def all_completed(service: QueueService, records: int) -> float:
         await asyncio.sleep(0.001)  # Short beside what is measured.
     assert ARRIVALS.first is not None
     return perf_counter() - ARRIVALS.first
+
+
+@asynccontextmanager
+async def worker_process(script: str, place: object) -> AsyncGenerator[None]:
+    """Let a script work on the queue at a place, in a process of its own: it ends when this one does."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, HERE / f"{script}.py", "--work", str(place), stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+async def work(service: QueueService) -> None:
+    """Work until standard input is closed, which also happens when the parent dies."""
+    async with Worker(service):
+        await asyncio.to_thread(sys.stdin.read)
 
 
 async def output(script: str, *arguments: str) -> bytes:

@@ -1,6 +1,7 @@
 """What becomes of a call, from the enqueue to the result, on every queue backend."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -321,3 +322,20 @@ async def test_a_task_that_blocks_the_event_loop_is_told_in_the_log(
     async with asyncio.timeout(10):
         while "worker.event_loop_blocked" not in events(caplog):  # noqa: ASYNC110 -- logging has no event to wait for
             await asyncio.sleep(0)
+
+
+async def test_a_filter_that_raises_changes_no_outcome(service: QueueService, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(entry: logging.LogRecord) -> bool:
+        if vars(entry).get("event") == "task.completed":
+            raise ValueError("not this one")
+        return True
+
+    caplog.set_level("INFO", logger="lq")
+    logging.getLogger("lq").addFilter(refuse)
+    try:
+        sent = await service.enqueue(shop.add.using(execution_backend="immediate"), 1, 2)
+    finally:
+        logging.getLogger("lq").removeFilter(refuse)
+
+    assert sent.record.status is TaskStatus.COMPLETED
+    assert "task.outcome_not_told" in events(caplog)

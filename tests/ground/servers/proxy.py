@@ -78,7 +78,7 @@ class TcpProxy:
 
     def lose(self, words: bytes) -> asyncio.Event:
         """Lose the next answer that contains *words*, and forget its connection; the event says that it is lost."""
-        self._marked.words = words
+        self._marked.words, self._marked.lost = words, asyncio.Event()
         return self._marked.lost
 
     def resume(self) -> None:
@@ -112,7 +112,7 @@ class _Marked:
 
     def __init__(self) -> None:
         self.words = b""
-        self.lost: Final = asyncio.Event()
+        self.lost = asyncio.Event()
 
     def is_in(self, chunk: bytes) -> bool:
         if not self.words or self.words not in chunk:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from lq_core import StorageError
+from lq_core import QueuedTaskRecord, StorageError
 from lq_core.queue import Claim, Claimed, Swap
 from lq_core.queue.batching import ClaimMerger, GroupCommit
 from lq_core.testing import a_claim, a_record
@@ -56,6 +56,47 @@ async def test_who_is_patient_is_answered_when_the_next_batch_is_on_its_way() ->
     _ = await asyncio.gather(be_patient(), go_on())
 
     assert happened == ["patient leaves", "first leaves", "second leaves", "patient is answered"]
+
+
+async def test_who_is_patient_and_gives_up_after_all_disturbs_nobody() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def flush(items: Sequence[str]) -> Sequence[str]:
+        return items
+
+    commit = GroupCommit(flush)
+    patient = commit.submit_patiently(["patient"])
+    _ = await commit.submit(["hasty"])
+    assert not patient.done()
+
+    _ = patient.cancel()
+    _ = await commit.submit_patiently(["next"])
+
+    assert complaints == []
+
+
+async def test_what_a_claim_has_brought_may_end_before_those_settled_with_it_are_answered() -> None:
+    happened: list[str] = []
+    ending, brought = a_record(task_name="ending"), a_record(task_name="brought")
+
+    async def settle_and_claim(swaps: Sequence[Swap], _: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        happened.extend(f"{swap.record.task_name} leaves" for swap in swaps)
+        return [True for _ in swaps], Claimed(records=(brought,))
+
+    claims = ClaimMerger(settle_and_claim)
+
+    async def end(record: QueuedTaskRecord) -> None:
+        _ = await claims.swap([Swap(record=record, epoch=record.epoch)])
+        happened.append(f"{record.task_name} is answered")
+
+    async def work() -> None:
+        begun = [asyncio.create_task(end(record)) for record in (await claims.claim(a_claim())).records]
+        _ = await asyncio.gather(*begun)
+
+    _ = await asyncio.gather(end(ending), work())
+
+    assert happened == ["ending leaves", "brought leaves", "ending is answered", "brought is answered"]
 
 
 async def test_a_claim_that_fails_takes_nothing_from_the_others_of_its_batch() -> None:

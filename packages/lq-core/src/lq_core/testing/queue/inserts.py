@@ -97,6 +97,7 @@ class InsertContract:
 
         found = {record.id: record for record in await queue.get_many([record.id for record in records])}
         assert found == {record.id: record for record in records}
+        assert len({id(record.metadata) for record in found.values()}) == len(records)
 
     async def test_insert_answers_for_each_record_in_order(self, queue: BaseQueueBackend) -> None:
         """The answers stand in the order of the records."""
