@@ -26,6 +26,9 @@ ROUNDS: Final = 5
 RECORDS: Final = 40_000
 CONCURRENCY: Final = 50
 PICK_UPS: Final = 1000
+SELDOM: Final = 0.25
+"""Seconds between two looks at a drain: each costs the server a few milliseconds, which the workers are to have."""
+
 SPAN: Final = """
 SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM lq.records
 HAVING count(*) FILTER (WHERE status = 'completed') = $1
@@ -90,8 +93,8 @@ async def _drained(dsn: str, workers: int) -> float:
 
         await until(all_there, what="every worker is registered")
         await service.resume("default")
-        await until(all_claimed, what="every record is claimed")
-        await until(all_completed, what="every record is completed")
+        await until(all_claimed, what="every record is claimed", pause=SELDOM)
+        await until(all_completed, what="every record is completed", pause=SELDOM)
         return RECORDS / (await backend.connections.fetch(SPAN, RECORDS))[0][0]
 
 

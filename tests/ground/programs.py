@@ -99,11 +99,11 @@ async def running(*command: str | Path, folder: Path, **environment: str) -> Asy
         await process.communicate()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, what: str, pause: float = 0.02) -> None:
     """Look again and again until *condition* holds; for what another process does, which has no event for us."""
     try:
         async with asyncio.timeout(PATIENCE):
             while not await condition():  # noqa: ASYNC110 -- another process has no event that we could wait for
-                await asyncio.sleep(0.02)  # As above.
+                await asyncio.sleep(pause)  # As above.
     except TimeoutError:
         raise AssertionError(f"In {PATIENCE:g} s it did not happen that {what}.") from None
