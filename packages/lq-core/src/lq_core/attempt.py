@@ -23,7 +23,7 @@ from lq_core.backoff import retry_delay
 from lq_core.codec import size_of
 from lq_core.context import NonRetryable, RetryLater, TaskContext, enter_context, leave_context
 from lq_core.deadlines import Deadlines
-from lq_core.errors import MissingProviderError, PayloadTooLargeError, UnknownTaskError
+from lq_core.errors import MissingProviderError, PayloadTooLargeError
 from lq_core.event_log import event_log
 from lq_core.injector import Injector
 from lq_core.record import Place, Progress, QueuedTaskRecord, TaskFailure
@@ -146,31 +146,11 @@ class Attempt:
         """
         try:
             task = find_task(self.record.task_name)
-        except UnknownTaskError as error:
-            return self._failed(error, retry=False)
-        try:
             call = task.run(self.context, self.record.arguments)
         except msgspec.DecodeError as error:
-            problem = TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}")
-            return self._failed(problem, retry=False)
+            return self._failed(_unfit(find_task(self.record.task_name), error), retry=False)
         except Exception as error:  # noqa: BLE001 -- the user's own types may raise anything while they are decoded
             return self._failed(error, retry=False)
-        return await self._run(task, call)
-
-    def ended_by(self, error: BaseException) -> QueuedTaskRecord:
-        """Say what comes of the record when *error* was raised by the function, or kept it from being called."""
-        self.context.error = error
-        if isinstance(error, asyncio.CancelledError):
-            return self._stopped()
-        if isinstance(error, RetryLater):
-            return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._around.now())
-        if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError | PayloadTooLargeError):
-            return self._failed(error, retry=False)
-        # A function that was asked to stop may say so with an exception of its own: that is no failure.
-        has_failed = self.stop_reason in (None, StopReason.TIMED_OUT)
-        return self._failed(error, retry=True) if has_failed else self._stopped()
-
-    async def _run(self, task: AnyTask, call: Callable[..., object]) -> QueuedTaskRecord:
         if self.stop_reason is not None:
             return self._stopped()
         entered = enter_context(self.context)
@@ -184,6 +164,19 @@ class Attempt:
             self._asked_at = inf  # It has stopped, whatever its record still waits for.
             leave_context(entered)
         return lifecycle.complete(self.record, result=result, at=self._around.now())
+
+    def ended_by(self, error: BaseException) -> QueuedTaskRecord:
+        """Say what comes of the record when *error* was raised by the function, or kept it from being called."""
+        self.context.error = error
+        if isinstance(error, asyncio.CancelledError):
+            return self._stopped()
+        if isinstance(error, RetryLater):
+            return lifecycle.snooze(self.record, delay=error.delay, message=error.message, at=self._around.now())
+        if self._would_repeat or isinstance(error, NonRetryable | MissingProviderError | PayloadTooLargeError):
+            return self._failed(error, retry=False)
+        # A function that was asked to stop may say so with an exception of its own: that is no failure.
+        has_failed = self.stop_reason in (None, StopReason.TIMED_OUT)
+        return self._failed(error, retry=True) if has_failed else self._stopped()
 
     async def _called_with_injected(self, task: AnyTask, call: Callable[..., object]) -> str:
         """
@@ -281,6 +274,10 @@ class Attempt:
         self.context.error = error
         delay = retry_delay(self.record, error) if retry else None
         return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._around.now())
+
+
+def _unfit(task: AnyTask, error: msgspec.DecodeError) -> TypeError:
+    return TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}")
 
 
 def failure_of(error: BaseException) -> TaskFailure:

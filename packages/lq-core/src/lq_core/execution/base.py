@@ -3,7 +3,7 @@ What lq asks of a place that runs records: one verb, and three more if it is out
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import ClassVar, Protocol
 
 from lq_core.config import QueueConfig
@@ -24,7 +24,9 @@ class ExecutionService(Protocol):
         """Where the records are; its ``now()`` is the clock."""
         ...
 
-    async def execute_record(self, record: QueuedTaskRecord, *, worker_id: str | None = None) -> QueuedTaskRecord:
+    def execute_record(
+        self, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> Coroutine[None, None, QueuedTaskRecord]:
         """Run a record in this process and record the outcome."""
         ...
 

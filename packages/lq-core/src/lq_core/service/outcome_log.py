@@ -3,27 +3,20 @@
 import logging
 from datetime import datetime
 
-from lq_core.context import TaskContext
 from lq_core.event_log import event_log
-from lq_core.middleware import Proceed
 from lq_core.outcome import Outcome, outcome_of
 from lq_core.record import HistoryEntry, QueuedTaskRecord
 
 log = event_log()
 
 
-class OutcomeLog:
-    """The middleware that every service has: what ended well as information, the rest as a warning with its error."""
-
-    async def __call__(self, context: TaskContext, proceed: Proceed, /) -> QueuedTaskRecord:
-        """Log ``task.completed``, ``task.retried`` and the like."""
-        before, after = context.record, await proceed()
-        try:
-            _tell(before, after)
-        except Exception:
-            # A filter of the application's may raise; the outcome is recorded, and stands.
-            log.warning("task.outcome_not_told", extra={"record_id": str(before.id)}, exc_info=True)
-        return after
+def tell_outcome(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
+    """Log ``task.completed``, ``task.retried`` and the like: what ended well as information, the rest as a warning."""
+    try:
+        _tell(before, after)
+    except Exception:
+        # A filter of the application's may raise; the outcome is recorded, and stands.
+        log.warning("task.outcome_not_told", extra={"record_id": str(before.id)}, exc_info=True)
 
 
 def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:

@@ -1,6 +1,6 @@
 """The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
@@ -317,13 +317,15 @@ class QueueService:
         """What runs records in this process. Raises ConfigurationError when the service is not open."""
         return self._open()[0]
 
-    async def execute_record(self, record: QueuedTaskRecord, *, worker_id: str | None = None) -> QueuedTaskRecord:
+    def execute_record(
+        self, record: QueuedTaskRecord, *, worker_id: str | None = None
+    ) -> Coroutine[None, None, QueuedTaskRecord]:
         """
         Run a record in this process and record the outcome; a record that nobody has claimed is claimed first.
 
         Raises OwnershipLostError when it cannot be claimed.
         """
-        return await self.runner.run(record, worker_id=worker_id)
+        return self.runner.run(record, worker_id=worker_id)
 
     async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
         """Keep *new*, a step of :mod:`lq_core.lifecycle` from *old*; False when *old* is not current any more."""

@@ -1,8 +1,7 @@
 """Running claimed records in this process, and recording what came of them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -21,7 +20,7 @@ from lq_core.middleware import Middleware
 from lq_core.queue import BaseQueueBackend, Swap, WorkerInfo
 from lq_core.record import OWNED, Place, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 from lq_core.service.doubts import Doubts
-from lq_core.service.outcome_log import OutcomeLog
+from lq_core.service.outcome_log import tell_outcome
 from lq_core.service.passage import pass_through
 from lq_core.task import find_task
 
@@ -61,7 +60,6 @@ class Runner:
             complete=self._complete_in,
         )
         self._middleware = middleware
-        self._tell_outcome = OutcomeLog()
         self._completions = completions
         self._progress: set[Attempt] = set()
         self._reporter: asyncio.Task[None] | None = None
@@ -137,8 +135,8 @@ class Runner:
             raise OwnershipLostError(*place)
         self._idle.clear()
         try:
-            proceed = partial(pass_through, self._middleware, attempt, self._perform)
-            kept = await self._tell_outcome(attempt.context, proceed)
+            kept = await pass_through(self._middleware, attempt, self._perform)
+            tell_outcome(record, kept)
         finally:
             attempt.context.error = None  # Its traceback holds frames that hold the attempt.
             self._progress.discard(attempt)
@@ -175,13 +173,19 @@ class Runner:
 
     async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
         """Keep *new* if *old* is still what is stored, and tell those who wait for it."""
+        return self._announced(new, await self._swap(old, new))
+
+    def _swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> Awaitable[Sequence[bool]]:
         swap = self._backend.swap if old.status in OWNED else self._backend.swap_waiting
-        kept = (await swap([Swap(record=new, epoch=old.epoch)]))[0]
-        if kept:
+        return swap([Swap(record=new, epoch=old.epoch)])
+
+    def _announced(self, new: QueuedTaskRecord, answers: Sequence[bool]) -> bool:
+        (is_kept,) = answers
+        if is_kept:
             self._completions.announce(new)
             if self.others_wait and new.has_ended:
                 self.on_end()
-        return kept
+        return is_kept
 
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and record what came of it."""
@@ -199,7 +203,8 @@ class Runner:
         tries, refused = 0, False
         while True:
             try:
-                return new if await self.swap(old, new) else await self._lost(old, committed=committed)
+                is_kept = self._announced(new, await self._swap(old, new))
+                return new if is_kept else await self._lost(old, committed=committed)
             except StorageError as error:
                 if self._closing:
                     raise
