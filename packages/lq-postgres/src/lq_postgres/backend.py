@@ -163,11 +163,14 @@ class PostgresQueueBackend(BaseQueueBackend):
         if self.clock.is_old:
             await self._look_at_the_clock()
         started = [record for record in records if record.status in OWNED]
-        await know(self.connections, (record.worker_id for record in started))
+        if started:
+            await know(self.connections, (record.worker_id for record in started))
         insertions = await self._inserter.insert(records)
-        await self._limited.count_in([record.id for record in started])
-        delayed = [record.scheduled_at for record in records if record.scheduled_at > record.created_at]
-        self._promote_at = min([self._promote_at, *delayed])  # What is not delayed is ready from the start.
+        if started:
+            await self._limited.count_in([record.id for record in started])
+        for record in records:
+            if record.created_at < record.scheduled_at < self._promote_at:
+                self._promote_at = record.scheduled_at  # What is not delayed is ready from the start.
         self.wake()
         return insertions
 

@@ -29,10 +29,10 @@ class DatabaseClock:
 
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         self.given = clock
-        self._moment = utc_now()
-        self._since = _passing()
         self.ahead = timedelta()
         """How far the database's clock was ahead of this machine's when it was last asked."""
+
+        self.was(utc_now())
 
     def now(self) -> datetime:
         """Tell the time by which records are due."""
@@ -44,8 +44,7 @@ class DatabaseClock:
     def is_old(self) -> bool:
         """Whether the clocks may have drifted apart since the last answer, or this machine has slept, or was set."""
         passed = _passing() - self._since
-        leap = utc_now() + self.ahead - self._moment - timedelta(seconds=passed)
-        return passed > LONGEST or abs(leap.total_seconds()) > LEAP
+        return passed > LONGEST or abs(time.time() - self._asked_at - passed) > LEAP
 
     def at(self) -> datetime | None:
         """The moment to hand to a statement: None lets the database look at its own clock."""
@@ -55,4 +54,5 @@ class DatabaseClock:
         """Take note of an answer of the database that has just come; so the estimate may be late, never early."""
         self._since = _passing()
         self._moment = moment
+        self._asked_at = time.time()
         self.ahead = moment - utc_now()

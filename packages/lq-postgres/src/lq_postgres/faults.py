@@ -1,8 +1,8 @@
 """What can go wrong between us and the database, said so that somebody knows what to do."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from socket import gaierror
+from types import TracebackType
 from typing import Final
 
 from asyncpg import exceptions
@@ -42,24 +42,52 @@ _THE_RECORD: Final = (
     exceptions.ProgramLimitExceededError,
 )
 
+_THE_SCHEMA: Final = (
+    exceptions.UndefinedTableError,
+    exceptions.UndefinedColumnError,
+    exceptions.InvalidSchemaNameError,
+)
 
-@contextmanager
-def told_as_storage_errors() -> Generator[None]:
-    """Turn what the driver raises into the errors of lq."""
-    try:
-        yield
-    except exceptions.UniqueViolationError as error:
-        raise DuplicateRecordError(str(error)) from error
-    except _THE_RECORD as error:
-        raise ValueError(f"PostgreSQL cannot keep this record: {error}") from error
-    except (
-        exceptions.UndefinedTableError,
-        exceptions.UndefinedColumnError,
-        exceptions.InvalidSchemaNameError,
-    ) as error:
-        raise SchemaError(f"{error}. The schema is missing or too old here; run: lq migrate") from error
-    except (exceptions.PostgresError, exceptions.InterfaceError, exceptions.InternalClientError, OSError) as error:
-        raise StorageError(_words(error)) from error
+_THE_DATABASE: Final = (
+    exceptions.PostgresError,
+    exceptions.InterfaceError,
+    exceptions.InternalClientError,
+    OSError,
+)
+
+
+def told_as_storage_errors() -> AbstractContextManager[None]:
+    """Turn what the driver raises within it into the errors of lq."""
+    return _TOLD
+
+
+class _Told:
+    """A class, since a generator would cost as much again as all else that stands around a statement."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and (told := _as_told(error)) is not None:
+            raise told from error
+
+
+_TOLD: Final = _Told()
+
+
+def _as_told(error: BaseException) -> Exception | None:
+    """Say in lq's words what the driver has raised; None for what comes from elsewhere."""
+    if isinstance(error, exceptions.UniqueViolationError):
+        return DuplicateRecordError(str(error))
+    if isinstance(error, _THE_RECORD):
+        return ValueError(f"PostgreSQL cannot keep this record: {error}")
+    if isinstance(error, _THE_SCHEMA):
+        return SchemaError(f"{error}. The schema is missing or too old here; run: lq migrate")
+    return StorageError(_words(error)) if isinstance(error, _THE_DATABASE) else None
 
 
 def _words(error: BaseException) -> str:

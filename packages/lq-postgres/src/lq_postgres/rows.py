@@ -149,11 +149,17 @@ def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
     first = records[0]
     return (
         first.status is TaskStatus.PENDING
-        and first.epoch == 0
+        and first.epoch == first.attempt == first.retry_count == first.losses == 0
         and not first.history
-        and (first.attempt, first.retry_count, first.losses, first.cancel_requested) == (0, 0, 0, False)
-        and all(value is None for value in (first.error, first.result, first.progress, first.finished_at))
-        and all(value is None for value in (first.started_at, first.worker_id, first.execution_ref, first.log_url))
+        and not first.cancel_requested
+        and first.error is None
+        and first.result is None
+        and first.progress is None
+        and first.finished_at is None
+        and first.started_at is None
+        and first.worker_id is None
+        and first.execution_ref is None
+        and first.log_url is None
         and (len(records) == 1 or _have_one_shape(records))
     )
 
