@@ -145,16 +145,16 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def limits(self) -> Limits | None:
         """What the calls with this concurrency key share; None without a key."""
-        for name in ("concurrency", "rate"):
-            if self.concurrency_key is None and (value := getattr(self, name)) is not None:
-                raise ConfigurationError(
-                    f"{name} is {value!r}, and there is no concurrency_key; say which calls share this limit. "
-                    "A queue is limited by QueueConfig(queue_limits=...) or QueueService.limit_queue()."
-                )
-        if self.concurrency_key is None:
+        concurrency, rate = self.concurrency, self.rate
+        if self.concurrency_key is not None:
+            return Limits(concurrency=1 if concurrency is rate is None else concurrency, rate=rate)
+        if concurrency is rate is None:
             return None
-        one = 1 if self.concurrency is None and self.rate is None else self.concurrency
-        return Limits(concurrency=one, rate=self.rate)
+        name, value = ("rate", rate) if concurrency is None else ("concurrency", concurrency)
+        raise ConfigurationError(
+            f"{name} is {value!r}, and there is no concurrency_key; say which calls share this limit. "
+            "A queue is limited by QueueConfig(queue_limits=...) or QueueService.limit_queue()."
+        )
 
     def _check_names(self) -> None:
         for option in ("queue", "key", "concurrency_key", "execution_profile"):
