@@ -90,6 +90,8 @@ class Performance:
             worker.stop()
             if task is not None and not (task is working and worker_way.is_dead):
                 await asyncio.wait([task], timeout=PATIENCE)
+                if task is second_working or not self._disturbs("worker"):
+                    complaints += _last_words(task)
         names = {worker.id for worker in await self._time.outside(observer.workers)}
         if names and not (self._trouble and self._trouble[0].verb == "retire"):
             complaints.append(f"{len(names)} workers are left")
@@ -151,6 +153,14 @@ class Performance:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for one in self._ways:
             await one.inner.close()
+
+
+def _last_words(task: asyncio.Task[None]) -> Iterator[str]:
+    """Tell why a worker that was not to be disturbed has not come to its end."""
+    if not task.done():
+        yield "a worker does not stop"
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        yield f"a worker ended with {error!r}"
 
 
 def perform(
