@@ -73,7 +73,8 @@ class Performance:
         telling = self._start(client_way, self.play.story(Stage(self._time, service, first)))
         try:
             async with asyncio.timeout(PATIENCE):
-                while (await self._open(observer)) or not (telling.done() or client_way.is_dead):
+                # First whether the client has said its last word, and then what that has left behind.
+                while not (telling.done() or client_way.is_dead) or await self._open(observer):
                     if second_working is None and (working.done() or worker_way.is_dead):
                         second_working = self._start(self._ways[-1], self._work(second_service, second))
                     await asyncio.sleep(0.5)  # By a clock that leaps.
