@@ -153,8 +153,8 @@ class PostgresQueueBackend(BaseQueueBackend):
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; those with keys may have to wait for somebody's transaction, and let no others wait."""
         if all(record.key is None for record in records):
-            return await super().insert(records)
-        return await self.propose([Proposal(record) for record in records])
+            return await self._inserts.submit(records)
+        return await self._proposals.submit([Proposal(record) for record in records])
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records with one statement; a record whose key is held is answered with the holder."""
@@ -162,8 +162,7 @@ class PostgresQueueBackend(BaseQueueBackend):
             return []
         if self.clock.is_old:
             await self._look_at_the_clock()
-        started = [record for record in records if record.status in OWNED]
-        if started:
+        if started := [record for record in records if record.status in OWNED]:
             await know(self.connections, (record.worker_id for record in started))
         insertions = await self._inserter.insert(records)
         if started:
@@ -171,7 +170,6 @@ class PostgresQueueBackend(BaseQueueBackend):
         for record in records:
             if record.created_at < record.scheduled_at < self._promote_at:
                 self._promote_at = record.scheduled_at  # What is not delayed is ready from the start.
-        self.wake()
         return insertions
 
     async def wait_for_work(self, changes: int, *, timeout: float) -> None:
@@ -278,8 +276,7 @@ class PostgresQueueBackend(BaseQueueBackend):
         return records_from(await self.connections.read_whole(claiming.RECOVER, worker_id, number))
 
     async def _promote(self) -> bool:
-        rows = await self.connections.fetch(claiming.PROMOTE, self.clock.at(), PROMOTION_LIMIT)
-        return bool(rows)
+        return bool(await self.connections.fetch(claiming.PROMOTE, self.clock.at(), PROMOTION_LIMIT))
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         """Read the records of these ids that exist."""

@@ -61,7 +61,7 @@ class BaseQueueBackend(ABC):
         self.config = config or QueueConfig()
         self.now = clock
         """Tells the time by which this backend judges what is due, aware and in UTC."""
-        self._inserts = GroupCommit(self.insert_many)
+        self._inserts = GroupCommit(self._insert_and_wake)
         self._proposals = GroupCommit(self._insert_or_amend)
         self._claims = ClaimMerger(self._settle_and_wake)
         self._waiting = GroupCommit(self._swap_at_once)
@@ -233,9 +233,7 @@ class BaseQueueBackend(ABC):
 
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records together with whatever else is waiting to be stored, and wake the workers."""
-        insertions = await self._inserts.submit(records)
-        self.wake()
-        return insertions
+        return await self._inserts.submit(records)
 
     async def propose(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
         """
@@ -244,9 +242,7 @@ class BaseQueueBackend(ABC):
         Concurrent proposals for one key are one write, in which the last one counts. The insert is all or none; what
         is amended follows it.
         """
-        insertions = await self._proposals.submit(proposals)
-        self.wake()
-        return insertions
+        return await self._proposals.submit(proposals)
 
     def swap(self, swaps: Sequence[Swap]) -> Awaitable[Sequence[bool]]:
         """Swap records together with whatever else is waiting; an answer of False means that the epoch is over."""
@@ -377,8 +373,15 @@ class BaseQueueBackend(ABC):
             self.wake()
         return answers
 
+    async def _insert_and_wake(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        insertions = await self.insert_many(records)
+        self.wake()
+        return insertions
+
     async def _insert_or_amend(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
-        return await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)
+        insertions = await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)
+        self.wake()
+        return insertions
 
     # ------------------------------------------------------------ wake-ups: hints, never the truth
 

@@ -100,7 +100,7 @@ class SQLiteQueueBackend(BaseQueueBackend):
     async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; an idle worker of this process gets ready to claim them meanwhile."""
         self.wake()
-        return await super().insert(records)
+        return await self._inserts.submit(records)
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""
