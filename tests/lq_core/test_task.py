@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -131,6 +132,7 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ),
         ({"expires_in": 5, "expires_at": datetime(2026, 1, 1, tzinfo=UTC)}, "expires_in is 5.0 and expires_at is 2026"),
         ({"retrys": 1}, "Did you mean 'retries'"),
+        ({"retry": 1}, "Did you mean 'retry_on' or 'retries'"),
     ],
 )
 def test_a_bad_option_is_refused_with_its_value(options: OptionArguments, problem: str) -> None:
@@ -140,6 +142,27 @@ def test_a_bad_option_is_refused_with_its_value(options: OptionArguments, proble
 
 def test_a_backoff_may_be_given_per_call() -> None:
     assert greet.using(backoff=Backoff(base=1, factor=1)).options.backoff == Backoff(base=1, factor=1)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"name": 5}, "The name of a task is 5; it must be text"),
+        ({"name": ""}, "has 0 characters"),
+        ({"nmae": "tests.named"}, "Did you mean 'name'"),
+    ],
+)
+def test_a_name_is_text_and_is_an_option_too(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        task(**options)
+
+
+def test_a_context_that_could_not_be_given_is_refused() -> None:
+    def remind(name: str, context: TaskContext) -> None:
+        raise NotImplementedError
+
+    with pytest.raises(TaskDefinitionError, match=r"'context' of task .* is a TaskContext, and not the first one"):
+        task(remind)
 
 
 def test_an_unknown_name_brings_the_closest_one() -> None:

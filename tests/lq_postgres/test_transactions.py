@@ -5,12 +5,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from json import dumps, loads
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, task
+from lq_core.errors import SchemaError
 from lq_core.lifecycle import complete
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.record import Limits, RateLimit, TaskStatus
@@ -112,6 +114,15 @@ on_each = pytest.mark.parametrize("connect", HOLDERS.values(), ids=HOLDERS)
 async def service(database: Database) -> AsyncIterator[QueueService]:
     async with QueueService(QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn))) as service:
         yield service
+
+
+@pytest.mark.parametrize("connect", [by_asyncpg, by_psycopg, HOLDERS["session-asyncpg"]])
+async def test_a_connection_to_another_database_is_told_apart(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
+    async with connect(database.server.create_database(f"another_{uuid4().hex}")) as connection:
+        with pytest.raises(SchemaError, match="lead to the database that holds the records, in the schema 'lq'"):
+            await service.within(connection).enqueue(welcome, "ada")
 
 
 class ChangedMindError(Exception):

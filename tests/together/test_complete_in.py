@@ -67,6 +67,18 @@ async def test_effect_and_outcome_are_committed_together(
     assert (sent.record.status, sent.record.attempt) == (TaskStatus.COMPLETED, attempts)
 
 
+async def test_what_is_raised_after_the_commit_is_in_the_log(
+    bank: QueueService, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def is_told() -> bool:
+        told = [entry for entry in caplog.records if vars(entry).get("event") == "task.failed_after_commit"]
+        return [str(entry.exc_info[1]) for entry in told if entry.exc_info] == ["after the commit"]
+
+    _ = await bank.enqueue(pay, dsn, 7, trouble="after the commit")
+
+    await until(is_told, what="it is told")
+
+
 ENDED: list[str] = []
 
 

@@ -66,7 +66,7 @@ async def test_what_is_missing_is_shown_and_nothing_is_changed(folder: Path) -> 
     applied = await lq(folder, "migrate")
     after = await lq(folder, "migrate", "--show")
 
-    assert (before.out, untouched) == ("0001_records is missing.\n", False)
+    assert (before.out, untouched) == (f"0001_records is missing in sqlite:{folder}/lq.db.\n", False)
     assert applied.out.startswith("0001_records was applied.\n")
     assert after.out.endswith("is up to date.\n")
 

@@ -181,7 +181,10 @@ class RecordNotFoundError(QueueError, LookupError):
         self.record_id = record_id
 
     def __str__(self) -> str:
-        return f"There is no record {self.record_id}: the id is wrong, or retention has deleted the record."
+        return (
+            f"There is no record {self.record_id}: the id is wrong, retention has deleted the record, or the "
+            "transaction that stored it has not been committed."
+        )
 
 
 class OwnershipLostError(QueueError):

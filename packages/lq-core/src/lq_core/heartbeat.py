@@ -78,19 +78,22 @@ class Heartbeat:
         log.warning("worker.declared_dead", extra={"worker_id": dead, "new_worker_id": reborn.id})
 
     async def _beat(self) -> None:
-        interval = self._backend.config.heartbeat_interval
+        interval, failures = self._backend.config.heartbeat_interval, 0
         while True:
             await asyncio.sleep(interval)
             try:
                 beating = self.worker_id
                 if not await self._backend.beat(beating):
                     await self.revive(beating)
-            except Exception:
-                log.warning("worker.beat_failed", extra={"worker_id": self.worker_id}, exc_info=True)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next beat tries again
+                failures += 1
+                self._tell_of_failure("worker.beat_failed", error, failures)
 
     async def _watch_cancels(self) -> None:
+        failures = 0
         while True:
-            await self._sleep_and_tell_of_blocking(CANCEL_WATCH)
+            await self._sleep_and_tell_of_blocking(CANCEL_WATCH * 2 ** min(failures, 4))
             if not self._attempts:
                 continue
             self._tell_of_the_stubborn()
@@ -99,8 +102,15 @@ class Heartbeat:
                     attempt = self._attempts.get((record.id, record.epoch))
                     if attempt is not None:
                         attempt.stop(StopReason.CANCELLED)
-            except Exception:
-                log.warning("worker.watch_failed", extra={"worker_id": self.worker_id}, exc_info=True)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next look tries again
+                failures += 1
+                self._tell_of_failure("worker.watch_failed", error, failures)
+
+    def _tell_of_failure(self, event: str, error: Exception, failures: int) -> None:
+        """Log with the traceback the first time, and then in one line: a database may be away for hours."""
+        facts = {"worker_id": self.worker_id, "error": f"{type(error).__name__}: {error}", "failures": failures}
+        log.warning(event, extra=facts, exc_info=failures == 1)
 
     def _tell_of_the_stubborn(self) -> None:
         for attempt in [each for each in self._attempts.values() if each.overstays(STUBBORN)]:

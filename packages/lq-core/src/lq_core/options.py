@@ -256,12 +256,17 @@ class OptionArguments(TypedDict, total=False):
     metadata: dict[str, str]
 
 
-def change_options(options: TaskOptions, changes: Mapping[str, object]) -> TaskOptions:
-    """Make options with changes. Raises ConfigurationError, which names the option and the value."""
+def change_options(options: TaskOptions, changes: Mapping[str, object], *, beside: Sequence[str] = ()) -> TaskOptions:
+    """
+    Make options with changes. Raises ConfigurationError, which names the option and the value.
+
+    *beside* are the other names that may be given in the same place.
+    """
     unknown = [name for name in changes if name not in TaskOptions.__struct_fields__]
     if unknown:
-        close = get_close_matches(unknown[0], TaskOptions.__struct_fields__, n=1)
-        advice = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(TaskOptions.__struct_fields__)}."
+        names = (*beside, *TaskOptions.__struct_fields__)
+        close = get_close_matches(unknown[0], names, n=2)
+        advice = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"There are: {', '.join(names)}."
         raise ConfigurationError(f"There is no task option {unknown[0]!r}. {advice}")
     read = {"after": _ids, "backoff": backoff_from, **{name: partial(exceptions_from, name) for name in _EXCEPTIONS}}
     changes = {name: read[name](value) if name in read else value for name, value in changes.items()}

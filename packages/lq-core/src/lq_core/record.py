@@ -311,6 +311,8 @@ OWNED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 
 def check_name(what: str, name: str) -> None:
     """Raise ConfigurationError for a name that not every queue backend can keep."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+        raise ConfigurationError(f"The {what} is {name!r:.80}; it must be text.")
     if not 0 < len(name) <= NAME_LIMIT:
         raise ConfigurationError(f"The {what} {name!r:.80} has {len(name)} characters; it takes 1 to {NAME_LIMIT}.")
     if UNSTORABLE.search(name):

@@ -28,7 +28,7 @@ from lq_core.identity import new_id
 from lq_core.import_path import module_of
 from lq_core.injected import is_injected
 from lq_core.options import RETURN_EXISTING, OptionArguments, TaskOptions, change_options
-from lq_core.record import NAME_LIMIT, QueuedTaskRecord
+from lq_core.record import NAME_LIMIT, QueuedTaskRecord, check_name
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -104,6 +104,7 @@ class Task(Generic[Params, Result]):
         self.__module__ = function.__module__
         self.__name__ = getattr(function, "__name__", name)
         self.__wrapped__ = function
+        self._check_context()
         self._check_key_from()
 
     @cached_property
@@ -139,6 +140,14 @@ class Task(Generic[Params, Result]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{inspect.signature(self.function)}>"
+
+    def _check_context(self) -> None:
+        for parameter in list(inspect.signature(self.function).parameters.values())[1:]:
+            if parameter.annotation is TaskContext and not is_injected(parameter):
+                raise TaskDefinitionError(
+                    f"The parameter {parameter.name!r} of task {self.name!r} is a TaskContext, and not the first one; "
+                    f"put it first, or write it as `{parameter.name}: TaskContext = INJECTED`."
+                )
 
     def _check_key_from(self) -> None:
         if self.options.key_from is None:
@@ -230,7 +239,9 @@ def task(
     one keeps them runnable when the function moves. Raises ConfigurationError for a bad option,
     DuplicateTaskError when another function has the name, TaskDefinitionError for what cannot be a task.
     """
-    made = change_options(TaskOptions(), options)
+    made = change_options(TaskOptions(), options, beside=("name",))
+    if name is not None:
+        check_name("name of a task", name)
 
     def decorate(function: Callable[..., object]) -> AnyTask:
         if isinstance(function, str):
@@ -242,7 +253,7 @@ def task(
             raise TaskDefinitionError(f"{function!r} cannot be a task: use a plain function or an async def.")
         if "<lambda>" in function.__qualname__ and name is None:
             raise TaskDefinitionError("A lambda has no name that another process could find: use a def.")
-        called = name or _name_of(function)
+        called = _name_of(function) if name is None else name
         if inspect.iscoroutinefunction(function):
             asynchronous: AsyncTask[..., object] = AsyncTask(function, name=called, options=made)
             return _registered(asynchronous)

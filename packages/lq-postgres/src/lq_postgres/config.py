@@ -94,6 +94,9 @@ class PostgresConfig:
             )
         for name in ("connect_timeout", "command_timeout", "probe_interval"):
             _seconds(name, getattr(self, name))
+        for name in ("statement_cache", "poll_only", "auto_migrate"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be True or False.")
         for name in ("dsn", "listen_dsn"):
             _address(name, getattr(self, name))
         if self.pool is not None and not isinstance(self.pool, Pool):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
@@ -130,4 +133,5 @@ def _address(name: str, value: object) -> None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"{name} is a {type(value).__name__}; it must be text: 'postgresql://...'.")
     if value is not None and not _ADDRESS.match(value):
-        raise ConfigurationError(f"{name} must begin with 'postgresql://'; it is {without_secrets(value)!r}.")
+        source = "dsn, or LQ_POSTGRES_DSN," if name == "dsn" else name
+        raise ConfigurationError(f"{source} must begin with 'postgresql://'; it is {without_secrets(value)!r}.")

@@ -7,6 +7,7 @@ from typing import Final
 from lq_core.queue import Finding
 from lq_postgres.clock import DatabaseClock
 from lq_postgres.connections import Connections
+from lq_postgres.faults import MIGRATE
 from lq_postgres.listener import Listener
 from lq_postgres.schema import Schema, migrations
 from lq_postgres.statements import health
@@ -50,7 +51,7 @@ class Diagnosis:
             schema = Schema(connection, self._connections.config.schema)
             pending, version = await schema.pending(), await schema.version()
         found = f"migration {version}, and {len(pending)} are missing" if pending else f"migration {version}"
-        return Finding(check="schema", found=found, advice="Run: lq migrate" if pending else None)
+        return Finding(check="schema", found=found, advice=f"Run: {MIGRATE}" if pending else None)
 
     async def oldest_transaction(self) -> Finding:
         """Who keeps PostgreSQL from cleaning up."""

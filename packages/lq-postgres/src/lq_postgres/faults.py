@@ -9,6 +9,14 @@ from asyncpg import exceptions
 
 from lq_core.errors import DuplicateRecordError, SchemaError, StorageError
 
+_SOURCES: Final = (
+    "The address comes from PostgresConfig(dsn=...), else from LQ_POSTGRES_DSN, else from DATABASE_URL where that is "
+    "PostgreSQL's, else from PGHOST and PGPORT."
+)
+
+MIGRATE: Final = "lq migrate --config module:config"
+"""What brings the schema up to date; without the configuration, the command would go to its own default file."""
+
 ADVICE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (exceptions.InvalidAuthorizationSpecificationError, "Check the user and the password of the DSN."),
     (exceptions.InvalidCatalogNameError, "Create the database, or correct its name in the DSN."),
@@ -29,10 +37,8 @@ ADVICE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
         exceptions.ProtocolViolationError,
         "If this is PgBouncer, set PostgresConfig(statement_cache=False).",
     ),
-    (
-        (ConnectionRefusedError, gaierror),
-        "Does the server run? Its address comes from PostgresConfig(dsn=...), LQ_POSTGRES_DSN or DATABASE_URL.",
-    ),
+    (ConnectionRefusedError, f"Does the server run? {_SOURCES}"),
+    (gaierror, f"Is that the name of the host? In a password, @ is written as %40. {_SOURCES}"),
 )
 
 # What the record is to blame for, and not the database: such a record fails alone.
@@ -86,7 +92,7 @@ def _as_told(error: BaseException) -> Exception | None:
     if isinstance(error, _THE_RECORD):
         return ValueError(f"PostgreSQL cannot keep this record: {error}")
     if isinstance(error, _THE_SCHEMA):
-        return SchemaError(f"{error}. The schema is missing or too old here; run: lq migrate")
+        return SchemaError(f"{error}. The schema is missing or too old here; run: {MIGRATE}")
     return StorageError(_words(error)) if isinstance(error, _THE_DATABASE) else None
 
 

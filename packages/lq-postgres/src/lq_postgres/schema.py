@@ -13,6 +13,7 @@ from typing import Final
 from lq_core.errors import SchemaError
 from lq_core.queue import Migration as CoreMigration
 from lq_postgres.driver import Connection
+from lq_postgres.faults import MIGRATE
 from lq_postgres.statements import versions
 from lq_postgres.statements.writing import for_schema
 
@@ -83,7 +84,7 @@ class Schema:
         pending = await self.pending()
         if pending:
             names = ", ".join(f"{migration.number:04}_{migration.name}" for migration in pending)
-            raise SchemaError(f"The schema {self._name!r} lacks {names}. Run: lq migrate")
+            raise SchemaError(f"The schema {self._name!r} lacks {names}. Run: {MIGRATE}")
 
     async def version(self) -> int:
         """Tell the last migration that the database has had, perhaps one that this code does not know; 0 for none."""

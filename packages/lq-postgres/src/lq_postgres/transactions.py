@@ -6,12 +6,15 @@ asyncpg, psycopg and SQLAlchemy are recognised by what they can do; the latter t
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from lq_core.errors import ConfigurationError
+from lq_core.errors import ConfigurationError, SchemaError
 from lq_postgres.driver import Row
 from lq_postgres.insertion import Fetch
 from lq_postgres.statements.writing import for_schema
+
+MISSING: Final = frozenset({"3F000", "42P01", "42703"})
+"""What PostgreSQL says, through any driver, of a schema, a table or a column that is not there."""
 
 
 async def statements_on(connection: object, schema: str) -> Fetch:
@@ -29,10 +32,10 @@ async def statements_on(connection: object, schema: str) -> Fetch:
         held = (await held.get_raw_connection()).driver_connection
     if hasattr(held, "is_in_transaction"):
         _refuse_without(held.is_in_transaction(), connection)
-        return _by_asyncpg(held, schema)
+        return _told(_by_asyncpg(held, schema), schema)
     if hasattr(held, "pgconn") and hasattr(held, "cursor"):
         _refuse_without(not held.autocommit or held.info.transaction_status.name == "INTRANS", connection)
-        return _by_psycopg(held, schema)
+        return _told(_by_psycopg(held, schema), schema)
     raise ConfigurationError(
         f"{type(connection).__module__}.{type(connection).__qualname__} is no connection that lq-postgres knows. Give "
         "one of asyncpg, an AsyncConnection of psycopg, or an AsyncSession or AsyncConnection of SQLAlchemy on either."
@@ -45,6 +48,22 @@ def _refuse_without(is_open: bool, connection: object) -> None:  # noqa: FBT001 
             f"No transaction is open on this {type(connection).__qualname__}, so there is nothing to share. "
             "Begin one first: `async with connection.transaction():`."
         )
+
+
+def _told(fetch: Fetch, schema: str) -> Fetch:
+    """Say where one has come to when the records are not there; all else is the driver's, as it is for the caller."""
+
+    async def fetch_and_tell(sql: str, /, *parameters: object) -> Sequence[Row]:
+        try:
+            return await fetch(sql, *parameters)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) not in MISSING:
+                raise
+            raise SchemaError(
+                f"{error}. Does this connection lead to the database that holds the records, in the schema {schema!r}?"
+            ) from error
+
+    return fetch_and_tell
 
 
 def _by_asyncpg(connection: Any, schema: str) -> Fetch:

@@ -28,7 +28,7 @@ def migrate_command(session: Session) -> click.Command:
         if sql:
             _print_sql(found, address=backend.address)
         elif show and found:
-            click.echo("\n".join(f"{_name(migration)} is missing." for migration in found))
+            click.echo("\n".join(f"{_name(migration)} is missing in {backend.address}." for migration in found))
         else:
             for migration in found:
                 click.echo(f"{_name(migration)} was applied.")

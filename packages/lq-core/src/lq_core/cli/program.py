@@ -16,7 +16,7 @@ from lq_core.config import QueueConfig
 MODULES: Final = "lq.modules"
 
 WITH_TASKS: Final = {"run", "tasks", "worker"}
-"""The commands that import the tasks, and take the configuration as an argument as well."""
+"""The commands that import the tasks. They, and all without arguments of their own, take the configuration as one."""
 
 
 def _read() -> QueueConfig:
@@ -85,8 +85,11 @@ def _program() -> click.Group:
     commands = queue_commands(_read)
     for command in _leaves(commands):
         command.params.append(_target_option())
+        has_arguments = any(isinstance(parameter, click.Argument) for parameter in command.params)
+        if command.name in WITH_TASKS or not has_arguments:
+            command.params.append(_target_argument())
         if command.name in WITH_TASKS:
-            command.params += [_modules_option(), _target_argument()]
+            command.params.append(_modules_option())
             if isinstance(command, ExampleCommand):
                 command.examples = [f"{example} module:config".lstrip() for example in command.examples]
     program = click.Group(

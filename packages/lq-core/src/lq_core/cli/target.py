@@ -19,7 +19,7 @@ def load_config(target: str) -> QueueConfig:
     """
     name, colon, attribute = target.partition(":")
     if not (name and colon and attribute):
-        raise ConfigurationError(f"{target!r} names no configuration; write it as module:config, such as shop:queue.")
+        raise ConfigurationError(f"{target!r} names no configuration; write it as module:config, such as shop:config.")
     if "/" in name or name.endswith(".py"):
         path = Path(name).with_suffix("")
         module = path.name if path.is_absolute() else ".".join(path.parts)

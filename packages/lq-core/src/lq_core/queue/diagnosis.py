@@ -94,7 +94,8 @@ def unknown_tasks(failed: Sequence[QueuedTaskRecord]) -> Finding:
     names = sorted({record.task_name for record in failed if record.error and record.error.type == "UnknownTaskError"})
     if not names:
         return Finding(check="unknown tasks", found="none")
-    advice = "Name their modules in QueueConfig(task_modules=...), restart the workers, and retry: lq records retry"
+    again = f"lq records retry --status failed --task {','.join(names)}"
+    advice = f"Name their modules in QueueConfig(task_modules=...), restart the workers, and retry: {again}"
     return Finding(check="unknown tasks", found=", ".join(names), advice=advice)
 
 

@@ -195,16 +195,14 @@ class Runner:
             return await self._lost(attempt.record)
         if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
             after = self._not_committed(attempt.record)
-        return await self._settle(attempt.record, after, committed=attempt.completed)
+        return await self._settle(attempt, after)
 
-    async def _settle(
-        self, old: QueuedTaskRecord, new: QueuedTaskRecord, *, committed: QueuedTaskRecord | None
-    ) -> QueuedTaskRecord:
-        tries, refused = 0, False
+    async def _settle(self, attempt: Attempt, new: QueuedTaskRecord) -> QueuedTaskRecord:
+        old, tries, refused = attempt.record, 0, False
         while True:
             try:
                 is_kept = self._announced(new, await self._swap(old, new))
-                return new if is_kept else await self._lost(old, committed=committed)
+                return new if is_kept else await self._lost(old, attempt)
             except StorageError as error:
                 if self._closing:
                     raise
@@ -224,11 +222,14 @@ class Runner:
         others = (each.body for each in self.attempts.values() if each is not attempt)
         return self.is_for_one(attempt.body) and attempt.body not in others
 
-    async def _lost(self, record: QueuedTaskRecord, *, committed: QueuedTaskRecord | None = None) -> QueuedTaskRecord:
-        if committed is not None:
+    async def _lost(self, record: QueuedTaskRecord, attempt: Attempt | None = None) -> QueuedTaskRecord:
+        if attempt is not None and (committed := attempt.completed) is not None:
             stored = await self._backend.get(record.id)
             if stored is not None and stored.epoch == committed.epoch and stored.status is committed.status:
                 self._completions.announce(stored)
+                if isinstance(error := attempt.context.error, Exception):
+                    facts = {"task_name": record.task_name, "record_id": str(record.id)}
+                    log.warning("task.failed_after_commit", extra=facts, exc_info=error)
                 return stored
         return await self._backend.get(record.id) or record
 
