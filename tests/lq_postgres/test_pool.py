@@ -1,7 +1,10 @@
 """A backend of its own settings opens few connections, uses them again, and gets over whatever happens to one."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
@@ -10,6 +13,7 @@ from lq_core.testing import opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.connections import Connections
 from programs import until
+from servers import TcpProxy
 from servers.fixtures import Database
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -54,6 +58,54 @@ async def test_a_connection_that_has_ended_is_replaced(connections: Connections,
 
     assert len(await connections.fetch("SELECT 1")) == 1
     assert connections.pool.get_size() == 1
+
+
+async def test_a_connection_that_leads_nowhere_takes_the_idle_ones_with_it(database: Database) -> None:
+    async with TcpProxy(database.server.host, database.server.port) as proxy:
+        dsn = database.server.dsn(database.name, port=proxy.port)
+        settings = PostgresConfig(dsn=dsn, command_timeout=1, poll_only=True)
+        async with opened(PostgresQueueBackend(settings=settings)) as backend:
+            connections = backend.connections
+            async with connections.lent(), connections.lent(), connections.lent():
+                proxy.forget()
+            proxy.resume()
+            with pytest.raises(StorageError, match="did not answer in time"):
+                _ = await connections.fetch("SELECT 1")
+
+            assert len(await connections.fetch("SELECT 1")) == 1
+
+
+async def test_what_was_connected_before_opening_failed_is_let_go(database: Database) -> None:
+    role = f"few_{uuid4().hex}"
+    _ = database.server.run_sql(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2", at=database.dsn)
+    few = PostgresConfig(dsn=database.dsn.replace("postgres@", f"{role}@"), min_connections=4)
+    gc.disable()  # It would find what nobody has closed.
+    try:
+        with pytest.raises(StorageError, match="too many connections"):
+            await Connections(few).open()
+
+        async def all_gone() -> bool:
+            return database.server.run_sql(OTHERS, at=database.dsn) == "0"
+
+        await until(all_gone, what="no connection is left")
+    finally:
+        gc.enable()
+        _ = database.server.run_sql(f"DROP ROLE {role}", at=database.dsn)
+
+
+async def test_an_error_is_gone_at_once_when_nobody_has_it_any_more(connections: Connections) -> None:
+    async def failed() -> weakref.ref[StorageError]:
+        try:
+            _ = await connections.fetch("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(5)")
+        except StorageError as error:
+            return weakref.ref(error)
+        raise AssertionError("It did not fail.")
+
+    gc.disable()  # It would find what holds itself.
+    try:
+        assert (await failed())() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_statement_that_nobody_waits_for_any_more_is_ended(

@@ -214,9 +214,12 @@ async def test_a_waiting_holder_is_replaced_with_the_commit(
     assert first.record.arguments == '{"name":"eve"}'
 
 
-async def test_a_holder_that_was_not_started_in_time_is_no_holder(service: QueueService, database: Database) -> None:
+@on_each
+async def test_a_holder_that_was_not_started_in_time_is_no_holder(
+    service: QueueService, database: Database, connect: Connect
+) -> None:
     late = await service.enqueue(welcome.using(key="ada", expires_in=0.000_001), "Ada")
-    async with by_asyncpg(database.dsn) as connection:
+    async with connect(database.dsn) as connection:
         new = await service.within(connection).enqueue(welcome.using(key="ada", on_conflict="replace"), "Ada")
 
     assert (new.outcome, new.id == late.id) == ("created", False)

@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
 import shop
 from lq_core import (
     IllegalMoveError,
     QueueConfig,
+    QueuedTaskRecord,
     QueueService,
     RecordNotFoundError,
     TaskFailedError,
@@ -20,6 +23,7 @@ from lq_core import (
     lifecycle,
 )
 from lq_core.identity import new_id
+from lq_core.queue.memory import InMemoryQueueBackend
 
 
 async def until_running(sent: TaskResult[None]) -> None:
@@ -321,3 +325,26 @@ async def test_nothing_runs_on_when_service_and_worker_are_closed(config: QueueC
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lq")] == []
+
+
+class Unanswering(InMemoryQueueBackend):
+    """A database that does not answer who looks through all records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    @override
+    async def find(self, *_: object, **__: object) -> Sequence[QueuedTaskRecord]:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise NotImplementedError
+
+
+async def test_a_worker_that_stops_waits_for_no_upkeep() -> None:
+    queue = Unanswering()
+    async with QueueService(queue_backend=queue) as service, asyncio.timeout(10):
+        async with Worker(service):
+            await queue.asked.wait()
+
+        assert await queue.workers() == []

@@ -66,6 +66,7 @@ class Connections:
                     for _ in range(config.min_connections):
                         _ = await opening.enter_async_context(pool.acquire())
         except StorageError as error:
+            pool.terminate()
             raise StorageError(f"{error} (at {self.address})") from error.__cause__
         self._pool = pool
 

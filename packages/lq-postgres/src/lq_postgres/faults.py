@@ -79,7 +79,10 @@ class _Told:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and (told := _as_told(error)) is not None:
-            raise told from error
+            try:
+                raise told from error
+            finally:
+                del told  # Its traceback holds this very frame.
 
 
 _TOLD: Final = _Told()

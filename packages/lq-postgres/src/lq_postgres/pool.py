@@ -57,12 +57,14 @@ class OwnPool:
         self._open.add(connection)
         return connection
 
-    def give_back(self, connection: Connection, *, after: BaseException | None) -> None:
-        """Take a connection back from a loan, which an error may have ended."""
+    def give_back(self, connection: Connection, *, after: BaseException | None, since: float) -> None:
+        """Take a connection back from a loan, which an error may have ended; *since* is when the loan began."""
         if after is None or isinstance(after, PostgresError):
             self._give_back(connection)
         else:
             self._let_go(connection)  # It may be in the middle of something.
+        if after is not None and (isinstance(after, OSError) or connection.is_closed()):
+            self._distrust(since)
         self._places.release()
 
     async def close(self) -> None:
@@ -101,6 +103,11 @@ class OwnPool:
             self._open.discard(connection)
         return None
 
+    def _distrust(self, since: float) -> None:
+        """Let go of what was not used since: the network or the server that took one away has taken these as well."""
+        while self._idle and self._idle[0][0] < since:
+            self._let_go(self._idle.popleft()[1])
+
     def _give_back(self, connection: Connection) -> None:
         if self._is_over:
             connection.terminate()
@@ -123,7 +130,7 @@ class OwnPool:
 class _Loan:
     """One connection, lent for a while; a class, since a generator would cost as much again as what it does."""
 
-    __slots__ = ("_connection", "_pool", "_timeout")
+    __slots__ = ("_connection", "_pool", "_since", "_timeout")
 
     def __init__(self, pool: OwnPool, timeout: float | None) -> None:
         self._pool = pool
@@ -131,9 +138,10 @@ class _Loan:
 
     async def __aenter__(self) -> Connection:
         self._connection = await self._pool.take(self._timeout)
+        self._since = monotonic()
         return self._connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.give_back(self._connection, after=error)
+        self._pool.give_back(self._connection, after=error, since=self._since)

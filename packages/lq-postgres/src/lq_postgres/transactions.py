@@ -80,7 +80,7 @@ def _by_psycopg(connection: Any, schema: str) -> Fetch:
         given = [_as_array(each) for each in parameters]
         async with psycopg.AsyncRawCursor(connection, row_factory=psycopg.rows.tuple_row) as cursor:
             await cursor.execute(for_schema(sql, schema), given)
-            return await cursor.fetchall()
+            return await cursor.fetchall() if cursor.description else []
 
     return fetch
 

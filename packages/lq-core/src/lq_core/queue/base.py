@@ -379,9 +379,10 @@ class BaseQueueBackend(ABC):
         return insertions
 
     async def _insert_or_amend(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
-        insertions = await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)
-        self.wake()
-        return insertions
+        try:
+            return await insert_or_amend(proposals, insert=self.insert_many, amend=self.amend_many)
+        finally:
+            self.wake()  # Some may be stored although others could not be amended.
 
     # ------------------------------------------------------------ wake-ups: hints, never the truth
 

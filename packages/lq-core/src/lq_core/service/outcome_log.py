@@ -1,6 +1,7 @@
 """Tells in the log how every attempt ended."""
 
 import logging
+from contextlib import suppress
 from datetime import datetime
 
 from lq_core.event_log import event_log
@@ -16,7 +17,8 @@ def tell_outcome(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
         _tell(before, after)
     except Exception:
         # A filter of the application's may raise; the outcome is recorded, and stands.
-        log.warning("task.outcome_not_told", extra={"record_id": str(before.id)}, exc_info=True)
+        with suppress(Exception):  # It may refuse this as well.
+            log.warning("task.outcome_not_told", extra={"record_id": str(before.id)}, exc_info=True)
 
 
 def _tell(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:

@@ -92,14 +92,14 @@ class Worker:
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
-        loops = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
-        loops += self._maintenance(external, heartbeat)
+        claiming = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
+        upkeep = self._maintenance(external, heartbeat)
         self._started.set()
         log.info("worker.started", extra={"worker_id": heartbeat.worker_id, "execution_backends": sorted(backends)})
         try:
-            await asyncio.shield(asyncio.gather(*loops))
+            await asyncio.shield(asyncio.gather(*claiming))
         finally:
-            await self._drain(loops, heartbeat)
+            await self._drain(claiming, upkeep, heartbeat)
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.create_task(self.run())
@@ -148,11 +148,15 @@ class Worker:
             loops.append(asyncio.create_task(repeat(f"reconcile {name}", step, self._stop)))
         return loops
 
-    async def _drain(self, loops: list[asyncio.Task[None]], heartbeat: Heartbeat) -> None:
+    async def _drain(
+        self, claiming: list[asyncio.Task[None]], upkeep: list[asyncio.Task[None]], heartbeat: Heartbeat
+    ) -> None:
         """Let what runs finish within grace, give back the rest, and sign off; at once when it is cancelled again."""
         self.stop()
+        for loop in upkeep:  # Another worker does what is left undone; some of it reads the whole table.
+            loop.cancel()
         try:
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.gather(*claiming, *upkeep, return_exceptions=True)
             running = self._running()
             log.info("worker.draining", extra={"worker_id": heartbeat.worker_id, "running": len(running)})
             if running:

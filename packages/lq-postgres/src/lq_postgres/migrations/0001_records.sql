@@ -1,7 +1,8 @@
 -- Code that knows migration 1 may run beside this.
 --
--- Ending a record is the update that happens most. No index, and no condition of an index, mentions a column that
--- it changes, so that PostgreSQL can leave the indexes alone (a HOT update) and clean up page by page.
+-- Completing a record is the update that happens most. Unless it has a key or a limit, no index, and no condition of
+-- an index, mentions a column that this changes, so that PostgreSQL can leave the indexes alone (a HOT update) and
+-- clean up page by page.
 
 CREATE TABLE lq.records (
     id uuid PRIMARY KEY,
