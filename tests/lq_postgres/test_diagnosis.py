@@ -106,7 +106,7 @@ async def test_a_schema_that_is_missing_comes_first(database: Database) -> None:
     [finding] = await backend.diagnose()
 
     assert (finding.check, finding.found) == ("schema", "migration 0, and 1 are missing")
-    assert finding.advice == "Run: lq migrate"
+    assert finding.advice == "Run: lq migrate --config module:config"
     await backend.close()
 
 
