@@ -90,3 +90,16 @@ def test_a_network_file_system_is_noticed(tmp_path: Path, kind: str, hurts: bool
     finding = {found.check: found for found in health.surroundings(tmp_path / "lq.db", mounts=mounts)}["file system"]
 
     assert (finding.found, finding.advice is not None) == (f"{kind} at {tmp_path}", hurts)
+
+
+@pytest.mark.parametrize("words", [["migrate", "--show"], ["doctor"], ["stats"], ["workers"], ["records", "list"]])
+async def test_a_command_without_arguments_takes_the_configuration_as_one(folder: Path, words: list[str]) -> None:
+    (folder / "elsewhere.py").write_text(
+        "from lq_core import QueueConfig\nfrom lq_core.queue.sqlite import SQLiteConfig\n"
+        "config = QueueConfig(queue_backend=SQLiteConfig(path='elsewhere.db'))\n"
+    )
+
+    answer = await lq(folder, *words, "elsewhere:config")
+
+    assert "elsewhere.db" in answer.out + answer.err
+    assert not (folder / "lq.db").exists()

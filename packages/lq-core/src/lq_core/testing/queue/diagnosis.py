@@ -58,7 +58,10 @@ class DiagnosisContract:
         failed = lifecycle.retry_or_fail(running, failure=unknown, delay=None, at=queue.now())
         await queue.swap([a_swap(failed)])
 
-        assert (await _findings(queue))["unknown tasks"].found == "mail.send"
+        finding = (await _findings(queue))["unknown tasks"]
+
+        assert finding.found == "mail.send"
+        assert (finding.advice or "").endswith("lq records retry --status failed --task mail.send")
 
 
 async def _findings(queue: BaseQueueBackend) -> Mapping[str, Finding]:
