@@ -146,9 +146,7 @@ class Attempt:
         """
         try:
             task = find_task(self.record.task_name)
-            call = task.run(self.context, self.record.arguments)
-        except msgspec.DecodeError as error:
-            return self._failed(_unfit(find_task(self.record.task_name), error), retry=False)
+            call = self._decoded(task)
         except Exception as error:  # noqa: BLE001 -- the user's own types may raise anything while they are decoded
             return self._failed(error, retry=False)
         if self.stop_reason is not None:
@@ -177,6 +175,12 @@ class Attempt:
         # A function that was asked to stop may say so with an exception of its own: that is no failure.
         has_failed = self.stop_reason in (None, StopReason.TIMED_OUT)
         return self._failed(error, retry=True) if has_failed else self._stopped()
+
+    def _decoded(self, task: AnyTask) -> Callable[..., object]:
+        try:
+            return task.run(self.context, self.record.arguments)
+        except msgspec.DecodeError as error:
+            raise TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}") from None
 
     async def _called_with_injected(self, task: AnyTask, call: Callable[..., object]) -> str:
         """
@@ -274,10 +278,6 @@ class Attempt:
         self.context.error = error
         delay = retry_delay(self.record, error) if retry else None
         return lifecycle.retry_or_fail(self.record, failure=failure_of(error), delay=delay, at=self._around.now())
-
-
-def _unfit(task: AnyTask, error: msgspec.DecodeError) -> TypeError:
-    return TypeError(f"The arguments do not fit {task.name}{task.codec.signature}: {error}")
 
 
 def failure_of(error: BaseException) -> TaskFailure:

@@ -18,6 +18,9 @@ log = event_log()
 CANCEL_WATCH = 0.5
 """Seconds between two looks for running records that somebody has cancelled."""
 
+DOUBLINGS: Final = 4
+"""How often the pause between two looks doubles while they fail: 8 seconds at most."""
+
 STUBBORN: Final = 5.0
 """Seconds after which the log tells of a task that was asked to stop and goes on."""
 
@@ -93,7 +96,7 @@ class Heartbeat:
     async def _watch_cancels(self) -> None:
         failures = 0
         while True:
-            await self._sleep_and_tell_of_blocking(CANCEL_WATCH * 2 ** min(failures, 4))
+            await self._sleep_and_tell_of_blocking(CANCEL_WATCH * 2 ** min(failures, DOUBLINGS))
             if not self._attempts:
                 continue
             self._tell_of_the_stubborn()

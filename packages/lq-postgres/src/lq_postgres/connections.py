@@ -65,9 +65,11 @@ class Connections:
                 async with AsyncExitStack() as opening:
                     for _ in range(config.min_connections):
                         _ = await opening.enter_async_context(pool.acquire())
-        except StorageError as error:
+        except BaseException as error:
             pool.terminate()
-            raise StorageError(f"{error} (at {self.address})") from error.__cause__
+            if isinstance(error, StorageError):
+                raise StorageError(f"{error} (at {self.address})") from error.__cause__
+            raise
         self._pool = pool
 
     async def close(self) -> None:

@@ -48,11 +48,8 @@ _THE_RECORD: Final = (
     exceptions.ProgramLimitExceededError,
 )
 
-_THE_SCHEMA: Final = (
-    exceptions.UndefinedTableError,
-    exceptions.UndefinedColumnError,
-    exceptions.InvalidSchemaNameError,
-)
+MISSING: Final = frozenset({"3F000", "42P01", "42703"})
+"""What PostgreSQL says, through any driver, of a schema, a table or a column that is not there: as ``sqlstate``."""
 
 _THE_DATABASE: Final = (
     exceptions.PostgresError,
@@ -94,7 +91,7 @@ def _as_told(error: BaseException) -> Exception | None:
         return DuplicateRecordError(str(error))
     if isinstance(error, _THE_RECORD):
         return ValueError(f"PostgreSQL cannot keep this record: {error}")
-    if isinstance(error, _THE_SCHEMA):
+    if getattr(error, "sqlstate", None) in MISSING:
         return SchemaError(f"{error}. The schema is missing or too old here; run: {MIGRATE}")
     return StorageError(_words(error)) if isinstance(error, _THE_DATABASE) else None
 

@@ -6,15 +6,13 @@ asyncpg, psycopg and SQLAlchemy are recognised by what they can do; the latter t
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from lq_core.errors import ConfigurationError, SchemaError
 from lq_postgres.driver import Row
+from lq_postgres.faults import MISSING
 from lq_postgres.insertion import Fetch
 from lq_postgres.statements.writing import for_schema
-
-MISSING: Final = frozenset({"3F000", "42P01", "42703"})
-"""What PostgreSQL says, through any driver, of a schema, a table or a column that is not there."""
 
 
 async def statements_on(connection: object, schema: str) -> Fetch:
