@@ -24,7 +24,7 @@ from servers.fixtures import Database
 asyncpg: Any = import_module("asyncpg")
 
 LANES = 3
-CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, [], [], [], [])
+CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, None, [], [], [], [])
 A_CLAIM_KEEPS_BUCKETS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO "lq".buckets%'

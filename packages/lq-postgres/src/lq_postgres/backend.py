@@ -1,16 +1,11 @@
 """The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Final
 from uuid import UUID, uuid4
 
-from msgspec.structs import replace
-
 from lq_core.config import QueueConfig
-from lq_core.errors import StorageError
 from lq_core.event_log import event_log
 from lq_core.queue import (
     BaseQueueBackend,
@@ -33,29 +28,19 @@ from lq_postgres.config import PostgresConfig
 from lq_postgres.connections import WHOLE, Connections
 from lq_postgres.counting import Counting
 from lq_postgres.diagnosis import Diagnosis
-from lq_postgres.driver import Row
 from lq_postgres.insertion import Inserter
-from lq_postgres.limits import LimitedClaims
 from lq_postgres.listener import Listener
-from lq_postgres.lost_claims import LostClaims
 from lq_postgres.orphans import find_orphans, know
 from lq_postgres.pages import page_of
 from lq_postgres.retention import Retention
-from lq_postgres.rows import are_completions, completions, order_of_claim, records_from, swapped, worker_from
+from lq_postgres.rows import records_from, worker_from
 from lq_postgres.schedules import read_schedules, save_schedule
 from lq_postgres.schema import Migration, Schema
+from lq_postgres.settling import Settler, settle_by
 from lq_postgres.statements import claiming, reading, upkeep, versions
-from lq_postgres.swaps import answers_to, in_waves
 from lq_postgres.transactions import statements_on
 
 log = event_log("lq.postgres")
-
-PROMOTION_LIMIT: Final = 1000
-"""How many waiting records one statement makes ready."""
-
-_NO_CLAIM: Final = (None,) * 7
-_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class PostgresQueueBackend(BaseQueueBackend):
@@ -81,10 +66,9 @@ class PostgresQueueBackend(BaseQueueBackend):
         """What hears the wake-ups of other processes, once somebody here waits for work."""
         self._origin = uuid4().hex[:12]
         self._inserter = Inserter(self.connections.fetch, self._wake_up)
-        self._lost_claims = LostClaims(self._taken_by)
-        self._limited = LimitedClaims(self.connections, self.clock, self._lost_claims)
+        self._settler = Settler(self.connections, self.clock, self._wake_up)
+        self._limited = self._settler.limited
         self._retention = Retention(partial(self.connections.fetch, times=WHOLE))
-        self._promote_at = _EARLIEST
         self._counting = Counting(self.connections.read_whole)
 
     def __repr__(self) -> str:
@@ -168,8 +152,8 @@ class PostgresQueueBackend(BaseQueueBackend):
         if started:
             await self._limited.count_in([record.id for record in started])
         for record in records:
-            if record.created_at < record.scheduled_at < self._promote_at:
-                self._promote_at = record.scheduled_at  # What is not delayed is ready from the start.
+            if record.created_at < record.scheduled_at:  # What is not delayed is ready from the start.
+                self._settler.expect(record.scheduled_at)
         return insertions
 
     async def wait_for_work(self, changes: int, *, timeout: float) -> None:
@@ -183,68 +167,12 @@ class PostgresQueueBackend(BaseQueueBackend):
         if not swaps:
             return []
         kept = await self._inserter.amend(swaps)
-        self._promote_at = min(self._promote_at, *(swap.record.scheduled_at for swap in swaps))
+        self._settler.expect(min(swap.record.scheduled_at for swap in swaps))
         return kept
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
         """Swap records, then claim due ones: one statement for both."""
-        running = [swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING]
-        await know(self.connections, running)
-        kept: list[bool] = []
-        waves = list(in_waves(swaps))
-        started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]
-        for wave in waves if claim is None or started else waves[:-1]:
-            [[lost, _]] = await self._settle(wave, *_NO_CLAIM, complete=claiming.COMPLETE, settle=claiming.SETTLE)
-            kept += answers_to(wave, lost)
-        await self._limited.count_in(started)
-        if claim is None:
-            return kept, Claimed()
-        last = waves[-1] if waves and not started else ()
-        answers, claimed = await self._settle_and_claim(last, claim)
-        return [*kept, *answers], claimed
-
-    async def _settle_and_claim(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
-        found = await self._lost_claims.found(claim)
-        if found:
-            claim = Claim(worker_id=claim.worker_id, limit=0, execution_backends=())
-        if self._promote_at <= self.now():
-            await self._promote()
-        kept, claimed = await self._run(swaps, claim)
-        self._lost_claims.handed_over()
-        with suppress(StorageError):  # What was claimed before has been, and is answered; what was not is claimed next.
-            while claimed.alive and len(claimed.records) < claim.limit and self._promote_at <= self.now():
-                if not await self._promote():
-                    break
-                _, more = await self._run((), replace(claim, limit=claim.limit - len(claimed.records)))
-                claimed = replace(more, records=claimed.records + more.records)
-        return kept, replace(claimed, records=found + claimed.records)
-
-    async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
-        number = self._lost_claims.next_number()
-        try:
-            rows = await self._settle(
-                swaps,
-                claim.worker_id,
-                claim.execution_backends,
-                claim.queues,
-                claim.limit,
-                claim.to.value,
-                int(claim.to is TaskStatus.RUNNING),
-                number,
-                complete=claiming.COMPLETE_AND_CLAIM,
-                settle=claiming.SETTLE_AND_CLAIM,
-            )
-        except BaseException:
-            if claim.limit:
-                self._lost_claims.lose(claim, number)
-            raise
-        alive, waiting, limited, lost, _ = rows[0][:5]
-        self._promote_at = _LATEST if waiting is None else waiting
-        if limited and alive and claim.limit:
-            return answers_to(swaps, lost), await self._limited.claim_after(swaps, claim, number)
-        found = rows if rows[0][5] is not None else ()
-        records = sorted(records_from(found, 5), key=order_of_claim)
-        return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive)
+        return await self._settler.settle_and_claim(swaps, claim)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records in a transaction of the application's; its commit wakes the workers."""
@@ -264,19 +192,7 @@ class PostgresQueueBackend(BaseQueueBackend):
     async def swap_within(self, connection: object, swap: Swap) -> bool:
         """Swap one record in a transaction of the application's."""
         fetch = await statements_on(connection, self.settings.schema)
-        [[lost, _]] = await fetch(claiming.SETTLE, *self._wake_up_everybody(), *_NO_CLAIM, *swapped([swap]))
-        return not lost
-
-    async def _settle(self, swaps: Sequence[Swap], *claim: object, complete: str, settle: str) -> Sequence[Row]:
-        if are_completions(swaps):
-            return await self.connections.fetch(complete, *self._wake_up(), *claim, *completions(swaps))
-        return await self.connections.fetch(settle, *self._wake_up(), *claim, *swapped(swaps))
-
-    async def _taken_by(self, worker_id: str, number: int) -> Sequence[QueuedTaskRecord]:
-        return records_from(await self.connections.read_whole(claiming.RECOVER, worker_id, number))
-
-    async def _promote(self) -> bool:
-        return bool(await self.connections.fetch(claiming.PROMOTE, self.clock.at(), PROMOTION_LIMIT))
+        return await settle_by(fetch, self._wake_up_everybody(), [swap]) == [True]
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         """Read the records of these ids that exist."""

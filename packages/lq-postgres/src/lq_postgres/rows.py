@@ -256,7 +256,7 @@ def are_completions(swaps: Sequence[Swap]) -> bool:
 
 
 def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
-    """Write such swaps as the parameters $11 to $14 of ``COMPLETE``."""
+    """Write such swaps as the parameters $12 to $15 of ``COMPLETE``."""
     return (
         [swap.record.id for swap in swaps],
         [swap.epoch for swap in swaps],
@@ -279,7 +279,7 @@ def amended(swaps: Sequence[Swap]) -> tuple[object, ...]:
 
 
 def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
-    """Write any swaps as the parameters $11 to $32 of ``SETTLE``."""
+    """Write any swaps as the parameters $12 to $33 of ``SETTLE``."""
     rows = [
         (
             *(r.id, swap.epoch, r.status.value, r.epoch, r.attempt, r.retry_count, r.losses, r.key_released),

@@ -113,10 +113,10 @@ class BaseQueueBackend(ABC):
         so, whatever a swap says. A record that is swapped back to pending while a cancel is requested is not claimable.
 
         The claim takes due, unexpired records of open queues in the order of priority (high first),
-        ``scheduled_at``, ``id``, and does to each what ``lifecycle.claim`` (or ``lifecycle.dispatch``) does. Overdue
-        records are never claimed. Where queues or concurrency keys have limits, it takes what
-        :func:`lq_core.queue.limits.pick` picks, and no other claim comes in between. A claim by a worker that is not
-        registered takes nothing and answers ``alive=False``.
+        ``scheduled_at``, ``id``, and does to each what ``lifecycle.claim`` (or ``lifecycle.dispatch``) does; in a long
+        backlog, what comes in before its front may be overlooked for seconds. Overdue records are never claimed. Where
+        queues or concurrency keys have limits, it takes what :func:`lq_core.queue.limits.pick` picks, and no other
+        claim comes in between. A claim by a worker that is not registered takes nothing and answers ``alive=False``.
         """
 
     @abstractmethod

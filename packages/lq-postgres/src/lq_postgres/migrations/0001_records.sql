@@ -67,10 +67,10 @@ COMMENT ON COLUMN lq.records.permit_key IS 'the concurrency key, while the recor
 COMMENT ON COLUMN lq.records.permit_queue IS 'the queue, while the record counts against its limit; null as well where it was started before there was one';
 COMMENT ON COLUMN lq.records.claim_number IS 'which claim of its worker took the record';
 
-CREATE INDEX records_ready ON lq.records (execution_backend, queue, priority DESC, scheduled_at, id)
+CREATE INDEX records_ready ON lq.records (execution_backend, queue, (~priority), scheduled_at, id)
     WHERE ready AND concurrency_key IS NULL;
 CREATE INDEX records_ready_keyed
-    ON lq.records (execution_backend, queue, concurrency_key, priority DESC, scheduled_at, id)
+    ON lq.records (execution_backend, queue, concurrency_key, (~priority), scheduled_at, id)
     WHERE ready AND concurrency_key IS NOT NULL;
 CREATE INDEX records_permit_key ON lq.records (permit_key) WHERE permit_key IS NOT NULL;
 CREATE INDEX records_permit_queue ON lq.records (permit_queue) WHERE permit_queue IS NOT NULL;

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# $1 moment, $2 and $3 wake-up, $4 to $10 the claim, the swaps from $11 on.
+# $1 moment, $2 and $3 wake-up, $4 to $11 the claim, the swaps from $12 on.
 # The epoch alone is the fence: a further condition here makes the plan quadratic.
 SETTLED: Final = """
 WITH RECURSIVE settled AS (
@@ -26,10 +26,10 @@ WITH RECURSIVE settled AS (
       END
   FROM (
     SELECT *, coalesce($1::timestamptz, now()) AS at FROM unnest(
-      $11::uuid[], $12::bigint[], $13::text[], $14::bigint[], $15::integer[], $16::integer[], $17::integer[],
-      $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::timestamptz[],
-      $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[], $30::text[],
-      $31::text[], $32::boolean[]
+      $12::uuid[], $13::bigint[], $14::text[], $15::bigint[], $16::integer[], $17::integer[], $18::integer[],
+      $19::boolean[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::timestamptz[],
+      $26::timestamptz[], $27::timestamptz[], $28::timestamptz[], $29::text[], $30::text[], $31::text[],
+      $32::text[], $33::boolean[]
     ) AS u(
       id, expected, status, epoch, attempt, retry_count, losses, key_released, worker_id, execution_backend,
       execution_profile, execution_ref, log_url, scheduled_at, expires_at, started_at, finished_at, progress,
@@ -48,18 +48,18 @@ WITH RECURSIVE settled AS (
       ready = NULL, key_released = true, cancel_requested = false, claim_number = NULL,
       worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL,
       permit_key = NULL, permit_queue = NULL, held_key = NULL, shelf = NULL
-  FROM unnest($11::uuid[], $12::bigint[], $13::text[], $14::timestamptz[]) AS s(id, expected, result, finished_at)
+  FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::timestamptz[]) AS s(id, expected, result, finished_at)
   WHERE r.id = s.id AND r.epoch = s.expected
   RETURNING r.id, r.ready
 )"""
 
-LOST: Final = """(SELECT array_agg(given.id) FROM unnest($11::uuid[]) AS given(id)
+LOST: Final = """(SELECT array_agg(given.id) FROM unnest($12::uuid[]) AS given(id)
      WHERE given.id NOT IN (SELECT settled.id FROM settled)) AS lost,
     (SELECT pg_notify($2, $3)::text WHERE EXISTS (SELECT FROM settled WHERE settled.ready)) AS told"""
 
 # `unused` gives a type to the parameters that nothing else names; nothing runs it.
 SETTLE: Final = """{settled}, unused AS (
-  SELECT $1::timestamptz, $4::text, $5::text[], $6::text[], $7::bigint, $8::text, $9::integer, $10::bigint
+  SELECT $1::timestamptz, $4::text, $5::text[], $6::text[], $7::bigint, $8::text, $9::integer, $10::bigint, $11::text
 )
 SELECT {lost}
 """
@@ -71,7 +71,9 @@ LIMITED: Final = """
       EXISTS (SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL)
       OR EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)"""
 
-# $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number.
+# $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number, $11
+# bookmarks or null: where the lanes are read from. Urgency is the priority, turned round without overflow: so one
+# comparison of rows finds the place in the index.
 # The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
 # Where anything is limited, nothing is claimed here, but by the statements of `limiting`.
 # `seen` finds the lanes from their ends: what is claimed leaves dead entries behind at their beginnings.
@@ -97,35 +99,45 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     ORDER BY r.queue DESC LIMIT 1
   ) next
 ), lanes AS MATERIALIZED (
-  SELECT wanted.execution_backend, wanted.queue FROM (
+  SELECT wanted.execution_backend, wanted.queue,
+    coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
+    coalesce(mark.scheduled_at, '-infinity') AS from_moment,
+    coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id
+  FROM (
     SELECT seen.execution_backend, seen.queue FROM seen
     UNION ALL
     SELECT b.name, q.name FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
   ) wanted
+  LEFT JOIN json_to_recordset($11::text::json)
+    AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid)
+    ON mark.execution_backend = wanted.execution_backend AND mark.queue = wanted.queue
   WHERE wanted.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused) AND EXISTS (SELECT FROM worker)
     AND NOT (SELECT limited.found FROM limited)
 ), shares AS MATERIALIZED (
-  SELECT lanes.execution_backend, lanes.queue, $7 AS size FROM lanes WHERE (SELECT count(*) FROM lanes) = 1
+  SELECT lanes.*, $7 AS size FROM lanes WHERE (SELECT count(*) FROM lanes) = 1
   UNION ALL
-  SELECT first.execution_backend, first.queue, count(*) AS size FROM (
-    SELECT c.* FROM lanes CROSS JOIN LATERAL (
-      SELECT r.execution_backend, r.queue, r.priority, r.scheduled_at, r.id FROM lq.records r
+  SELECT first.execution_backend, first.queue, first.from_urgency, first.from_moment, first.from_id, count(*) AS size
+  FROM (
+    SELECT lanes.* FROM lanes CROSS JOIN LATERAL (
+      SELECT ~r.priority AS urgency, r.scheduled_at, r.id FROM lq.records r
       WHERE r.ready AND r.concurrency_key IS NULL
         AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
+        AND (~r.priority, r.scheduled_at, r.id) >= (lanes.from_urgency, lanes.from_moment, lanes.from_id)
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
-      ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT $7
+      ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $7
     ) c
     WHERE (SELECT count(*) FROM lanes) > 1
-    ORDER BY c.priority DESC, c.scheduled_at, c.id LIMIT $7
+    ORDER BY c.urgency, c.scheduled_at, c.id LIMIT $7
   ) first
-  GROUP BY first.execution_backend, first.queue
+  GROUP BY first.execution_backend, first.queue, first.from_urgency, first.from_moment, first.from_id
 ), due AS MATERIALIZED (
   SELECT c.id FROM shares CROSS JOIN LATERAL (
     SELECT r.id FROM lq.records r
     WHERE r.ready AND r.concurrency_key IS NULL
       AND r.execution_backend = shares.execution_backend AND r.queue = shares.queue
+      AND (~r.priority, r.scheduled_at, r.id) >= (shares.from_urgency, shares.from_moment, shares.from_id)
       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
-    ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT shares.size
+    ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT shares.size
     FOR UPDATE SKIP LOCKED
   ) c
 ), claimed AS (
@@ -179,7 +191,7 @@ SELECT
      AND r.queue NOT IN (SELECT closed.name FROM closed)
      AND r.queue NOT IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)
      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
-   ORDER BY r.execution_backend, r.queue, r.priority DESC, r.scheduled_at, r.id LIMIT 1),
+   ORDER BY r.execution_backend, r.queue, ~r.priority, r.scheduled_at, r.id LIMIT 1),
   (SELECT r.scheduled_at FROM lq.records r LEFT JOIN lq.queues q ON q.name = r.queue
    WHERE NOT r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
      AND r.queue NOT IN (SELECT closed.name FROM closed)

@@ -69,7 +69,7 @@ FROM lanes CROSS JOIN LATERAL (
     AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
     AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
     AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT 1
+  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT 1
 ) c
 WHERE lanes.concurrency_key IS NULL
 UNION ALL
@@ -84,7 +84,7 @@ FROM lanes CROSS JOIN LATERAL (
     AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
     AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
     AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT 1
+  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT 1
 ) c
 WHERE lanes.concurrency_key IS NOT NULL
 """
@@ -103,7 +103,7 @@ FROM lanes CROSS JOIN LATERAL (
     AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
     AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
     AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT lanes.size
+  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT lanes.size
 ) c
 WHERE lanes.concurrency_key IS NULL
 UNION ALL
@@ -114,7 +114,7 @@ FROM lanes CROSS JOIN LATERAL (
     AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
     AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
     AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY r.priority DESC, r.scheduled_at, r.id LIMIT lanes.size
+  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT lanes.size
 ) c
 WHERE lanes.concurrency_key IS NOT NULL
 """
