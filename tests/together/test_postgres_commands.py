@@ -39,6 +39,19 @@ async def test_the_schema_is_shown_printed_and_applied_by_other_means(postgres: 
     assert (well.code, len(msgspec.json.decode(well.out, type=list[Finding]))) == (0, 13)
 
 
+@pytest.mark.parametrize("words", [("stats",), ("records", "list"), ("schedules", "list")], ids="-".join)
+async def test_a_look_into_the_wrong_database_leaves_nothing_there(
+    postgres: PostgresServer, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    dsn = postgres.create_database(f"shop_{uuid4().hex}")
+    answer = await lq(tmp_path, *words, dsn=dsn)
+
+    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    assert answer.err.startswith("Error: postgresql://")
+    assert answer.err.endswith(" lacks 0001_records. Run: lq migrate --config shop:queue\n")
+    assert postgres.run_sql("SELECT to_regnamespace('lq') IS NULL", at=dsn) == "t"
+
+
 @pytest.mark.parametrize(
     "dsn, said",
     [

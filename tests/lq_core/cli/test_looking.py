@@ -133,7 +133,7 @@ async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself
     after = await run(*LQ, "stats", folder=folder, LQ_CONFIG="careful:queue")
 
     assert before.code == examined.code == 1
-    assert before.err.endswith(f"Run: LQ_SQLITE_PATH={folder}/careful.db lq migrate\n")
+    assert before.err.endswith("careful.db lacks 0001_records. Run: lq migrate --config careful:queue\n")
     assert "Run: lq migrate --config careful:queue\n" in examined.out
     assert (migrated.code, "is up to date" in migrated.out) == (0, True)
     assert (after.code, "There are no records in" in after.err) == (0, True)

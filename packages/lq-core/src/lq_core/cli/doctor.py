@@ -7,7 +7,7 @@ import click
 
 from lq_core.cli.display import print_json, print_table
 from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.session import TARGET, Session, check_that_others_can_see, told
+from lq_core.cli.session import Session, check_that_others_can_see, migrate_advice, names_of, told
 from lq_core.errors import StorageError
 from lq_core.queue import BaseQueueBackend, Finding
 
@@ -24,11 +24,9 @@ def doctor_command(session: Session) -> click.Command:
         It changes nothing. It ends with 1 when something hurts.
         """
         backend = session.backend()
-        target: str | None = click.get_current_context().meta.get(TARGET)
-        migrate = f"lq migrate --config {target}" if target else "lq migrate"
         with told():
             check_that_others_can_see(backend)
-            findings = asyncio.run(_examine(backend, migrate=migrate))
+            findings = asyncio.run(_examine(backend, advice=migrate_advice()))
         if as_json:
             print_json(findings)
         else:
@@ -39,13 +37,12 @@ def doctor_command(session: Session) -> click.Command:
     return command
 
 
-async def _examine(backend: BaseQueueBackend, *, migrate: str) -> Sequence[Finding]:
+async def _examine(backend: BaseQueueBackend, *, advice: str) -> Sequence[Finding]:
     """Look at the schema first: opening would bring it up to date, and a doctor only looks."""
     try:
         missing = await backend.pending_migrations()
         if missing:
-            names = ", ".join(f"{migration.number:04}_{migration.name}" for migration in missing)
-            return [Finding(check="schema", found=f"lacks {names}", advice=f"Run: {migrate}")]
+            return [Finding(check="schema", found=f"lacks {names_of(missing)}", advice=advice)]
         await backend.open()
         return await backend.diagnose()
     except StorageError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.session import Session, told
+from lq_core.cli.session import Session, names_of, told
 from lq_core.queue import Migration
 
 
@@ -28,10 +28,10 @@ def migrate_command(session: Session) -> click.Command:
         if sql:
             _print_sql(found, address=backend.address)
         elif show and found:
-            click.echo("\n".join(f"{_name(migration)} is missing in {backend.address}." for migration in found))
+            click.echo("\n".join(f"{names_of([migration])} is missing in {backend.address}." for migration in found))
         else:
             for migration in found:
-                click.echo(f"{_name(migration)} was applied.")
+                click.echo(f"{names_of([migration])} was applied.")
             click.echo(f"The schema of {backend.address} is up to date.")
 
     return command
@@ -39,10 +39,6 @@ def migrate_command(session: Session) -> click.Command:
 
 def _print_sql(missing: Sequence[Migration], *, address: str) -> None:
     for migration in missing:
-        click.echo(f"-- {_name(migration)}\nBEGIN;\n{migration.sql.strip()}\nCOMMIT;\n")
+        click.echo(f"-- {names_of([migration])}\nBEGIN;\n{migration.sql.strip()}\nCOMMIT;\n")
     if not missing:
         click.echo(f"-- The schema of {address} is up to date.")
-
-
-def _name(migration: Migration) -> str:
-    return f"{migration.number:04}_{migration.name}"

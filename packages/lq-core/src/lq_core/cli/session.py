@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -10,8 +10,8 @@ from typing import Final
 import click
 
 from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, QueueError, StorageError
-from lq_core.queue import BaseQueueBackend, get_queue_backend
+from lq_core.errors import ConfigurationError, QueueError, SchemaError, StorageError
+from lq_core.queue import BaseQueueBackend, Migration, get_queue_backend
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.service import QueueService
@@ -58,7 +58,7 @@ class Session:
         with told(), _quiet():
             service = QueueService(config)
             check_that_others_can_see(service.queue_backend)
-            asyncio.run(_opened(service, action))
+            asyncio.run(_looked_at(service, action, advice=migrate_advice()))
 
 
 @contextmanager
@@ -87,8 +87,30 @@ async def _opened(service: QueueService, action: Look) -> None:
         await action(service)
 
 
+async def _looked_at(service: QueueService, action: Look, *, advice: str) -> None:
+    """Look at the schema first: opening would bring it up to date, perhaps in a database that was named by mistake."""
+    missing = await service.queue_backend.pending_migrations()
+    if missing:
+        raise SchemaError(f"{service.queue_backend.address} lacks {names_of(missing)}. {advice}")
+    await _opened(service, action)
+
+
 async def _nothing(_: QueueService) -> None:
     """Opening the service has done it."""
+
+
+def names_of(migrations: Sequence[Migration]) -> str:
+    """Write migrations as they are numbered and named."""
+    return ", ".join(f"{migration.number:04}_{migration.name}" for migration in migrations)
+
+
+def migrate_advice() -> str:
+    """Say which command brings the schema up to date, as it would be typed here."""
+    context = click.get_current_context()
+    target: str | None = context.meta.get(TARGET)
+    while context.parent is not None and "migrate" not in getattr(context.command, "commands", {}):
+        context = context.parent
+    return f"Run: {context.command_path} migrate{f' --config {target}' if target else ''}"
 
 
 def check_that_others_can_see(backend: BaseQueueBackend) -> None:
