@@ -39,8 +39,9 @@ def ids_of(records: Sequence[QueuedTaskRecord]) -> list[UUID]:
 
 
 @pytest.mark.usefixtures("front_is_far")
-async def test_a_backlog_of_several_queues_is_claimed_in_its_order(backend: PostgresQueueBackend) -> None:
-    backlog = a_backlog(1500, "mail", "default", "import")
+@pytest.mark.parametrize("queues", [3, 150])
+async def test_a_backlog_of_several_queues_is_claimed_in_its_order(backend: PostgresQueueBackend, queues: int) -> None:
+    backlog = a_backlog(1500, *(f"mail of {number}" for number in range(queues)))
     await backend.register(a_worker())
     await backend.insert(backlog)
 

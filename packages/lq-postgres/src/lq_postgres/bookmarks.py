@@ -26,6 +26,9 @@ FRONT_INTERVAL: Final = 0.1
 LONGEST_FRONT_INTERVAL: Final = 5.0
 """...so many."""
 
+MOST_LANES: Final = 100
+"""Between more queues than these, comparing bookmarks would cost more than they save."""
+
 Scope: TypeAlias = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
@@ -47,7 +50,7 @@ class Bookmarks:
     def of(self, claim: Claim) -> str | None:
         """Write down where this claim may begin, as the statement reads it; None for the front."""
         run = self._runs.get(_scope(claim))
-        if run is None or run.records < BACKLOG or monotonic() >= run.front_at:
+        if run is None or run.records < BACKLOG or monotonic() >= run.front_at or len(run.ends) > MOST_LANES:
             return None
         marks = [
             {
