@@ -203,8 +203,8 @@ class Maintenance:
         step: Callable[[QueuedTaskRecord], QueuedTaskRecord],
     ) -> None:
         while records := await read():
-            kept = [await self._service.swap(record, step(record)) for record in records]
-            if any(kept):
-                log.warning(event, extra={"records": sum(kept)})
-            if len(records) < PAGE or not any(kept):
+            kept = [str(record.id) for record in records if await self._service.swap(record, step(record))]
+            if kept:
+                log.warning(event, extra={"records": len(kept), "record_ids": kept})
+            if len(records) < PAGE or not kept:
                 return
