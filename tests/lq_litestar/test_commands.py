@@ -54,6 +54,14 @@ async def test_a_worker_of_its_own_drains_on_ctrl_c(folder: Path) -> None:
     assert (await shelf.read(record.id)).status == "completed"
 
 
+async def test_what_a_doctor_advises_can_be_run_as_it_is_written(folder: Path) -> None:
+    (folder / "shop.db").touch()
+    advised = (await queues(folder, "doctor")).out.partition("Run: python -m litestar ")[2].split()
+    migrated = await run(sys.executable, "-m", "litestar", *advised, folder=folder)
+
+    assert (migrated.code, "is up to date" in migrated.out) == (0, True)
+
+
 async def test_an_error_of_lq_is_told_without_a_traceback(folder: Path) -> None:
     answer = await queues(folder, "stats")
 

@@ -51,6 +51,13 @@ async def test_a_doctor_does_not_bring_the_schema_up_to_date(folder: Path) -> No
     assert (folder / "lq.db").stat().st_size == 0
 
 
+async def test_the_advice_is_for_the_file_that_was_looked_at(folder: Path) -> None:
+    (folder / "other one.db").touch()
+    looked = await run(*LQ, "doctor", "--json", folder=folder, LQ_SQLITE_PATH="other one.db")
+
+    assert hurting(looked) == {"schema": "Run: LQ_SQLITE_PATH='other one.db' lq migrate"}
+
+
 async def test_a_file_that_is_no_database_hurts(folder: Path) -> None:
     (folder / "lq.db").write_text("This is a letter, and not a database at all." * 100)
 

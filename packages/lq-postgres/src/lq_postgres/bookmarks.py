@@ -4,10 +4,11 @@ Where a long run of claims has come to.
 What was claimed leaves dead entries at the front of the index, until PostgreSQL vacuums; while a transaction stays
 open anywhere in the database, it cannot, and each claim would read over all of them. So in a backlog the next claim
 begins where the last one ended. What has come in before that place since (it is more urgent, or was committed late) is
-found by the claims that look from the front all the same, ten times a second or nearly.
+found by the claims that look from the front all the same: ten times a second, or as often as takes a tenth of the time,
+but every five seconds at least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final, TypeAlias
@@ -26,8 +27,8 @@ FRONT_INTERVAL: Final = 0.1
 LONGEST_FRONT_INTERVAL: Final = 5.0
 """...so many."""
 
-MOST_LANES: Final = 100
-"""Between more queues than these, comparing bookmarks would cost more than they save."""
+MOST_BOOKMARKS: Final = 100
+"""A claim that would carry more of them, each of another queue, looks from the front."""
 
 Scope: TypeAlias = tuple[tuple[str, ...], tuple[str, ...] | None]
 
@@ -42,15 +43,23 @@ class _Run:
 
 
 class Bookmarks:
-    """The runs of one process: claims of different queues or execution backends have runs of their own."""
+    """
+    The runs of one process: claims of different queues or execution backends have runs of their own.
 
-    def __init__(self) -> None:
+    *clock* tells seconds that pass.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._runs: dict[Scope, _Run] = {}
 
     def of(self, claim: Claim) -> str | None:
         """Write down where this claim may begin, as the statement reads it; None for the front."""
         run = self._runs.get(_scope(claim))
-        if run is None or run.records < BACKLOG or monotonic() >= run.front_at or len(run.ends) > MOST_LANES:
+        if run is None or run.records < BACKLOG or len(run.ends) > MOST_BOOKMARKS:
+            return None
+        if self._clock() >= run.front_at:
+            run.front_at = self._clock() + LONGEST_FRONT_INTERVAL  # Unless this look comes back, which says better.
             return None
         marks = [
             {
@@ -64,17 +73,18 @@ class Bookmarks:
         ]
         return json.encode(marks).decode()
 
-    def keep(self, claim: Claim, records: Sequence[QueuedTaskRecord], *, front_since: float | None) -> None:
-        """Note what a claim has taken, in its order, and since when it has looked from the front, if it did."""
+    def keep(self, claim: Claim, records: Sequence[QueuedTaskRecord], *, took: float | None) -> None:
+        """Note what a claim has taken, in its order, and the seconds that it took, if it has looked from the front."""
+        if not claim.limit:
+            return
         scope = _scope(claim)
         if len(records) < claim.limit:
             _ = self._runs.pop(scope, None)
             return
         run = self._runs.setdefault(scope, _Run())
         run.records += len(records)
-        if front_since is not None:
-            now = monotonic()
-            run.front_at = now + min(max(FRONT_INTERVAL, 10 * (now - front_since)), LONGEST_FRONT_INTERVAL)
+        if took is not None:
+            run.front_at = self._clock() + min(max(FRONT_INTERVAL, 10 * took), LONGEST_FRONT_INTERVAL)
             run.ends.clear()
         for record in records:
             run.ends[record.execution_backend, record.queue] = record

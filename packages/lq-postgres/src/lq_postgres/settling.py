@@ -81,7 +81,10 @@ class Settler:
                     break
                 missing = replace(claim, limit=claim.limit - len(claimed.records))
                 _, more, from_front = await self._run((), missing)
-                claimed = replace(more, records=claimed.records + more.records)
+                if not more.alive:  # Declared dead in between: what it has taken before, it has.
+                    break
+                records = sorted(claimed.records + more.records, key=order_of_claim)
+                claimed = replace(more, records=tuple(records))
         return kept, replace(claimed, records=found + claimed.records)
 
     async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed, bool]:
@@ -113,7 +116,7 @@ class Settler:
         self._promote_at = _LATEST if waiting is None else waiting
         found = rows if rows[0][5] is not None else ()
         records = sorted(records_from(found, 5), key=order_of_claim)
-        self._bookmarks.keep(claim, records, front_since=None if marks else since)
+        self._bookmarks.keep(claim, records, took=None if marks else monotonic() - since)
         if limited and alive and claim.limit:
             return answers_to(swaps, lost), await self.limited.claim_after(swaps, claim, number), True
         return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive), marks is None

@@ -2,19 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import os
+import shlex
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from lq_core.config import QueueConfig
 from lq_core.errors import ConfigurationError, QueueError, SchemaError, StorageError
 from lq_core.queue import BaseQueueBackend, Migration, get_queue_backend
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteQueueBackend
+from lq_core.queue.sqlite.config import PATH_VARIABLE
 from lq_core.service import QueueService
+
+COMMANDLINE: Final = ParameterSource.COMMANDLINE
 
 TARGET: Final = "lq.target"
 """Where click keeps the configuration that was named, or None; only ``lq`` itself takes one."""
@@ -110,7 +117,20 @@ def migrate_advice() -> str:
     target: str | None = context.meta.get(TARGET)
     while context.parent is not None and "migrate" not in getattr(context.command, "commands", {}):
         context = context.parent
-    return f"Run: {context.command_path} migrate{f' --config {target}' if target else ''}"
+    words = shlex.join([*_typed(context), "migrate", *(("--config", target) if target else ())])
+    path = os.environ.get(PATH_VARIABLE) if TARGET in context.meta and target is None else None
+    return f"Run: {words}" if path is None else f"Run: {PATH_VARIABLE}={shlex.quote(path)} {words}"
+
+
+def _typed(context: click.Context) -> Iterator[str]:
+    """Tell the words of a group and of those around it, with the options that each was given."""
+    if context.parent is not None:
+        yield from _typed(context.parent)
+    yield from (context.info_name or "").split()
+    for parameter in context.command.params:
+        value: object = context.params.get(parameter.name or "")
+        if context.get_parameter_source(parameter.name or "") is COMMANDLINE and isinstance(value, (str, Path)):
+            yield from (max(parameter.opts, key=len), str(value))
 
 
 def check_that_others_can_see(backend: BaseQueueBackend) -> None:
