@@ -120,6 +120,11 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ({"backoff": Backoff(base="5")}, r"Backoff\(base='5'.* do not fit: "),  # pyright: ignore[reportArgumentType] -- the mistake is the example
         ({"key": 5, "key_from": 5}, "key is 5: Expected `str | null`, got `int`"),
         ({"key_scope": 7}, "key_scope is 7; it takes 'started', 'ended'"),
+        (
+            {"expires_at": datetime.max.replace(tzinfo=UTC)},
+            r"expires_at is 9999-.*; it must lie in the years 2 to 9998",
+        ),
+        ({"scheduled_at": datetime.min.replace(tzinfo=UTC)}, "scheduled_at is 0001-.*; it must lie in the years 2 to"),
         ({"scheduled_at": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001 -- the naive moment is the example
         ({"delay": 5, "expires_in": 5}, "delay is 5.0, and expires_in is 5.0: it would expire before it may start"),
         (

@@ -27,6 +27,10 @@ from lq_core.retry_options import backoff_from, check_retries, exceptions_from
 
 _EXCEPTIONS: Final = ("retry_on", "never_retry_on")
 
+FIRST_YEAR: Final = 2
+LAST_YEAR: Final = 9998
+"""Moments in these years can be told in every time zone, and no database takes one for infinity."""
+
 
 class OnConflict(StrEnum):
     """What an enqueue does when another record holds the key."""
@@ -206,6 +210,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if (value := getattr(self, name)) is not None and value.tzinfo is None:
                 raise ConfigurationError(
                     f"{name} is {value!r}, without a time zone; use datetime.now(UTC) or the like."
+                )
+            if value is not None and not FIRST_YEAR <= value.year <= LAST_YEAR:
+                raise ConfigurationError(
+                    f"{name} is {value}; it must lie in the years {FIRST_YEAR} to {LAST_YEAR}, or be None."
                 )
         for first, second in (("delay", "scheduled_at"), ("expires_in", "expires_at")):
             if (one := getattr(self, first)) and (other := getattr(self, second)):
