@@ -21,8 +21,6 @@ from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.queue.sqlite.config import PATH_VARIABLE
 from lq_core.service import QueueService
 
-COMMANDLINE: Final = ParameterSource.COMMANDLINE
-
 TARGET: Final = "lq.target"
 """Where click keeps the configuration that was named, or None; only ``lq`` itself takes one."""
 
@@ -128,8 +126,10 @@ def _typed(context: click.Context) -> Iterator[str]:
         yield from _typed(context.parent)
     yield from (context.info_name or "").split()
     for parameter in context.command.params:
-        value: object = context.params.get(parameter.name or "")
-        if context.get_parameter_source(parameter.name or "") is COMMANDLINE and isinstance(value, (str, Path)):
+        name = parameter.name or ""
+        value: object = context.params.get(name)
+        was_typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if was_typed and isinstance(value, (str, Path)):
             yield from (max(parameter.opts, key=len), str(value))
 
 
