@@ -1,5 +1,5 @@
 """
-What is measured of every queue, and the loop that measures it: ``python measures.py MODULE DSN``.
+What is measured of every queue, and the loops that measure it: ``python measures.py MODULE DSN NAME``.
 
 It runs inside the environment of the queue in question, so it imports the standard library
 alone. The module offers a class ``Peer``; the answer is one JSON object on standard output.
@@ -11,13 +11,17 @@ import json
 import random
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeAlias
 
-CONCURRENCIES: Final = (50, 100, 500)
-ONE_BY_ONE: Final = 3000
+ONE_BY_ONE: Final = 1000
 BULK: Final = 20_000
 PICKUPS: Final = 1000
+
+Figures: TypeAlias = Mapping[str, float | None]
+"""Jobs a second, or seconds for waits; None for what this queue cannot do."""
 
 
 class PeerQueue(ABC):
@@ -56,53 +60,46 @@ class PeerQueue(ABC):
         """Run a worker until it is cancelled."""
 
 
-async def measure(peer: PeerQueue, dsn: str) -> dict[str, float | None]:
-    """All measures of one queue: jobs a second, and seconds for the two waits."""
-    await peer.open(dsn)
-    found: dict[str, float | None] = {}
-    try:
-        began = perf_counter()
-        for _ in range(ONE_BY_ONE):
-            await peer.enqueue()
-        found["enqueue one by one"] = ONE_BY_ONE / (perf_counter() - began)
-        began = perf_counter()
-        has_bulk = await peer.enqueue_many(BULK)
-        found["enqueue in bulk"] = BULK / (perf_counter() - began) if has_bulk else None
-        _ = await _drain(peer, ONE_BY_ONE + BULK * has_bulk, concurrency=CONCURRENCIES[0])
-        for concurrency in CONCURRENCIES:
-            await _fill(peer, peer.jobs_to_drain)
-            try:
-                rate = await _drain(peer, peer.jobs_to_drain, concurrency=concurrency)
-            except TimeoutError:  # Some do not get through: that is a result, and the others are to be measured.
-                rate = None
-            found[f"drain at {concurrency}"] = rate
-        found |= await _pick_up(peer)
-    finally:
-        await peer.close()
-    return found
+Measure: TypeAlias = Callable[[PeerQueue], Awaitable[Figures]]
 
 
-async def _fill(peer: PeerQueue, jobs: int) -> None:
-    if not await peer.enqueue_many(jobs):
-        for _ in range(jobs):
-            await peer.enqueue()
+async def one_by_one(peer: PeerQueue) -> Figures:
+    """Enqueue one after the other; the first ones are left out."""
+    for _ in range(ONE_BY_ONE // 10):
+        await peer.enqueue()
+    began = perf_counter()
+    for _ in range(ONE_BY_ONE):
+        await peer.enqueue()
+    return {"enqueue one by one": ONE_BY_ONE / (perf_counter() - began)}
 
 
-async def _drain(peer: PeerQueue, jobs: int, *, concurrency: int) -> float:
-    # The first tenth is left out: it holds the start of the worker.
-    peer.moments.clear()
+async def in_bulk(peer: PeerQueue) -> Figures:
+    """Enqueue many the quickest way there is."""
+    began = perf_counter()
+    has_bulk = await peer.enqueue_many(BULK)
+    return {"enqueue in bulk": BULK / (perf_counter() - began) if has_bulk else None}
+
+
+async def drain(peer: PeerQueue, *, concurrency: int) -> Figures:
+    """Run what has been enqueued; the first tenth is left out: it holds the start of the worker."""
+    jobs = peer.jobs_to_drain
+    await _fill(peer, jobs)
     worker = asyncio.create_task(peer.work(concurrency=concurrency))
+    name = f"drain at {concurrency}"
     try:
         async with asyncio.timeout(120):
             while len(peer.moments) < jobs:
                 await _next_run(peer, worker)
+    except TimeoutError:  # Some do not get through: that is a result, and the others are to be measured.
+        return {name: None}
     finally:
         await _end(worker)
     skipped = jobs // 10
-    return (jobs - skipped - 1) / (peer.moments[jobs - 1] - peer.moments[skipped])
+    return {name: (jobs - skipped - 1) / (peer.moments[jobs - 1] - peer.moments[skipped])}
 
 
-async def _pick_up(peer: PeerQueue) -> dict[str, float | None]:
+async def pick_up(peer: PeerQueue) -> Figures:
+    """Seconds from the enqueue to the start, with a worker that is idle."""
     waits: list[float] = []
     worker = asyncio.create_task(peer.work(concurrency=10))
     try:
@@ -122,6 +119,29 @@ async def _pick_up(peer: PeerQueue) -> dict[str, float | None]:
     return {"pick-up p50": waits[len(waits) // 2], "pick-up p99": waits[int(len(waits) * 0.99)]}
 
 
+MEASURES: Final[Mapping[str, Measure]] = {
+    "one_by_one": one_by_one,
+    "in_bulk": in_bulk,
+    **{f"drain_{concurrency}": partial(drain, concurrency=concurrency) for concurrency in (50, 100, 500)},
+    "pick_up": pick_up,
+}
+
+
+async def measure(peer: PeerQueue, dsn: str, name: str) -> Figures:
+    """Take one measure of a queue, in an empty database."""
+    await peer.open(dsn)
+    try:
+        return await MEASURES[name](peer)
+    finally:
+        await peer.close()
+
+
+async def _fill(peer: PeerQueue, jobs: int) -> None:
+    if not await peer.enqueue_many(jobs):
+        for _ in range(jobs):
+            await peer.enqueue()
+
+
 async def _next_run(peer: PeerQueue, worker: asyncio.Task[None]) -> None:
     peer.each.clear()
     next_run = asyncio.create_task(peer.each.wait())
@@ -139,4 +159,4 @@ async def _end(worker: asyncio.Task[None]) -> None:
 
 if __name__ == "__main__":
     peer_class: type[PeerQueue] = importlib.import_module(sys.argv[1]).Peer
-    print(json.dumps(asyncio.run(measure(peer_class(), sys.argv[2]))))
+    print(json.dumps(asyncio.run(measure(peer_class(), *sys.argv[2:]))))

@@ -2,7 +2,9 @@
 lq beside other queues on one durable PostgreSQL: a table of figures, and of ratios to the first column.
 
 ``./dev bench peers/run [NAME …]``. Each peer is installed, at the version written here, into an
-environment that is thrown away. All take turns for several rounds, and the middle of them is told.
+environment that is thrown away. In every round and for every measure all take turns, each in a process and a
+database of its own. Told are the middle of the rounds, and the middle of their ratios: so whatever slows the machine
+down for a while, slows down neighbours alike.
 """
 
 import json
@@ -10,22 +12,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple, TypeAlias
+
+from measures import MEASURES, Figures
 
 from servers import PostgresServer
 
 HERE: Final = Path(__file__).parent
 OURS: Final = "lq"
-ROUNDS: Final = 3
+ROUNDS: Final = 5
+TURNS: Final[Mapping[str, int]] = {"one_by_one": 5}
+"""How often a measure is taken in a round, where that is more than once: those that are short waver most."""
+
 SECONDS_FOR_ONE: Final = 300
 SECONDS_OF_WAIT: Final = "pick-up"
 """Measures that begin so are waits, in seconds, and better when smaller."""
 
-Figures: TypeAlias = Mapping[str, float | None]
-Cell: TypeAlias = Callable[[str, Figures, Figures], str]
+Found: TypeAlias = dict[str, list[float | None]]
+"""What one queue has brought, by measure: a value for each turn."""
+
+Cell: TypeAlias = Callable[[str, Found, Found], str]
 
 
 class Peer(NamedTuple):
@@ -48,40 +57,42 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"There is no peer {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}.", file=sys.stderr)
         return 2
-    rounds: dict[str, list[Figures]] = {OURS: []}
-    failed: list[str] = []
     with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory(prefix="lq-peers-") as room:
-        pythons = {OURS: Path(sys.executable)}
+        modules, pythons = {OURS: OURS}, {OURS: Path(sys.executable)}
+        failed: list[str] = []
         for name in wanted or PEERS:
             try:
                 pythons[name] = _installed(PEERS[name], Path(room) / name)
             except subprocess.SubprocessError as error:
                 failed.append(f"{name} could not be installed: {error}")
-        for _ in range(ROUNDS):
-            for name, python in pythons.items():
-                module = OURS if name == OURS else PEERS[name].module
+            else:
+                modules[name] = PEERS[name].module
+        found: dict[str, Found] = {name: {} for name in modules}
+        for number, measure in _turns():
+            print(f"Round {number + 1} of {ROUNDS}: {measure}", file=sys.stderr, flush=True)
+            figures: Figures = {}
+            for name, module in modules.items():
                 try:
-                    rounds.setdefault(name, []).append(_measured(server, module, python=python))
+                    figures = _measured(server, module, measure, python=pythons[name])
                 except subprocess.SubprocessError as error:
-                    failed.append(f"{name} could not be measured: {error}")
-    found = {name: _middle(figures) for name, figures in rounds.items() if figures}
-    if found:
-        print(f"PostgreSQL {server.installation.version}, fsync and synchronous_commit on\n")
-        print(_table(found, _figure))
-        print(f"\nHow many times better {next(iter(found))} is:\n")
-        print(_table(found, _ratio))
+                    failed.append(f"{measure} of {name} could not be taken: {error}")
+                    figures = dict.fromkeys(figures)  # The rows of its neighbour, with nothing in them.
+                for row, value in figures.items():
+                    found[name].setdefault(row, []).append(value)
+    print(f"PostgreSQL {server.installation.version}, fsync and synchronous_commit on\n")
+    print(_table(found, _figure))
+    print(f"\nHow many times better {OURS} is:\n")
+    print(_table(found, _ratio))
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
 
 
-def _middle(rounds: Sequence[Figures]) -> Figures:
-    """Take the middle of what several rounds have brought; None where a round has brought nothing."""
-    values = {measure: [figures[measure] for figures in rounds] for measure in rounds[0]}
-    return {
-        measure: None if None in found else median(one for one in found if one is not None)
-        for measure, found in values.items()
-    }
+def _turns() -> Iterator[tuple[int, str]]:
+    for number in range(ROUNDS):
+        for measure in MEASURES:
+            for _ in range(TURNS.get(measure, 1)):
+                yield number, measure
 
 
 def _installed(peer: Peer, room: Path) -> Path:
@@ -94,36 +105,40 @@ def _installed(peer: Peer, room: Path) -> Path:
     return python
 
 
-def _measured(server: PostgresServer, module: str, *, python: Path) -> Figures:
-    print(f"Measuring {module}", file=sys.stderr, flush=True)
+def _measured(server: PostgresServer, module: str, measure: str, *, python: Path) -> Figures:
     address = server.create_database(module)
     answer = subprocess.run(
-        [python, HERE / "measures.py", module, address], check=True, stdout=subprocess.PIPE, timeout=SECONDS_FOR_ONE
+        [python, HERE / "measures.py", module, address, measure],
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=SECONDS_FOR_ONE,
     )
     server.drop_database(module)
     figures: Figures = json.loads(answer.stdout)
     return figures
 
 
-def _table(found: Mapping[str, Figures], cell: Cell) -> str:
-    first = next(iter(found.values()))
+def _table(found: Mapping[str, Found], cell: Cell) -> str:
+    ours = found[OURS]
     lines = [["", *found], ["---"] * (len(found) + 1)]
-    lines += [[measure, *(cell(measure, figures, first) for figures in found.values())] for measure in first]
+    lines += [[row, *(cell(row, theirs, ours) for theirs in found.values())] for row in ours]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _figure(measure: str, figures: Figures, first: Figures) -> str:
-    value = figures[measure]
-    if value is None:
+def _figure(row: str, theirs: Found, _ours: Found) -> str:
+    values = [value for value in theirs[row] if value is not None]
+    if not values:
         return "none"
-    return f"{value * 1000:.1f} ms" if measure.startswith(SECONDS_OF_WAIT) else f"{value:,.0f}/s"
+    return f"{median(values) * 1000:.1f} ms" if row.startswith(SECONDS_OF_WAIT) else f"{median(values):,.0f}/s"
 
 
-def _ratio(measure: str, figures: Figures, first: Figures) -> str:
-    value, ours = figures[measure], first[measure]
-    if value is None or ours is None:
+def _ratio(row: str, theirs: Found, ours: Found) -> str:
+    pairs = zip(ours[row], theirs[row], strict=True)
+    ratios = [mine / other for mine, other in pairs if mine is not None and other is not None]
+    if not ratios:
         return "none"
-    return f"{value / ours if measure.startswith(SECONDS_OF_WAIT) else ours / value:.2f}"
+    middle = median(ratios)
+    return f"{1 / middle if row.startswith(SECONDS_OF_WAIT) else middle:.2f}"
 
 
 if __name__ == "__main__":
