@@ -4,11 +4,9 @@ Records kept in this process, for tests and for work that may be lost: gone when
 Every verb finishes without waiting for anything, so that each is one transaction by itself.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from itertools import islice
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -18,7 +16,8 @@ from lq_core.clock import utc_now
 from lq_core.config import QueueConfig
 from lq_core.errors import DuplicateRecordError
 from lq_core.queue.base import BaseQueueBackend
-from lq_core.queue.lanes import Line, Lines, Waiting
+from lq_core.queue.lanes import Line, Waiting
+from lq_core.queue.ledger import Ledger
 from lq_core.queue.limits import Lane, pick
 from lq_core.queue.messages import (
     Claim,
@@ -31,8 +30,7 @@ from lq_core.queue.messages import (
     Swap,
     WorkerInfo,
 )
-from lq_core.queue.permits import Permits
-from lq_core.record import OWNED, TERMINAL, QueuedTaskRecord, TaskStatus
+from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedule_state import ScheduleState
 
 
@@ -45,37 +43,26 @@ class InMemoryQueueBackend(BaseQueueBackend):
 
     def __init__(self, config: QueueConfig | None = None, *, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(config, clock=clock)
-        self._records: dict[int, QueuedTaskRecord] = {}
-        self._numbers: list[int] = []
-        """Every id as a number, in order; ids of deleted records stay until half of them are gone."""
-        self._keys: dict[str, int] = {}
-        self._lines = Lines(self._is_claimable)
-        self._expiring: list[tuple[datetime, int, int]] = []
-        self._ended: dict[TaskStatus, list[tuple[datetime, int, int]]] = {status: [] for status in TERMINAL}
-        self._running: set[int] = set()
-        self._stopping: set[int] = set()
-        self._blocked: set[int] = set()
-        self._counts: Counter[tuple[str, TaskStatus]] = Counter()
+        self._ledger = Ledger(clock)
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
         self._schedules: dict[str, ScheduleState] = {}
-        self._permits = Permits(lambda queue: sum(self._counts[queue, status] for status in OWNED))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} records={len(self._records)} workers={len(self._workers)}>"
+        return f"<{type(self).__name__} records={len(self._ledger.records)} workers={len(self._workers)}>"
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """Store new records; a record whose key is held is answered with the holder."""
         at = self.now()
         numbers = [record.id.int for record in records]
-        if len(set(numbers)) < len(numbers) or not self._records.keys().isdisjoint(numbers):
-            twice = [number for number in numbers if number in self._records or numbers.count(number) > 1]
+        if len(set(numbers)) < len(numbers) or not self._ledger.records.keys().isdisjoint(numbers):
+            twice = [number for number in numbers if number in self._ledger.records or numbers.count(number) > 1]
             raise DuplicateRecordError(str(UUID(int=twice[0])))
         insertions: list[Insertion] = []
         for record in records:
-            holder = None if record.key is None or record.key_released else self._holder(record.key, at)
+            holder = None if record.key is None or record.key_released else self._ledger.holder(record.key, at)
             if holder is None:
-                self._add(_copy(record), at)
+                self._ledger.add(_copy(record), at)
                 insertions.append(Insertion(record, created=True))
             else:
                 insertions.append(Insertion(_copy(holder), created=False))
@@ -84,7 +71,7 @@ class InMemoryQueueBackend(BaseQueueBackend):
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
         """Let pending records ask for something else."""
         at = self.now()
-        stored = ((self._records.get(swap.record.id.int), swap) for swap in swaps)
+        stored = ((self._ledger.records.get(swap.record.id.int), swap) for swap in swaps)
         return [old is not None and not old.key_released and self._swap(swap, at) for old, swap in stored]
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
@@ -95,13 +82,15 @@ class InMemoryQueueBackend(BaseQueueBackend):
             return kept, Claimed()
         if claim.worker_id not in self._workers:
             return kept, Claimed(alive=False)
-        lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
+        lines = self._ledger.lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
         if not any(line.key is not None or line.queue in self._queues for line in lines):
-            return kept, Claimed(records=tuple(self._start(e, claim, at) for e in self._lines.take(lines, claim.limit)))
-        allowances = self._permits.allowances(at)
+            return kept, Claimed(
+                records=tuple(self._start(e, claim, at) for e in self._ledger.lines.take(lines, claim.limit))
+            )
+        allowances = self._ledger.permits.allowances(at)
         entries, held_back = pick([lane for lane, _ in map(self._lane_of, lines)], claim.limit, allowances)
         taken = tuple(self._start(entry, claim, at) for entry in entries)
-        self._permits.keep(allowances, at)
+        self._ledger.permits.keep(allowances, at)
         return kept, Claimed(records=taken, held_back=held_back)
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
@@ -112,29 +101,20 @@ class InMemoryQueueBackend(BaseQueueBackend):
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
         """Read one page of the records that match."""
-        start = 0 if after is None else bisect_right(self._numbers, after.int)
-        stop = len(self._numbers) if before is None else bisect_left(self._numbers, before.int)
-        order = range(start, stop) if after is not None else range(stop - 1, start - 1, -1)
-        page: list[QueuedTaskRecord] = []
-        for index in order:
-            if len(page) == limit:
-                break
-            record = self._records.get(self._numbers[index])
-            if record is not None and condition.matches(record):
-                page.append(_copy(record))
-        return page
+        found = filter(condition.matches, self._ledger.between(after, before))
+        return [_copy(record) for record in islice(found, limit)]
 
     async def count(self, condition: RecordFilter) -> int:
         """Count the records that match."""
-        return sum(condition.matches(record) for record in self._records.values())
+        return sum(condition.matches(record) for record in self._ledger.records.values())
 
     async def statistics(self) -> Statistics:
         """Count the records, and tell how long the oldest due one has waited."""
         counts: dict[str, dict[TaskStatus, int]] = {}
-        for (queue, status), count in self._counts.items():
+        for (queue, status), count in self._ledger.counts.items():
             if count:
                 counts.setdefault(queue, {})[status] = count
-        return Statistics(counts=counts, oldest_due=self._lines.oldest_due(self.now()))
+        return Statistics(counts=counts, oldest_due=self._ledger.lines.oldest_due(self.now()))
 
     async def register(self, worker: WorkerInfo) -> None:
         """Make a worker known and alive."""
@@ -165,77 +145,53 @@ class InMemoryQueueBackend(BaseQueueBackend):
             for name, worker in self._workers.items()
             if worker.seen_at > lapsed
         }
-        lost = (number for number in sorted(self._running) if self._records[number].worker_id not in self._workers)
-        return [_copy(self._records[number]) for number, _ in zip(lost, range(limit), strict=False)]
+        lost = (
+            number
+            for number in sorted(self._ledger.running)
+            if self._ledger.records[number].worker_id not in self._workers
+        )
+        return [_copy(self._ledger.records[number]) for number, _ in zip(lost, range(limit), strict=False)]
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
         """Read pending records whose ``expires_at`` has passed."""
-        at = self.now()
-        passed: list[tuple[datetime, int, int]] = []
-        while self._expiring and self._expiring[0][0] <= at and len(passed) < limit:
-            entry = heappop(self._expiring)
-            record = self._records.get(entry[1])
-            if record is not None and record.epoch == entry[2] and lifecycle.is_overdue(record, at=at):
-                passed.append(entry)
-        for entry in passed:
-            heappush(self._expiring, entry)
-        return self._read(number for _, number, _ in passed)
+        return [_copy(record) for record in self._ledger.overdue(self.now(), limit=limit)]
 
     async def freed(self, *, limit: int) -> Freed:
         """Read blocked records of which every one that they come after has ended, or is there no more."""
-        free = [number for number in sorted(self._blocked) if self._waits_for_nothing(self._records[number])][:limit]
-        return Freed(records=self._read(free), others_wait=len(self._blocked) > len(free))
+        free = [
+            number for number in sorted(self._ledger.blocked) if self._waits_for_nothing(self._ledger.records[number])
+        ][:limit]
+        return Freed(records=self._read(free), others_wait=len(self._ledger.blocked) > len(free))
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
-        record = self._records.get(record_id.int)
+        record = self._ledger.records.get(record_id.int)
         if record is None or record.epoch != epoch or record.status not in OWNED:
             return False
-        self._records[record_id.int] = lifecycle.request_cancel(record)
-        self._stopping.add(record_id.int)
+        self._ledger.ask_to_stop(record)
         return True
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
         """Read every record that has not ended and has been asked to stop."""
-        return self._read(sorted(self._stopping))
+        return self._read(sorted(self._ledger.stopping))
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
         """Delete at most *limit* records of this status that ended before a moment."""
-        at = self.now()
-        ended = self._ended[status]
-        kept: list[tuple[datetime, int, int]] = []
-        deleted = 0
-        while ended and ended[0][0] < before and deleted < limit:
-            entry = heappop(ended)
-            record = self._records.get(entry[1])
-            if record is None or record.epoch != entry[2]:
-                continue
-            if lifecycle.holds_key(record, at=at):
-                kept.append(entry)
-            else:
-                self._delete(record)
-                deleted += 1
-        for entry in kept:
-            heappush(ended, entry)
-        self._forget_numbers()
-        return deleted
+        return self._ledger.delete(self._ledger.ended(status, before, self.now(), limit=limit))
 
     async def delete_many(self, ids: Sequence[UUID]) -> int:
         """Delete those of these records that have ended and hold no key."""
         at = self.now()
-        found = [self._records[one.int] for one in dict.fromkeys(ids) if one.int in self._records]
+        found = [self._ledger.records[one.int] for one in dict.fromkeys(ids) if one.int in self._ledger.records]
         ended = [record for record in found if record.has_ended and not lifecycle.holds_key(record, at=at)]
-        for record in ended:
-            self._delete(record)
-        self._forget_numbers()
-        return len(ended)
+        return self._ledger.delete(ended)
 
     async def next_due(self, claim: Claim) -> datetime | None:
         """Tell when the next record that this claim could take becomes due."""
         at = self.now()
-        allowances = self._permits.allowances(at)
+        allowances = self._ledger.permits.allowances(at)
         moments: list[datetime] = []
-        lines = self._lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
+        lines = self._ledger.lines.pick(claim.execution_backends, open_to=self._open_to(claim), at=at)
         for lane, later in map(self._lane_of, lines):
             moments += [moment for moment, _ in later]
             for entry in lane.places:
@@ -266,28 +222,17 @@ class InMemoryQueueBackend(BaseQueueBackend):
         known = self._schedules.get(state.name)
         if state.version != (1 if known is None else known.version + 1):
             return False
-        _ = await self.insert_many([record for record in records if record.id.int not in self._records])
+        _ = await self.insert_many([record for record in records if record.id.int not in self._ledger.records])
         self._schedules[state.name] = state
         self.wake()
         return True
 
     def _read(self, numbers: Iterable[int]) -> list[QueuedTaskRecord]:
-        return [_copy(self._records[number]) for number in numbers if number in self._records]
-
-    def _add(self, record: QueuedTaskRecord, at: datetime) -> None:
-        number = record.id.int
-        self._records[number] = record
-        if not self._numbers or number > self._numbers[-1]:
-            self._numbers.append(number)
-        else:
-            insort(self._numbers, number)
-        if record.key is not None and not record.key_released:
-            self._keys[record.key] = number
-        self._file(record, at)
+        return [_copy(self._ledger.records[number]) for number in numbers if number in self._ledger.records]
 
     def _swap(self, swap: Swap, at: datetime) -> bool:
         number = swap.record.id.int
-        old = self._records.get(number)
+        old = self._ledger.records.get(number)
         if old is None or old.epoch != swap.epoch:
             return False
         asked = old.cancel_requested and not swap.record.has_ended
@@ -295,94 +240,24 @@ class InMemoryQueueBackend(BaseQueueBackend):
         new = swap.record
         if (new.cancel_requested, new.key_released) != (asked, released):
             new = replace(new, cancel_requested=asked, key_released=released)
-        self._unfile(old)
-        self._records[number] = new
-        self._let_go(old, new)
-        self._file(new, at)
+        self._ledger.turn(old, new, at)
         return True
 
     def _start(self, entry: Waiting, claim: Claim, at: datetime) -> QueuedTaskRecord:
-        record = self._records[entry.number]
-        self._unfile(record)
+        record = self._ledger.records[entry.number]
         if claim.to is TaskStatus.RUNNING:
-            record = lifecycle.claim(record, worker_id=claim.worker_id, at=at)
+            started = lifecycle.claim(record, worker_id=claim.worker_id, at=at)
         else:
-            record = lifecycle.dispatch(record, at=at)
-        self._let_go(self._records[entry.number], record)
-        self._records[entry.number] = record
-        self._file(record, at)
-        return _copy(record)
-
-    def _holder(self, key: str, at: datetime) -> QueuedTaskRecord | None:
-        number = self._keys.get(key)
-        if number is None:
-            return None
-        holder = self._records[number]
-        if lifecycle.holds_key(holder, at=at):
-            return holder
-        del self._keys[key]
-        self._records[number] = lifecycle.release_key(holder)
-        return None
-
-    def _let_go(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> None:
-        if old.key is not None and new.key_released and not old.key_released:
-            del self._keys[old.key]
-
-    def _forget_numbers(self) -> None:
-        if len(self._numbers) > 2 * len(self._records):
-            self._numbers = [number for number in self._numbers if number in self._records]
-
-    def _delete(self, record: QueuedTaskRecord) -> None:
-        self._unfile(record)
-        del self._records[record.id.int]
-        if record.key is not None and not record.key_released:
-            del self._keys[record.key]
-
-    def _file(self, record: QueuedTaskRecord, at: datetime) -> None:
-        number, status = record.id.int, record.status
-        self._counts[record.queue, status] += 1
-        self._permits.take(record)
-        if record.cancel_requested:
-            self._stopping.add(number)
-        if status is TaskStatus.PENDING:
-            if record.blocked:
-                self._blocked.add(number)
-            elif not record.cancel_requested:
-                self._lines.add(record, at)
-            if record.expires_at is not None:
-                heappush(self._expiring, (record.expires_at, number, record.epoch))
-        elif status is TaskStatus.RUNNING:
-            self._running.add(number)
-        elif record.finished_at is not None and status in TERMINAL:
-            heappush(self._ended[status], (record.finished_at, number, record.epoch))
-
-    def _unfile(self, record: QueuedTaskRecord) -> None:
-        number, status = record.id.int, record.status
-        self._counts[record.queue, status] -= 1
-        self._permits.give_back(record)
-        if record.cancel_requested:
-            self._stopping.discard(number)
-        if record.blocked:
-            self._blocked.discard(number)
-        if status is TaskStatus.RUNNING:
-            self._running.discard(number)
-
-    def _is_claimable(self, entry: Waiting) -> bool:
-        record = self._records.get(entry.number)
-        return (
-            record is not None
-            and record.epoch == entry.epoch
-            and record.status is TaskStatus.PENDING
-            and not record.cancel_requested
-            and (record.expires_at is None or record.expires_at > self.now())
-        )
+            started = lifecycle.dispatch(record, at=at)
+        self._ledger.turn(record, started, at)
+        return _copy(started)
 
     def _waits_for_nothing(self, record: QueuedTaskRecord) -> bool:
         before = record.after.ids if record.after else ()
-        return all(found.has_ended for one in before if (found := self._records.get(one.int)) is not None)
+        return all(found.has_ended for one in before if (found := self._ledger.records.get(one.int)) is not None)
 
     def _lane_of(self, line: Line) -> tuple[Lane[Waiting], list[tuple[datetime, Waiting]]]:
-        return self._lines.lane(line, self._queues.get(line.queue) or QueueState(), self._records)
+        return self._ledger.lines.lane(line, self._queues.get(line.queue) or QueueState(), self._ledger.records)
 
     def _open_to(self, claim: Claim) -> Callable[[str], bool]:
         wanted = None if claim.queues is None else frozenset(claim.queues)
