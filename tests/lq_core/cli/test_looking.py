@@ -82,12 +82,17 @@ async def test_a_queue_is_drained_as_far_as_there_is_time(folder: Path) -> None:
     assert shown.out.split()[5:] == ["film", "paused", "0", "0", "-", "mail", "draining", "1", "0", "-"]
 
 
-async def test_a_queue_that_nothing_has_been_in_is_paused_with_a_warning(folder: Path) -> None:
+async def test_a_queue_that_nothing_has_been_in_is_changed_with_a_warning(folder: Path) -> None:
     await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+    warning = "Warning: no record has been in mial so far. Is that its name?\n"
 
-    answer = await lq(folder, "queues", "pause", "mial")
+    paused = await lq(folder, "queues", "pause", "mial")
+    limited = await lq(folder, "queues", "limit", "mial", "--concurrency", "5")
+    drained = await lq(folder, "queues", "drain", "mial", "--timeout", "0")
 
-    assert answer == (0, "mial is paused.\n", "Warning: no record has been in mial so far. Is that its name?\n")
+    assert paused == (0, "mial is paused.\n", warning)
+    assert limited == (0, "mial is limited: 5 at once.\n", warning)
+    assert drained == (0, "mial is drained, and paused.\n", warning)
 
 
 async def test_that_no_worker_is_there_is_said(folder: Path) -> None:

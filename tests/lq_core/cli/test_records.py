@@ -60,6 +60,16 @@ async def test_no_match_is_no_error(folder: Path) -> None:
     assert await records(folder, "list", "--task", "shop.sent") == (0, "", "No record matches.\n")
 
 
+async def test_a_queue_that_holds_nothing_is_named_with_those_that_do(folder: Path) -> None:
+    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+
+    hint = "No record matches: none is in mial. Queues with records: mail.\n"
+
+    assert await records(folder, "list", "--queue", "mial") == (0, "", hint)
+    assert await records(folder, "cancel", "--queue", "mial") == (0, "", hint)
+    assert (await records(folder, "list", "--queue", "mail", "--task", "shop.sent")).err == "No record matches.\n"
+
+
 async def test_a_record_is_shown_with_its_arguments(folder: Path) -> None:
     record = await Shelf(folder / "lq.db").put("shop.send", arguments='{"number":7}')
 

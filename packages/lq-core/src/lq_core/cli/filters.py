@@ -9,6 +9,7 @@ import click
 from lq_core.cli.names import split_names
 from lq_core.queue import RecordFilter
 from lq_core.record import TaskStatus
+from lq_core.service import QueueService
 
 NAMES: Final = "several with commas"
 STATUS: Final = click.Choice([status.value for status in TaskStatus])
@@ -50,3 +51,14 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(OPTIONS):
         with_condition = option(with_condition)
     return with_condition
+
+
+async def none_matches(service: QueueService, condition: RecordFilter) -> str:
+    """Say that no record matches, and which queues there are when one was named that holds none."""
+    known = (await service.statistics()).counts
+    unknown = [queue for queue in condition.queues or () if queue not in known]
+    if not unknown or not known:
+        return "No record matches."
+    return (
+        f"No record matches: none is in {', '.join(unknown)}. Queues with records: {', '.join(sorted(known))}."
+    )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from lq_core.cli.filters import none_matches
 from lq_core.queue import RecordFilter
 from lq_core.record import TaskStatus
 from lq_core.service import QueueService
@@ -39,7 +40,7 @@ async def do_to_all(
     number = await service.count(wanted)
     records = f"{number} record{'' if number == 1 else 's'}"
     if not number:
-        click.echo("No record matches.", err=True)
+        click.echo(await none_matches(service, condition), err=True)
         return
     if not yes:
         click.echo(f"{records} would be {verb}.")

@@ -56,10 +56,9 @@ def _pause(session: Session) -> click.Command:
 
         async def look(service: QueueService) -> None:
             for name in names:
-                is_known = await service.pause(name)
+                _ = await service.pause(name)
                 click.echo(f"{name} is paused.")
-                if not is_known:
-                    click.echo(f"Warning: no record has been in {name} so far. Is that its name?", err=True)
+                await _warn_of_typo(service, name)
 
         session.look(look)
 
@@ -96,6 +95,7 @@ def _drain(session: Session) -> click.Command:
             if left:
                 raise click.ClickException(f"Left in {name}, which goes on draining: {left}.")
             click.echo(f"{name} is drained, and paused.")
+            await _warn_of_typo(service, name)
 
         session.look(look)
 
@@ -117,10 +117,16 @@ def _limit(session: Session) -> click.Command:
             await service.limit_queue(name, concurrency=concurrency, rate=limit)
             words = _words(Limits(concurrency=concurrency, rate=limit))
             click.echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
+            await _warn_of_typo(service, name)
 
         session.look(look)
 
     return command
+
+
+async def _warn_of_typo(service: QueueService, name: str) -> None:
+    if name not in (await service.statistics()).counts:
+        click.echo(f"Warning: no record has been in {name} so far. Is that its name?", err=True)
 
 
 class _Queue(NamedTuple):

@@ -8,7 +8,7 @@ import click
 
 from lq_core.cli.display import Cell, print_facts, print_json, print_table, record_to_json, to_duration, to_text
 from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.filters import filtered
+from lq_core.cli.filters import filtered, none_matches
 from lq_core.cli.many import IDS, YES, check_that_it_is_clear, do_to_all
 from lq_core.cli.session import Session
 from lq_core.errors import QueueError, RecordNotFoundError
@@ -58,7 +58,7 @@ def _list(session: Session) -> click.Command:
             print_table(
                 ("id", "status", "task", "queue", "age", "note"),
                 [_row(record, at=service.queue_backend.now()) for record in page],
-                empty="No record matches.",
+                empty="" if page else await none_matches(service, condition),
             )
             if len(page) == limit:
                 click.echo(f"More may follow: --before {page[-1].id}", err=True)
