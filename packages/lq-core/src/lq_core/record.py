@@ -301,6 +301,23 @@ class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unkno
         """Whether the record is terminal."""
         return self.status in TERMINAL
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has happened to the record since it was made."""
+        return (
+            self.status is TaskStatus.PENDING
+            and not (self.epoch or self.attempt or self.retry_count or self.losses)
+            and not (self.cancel_requested or self.history)
+            and self.worker_id is None
+            and self.execution_ref is None
+            and self.log_url is None
+            and self.started_at is None
+            and self.finished_at is None
+            and self.progress is None
+            and self.result is None
+            and self.error is None
+        )
+
 
 TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
 """The statuses that no step leaves, except a retry by hand."""

@@ -1,9 +1,9 @@
 """Between records and rows: which column is which field, and what each looks like in the database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from lq_core.queue.messages import Swap, WorkerInfo
-from lq_core.queue.nested import Nested, RowReader, read_rows
+from lq_core.queue.nested import Nested, RowReader, read_rows, record_from
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 from lq_postgres.driver import Row
 
@@ -28,9 +28,70 @@ COLUMNS: Final = (
 _OWN: Final = 4
 """How many of them, at the beginning, hold what even calls that are enqueued together have for themselves."""
 
-_STATUS: Final = {str(status): status for status in TaskStatus}
-_SCOPE: Final = {str(scope): scope for scope in KeyScope}
 _ENCODE: Final = json.encode
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _ENCODE(value).decode()
+
+
+def _text_or_nothing(values: object) -> str | None:
+    return _text(values or None)
+
+
+def _value(member: TaskStatus | KeyScope) -> str:
+    return member.value
+
+
+_WRITE: Final[Mapping[str, Callable[[Any], str | None]]] = {
+    **dict.fromkeys(Nested._fields, _text),
+    **dict.fromkeys(("metadata", "history"), _text_or_nothing),
+    **dict.fromkeys(("status", "key_scope"), _value),
+}
+"""How those values are written that the driver does not know."""
+
+
+class _Columns:
+    """Some columns of a record, in the order in which a statement takes them."""
+
+    def __init__(self, *names: str) -> None:
+        self._take = attrgetter(*names)
+        self._write = [(place, _WRITE[name]) for place, name in enumerate(names) if name in _WRITE]
+
+    def row(self, record: QueuedTaskRecord) -> Sequence[object]:
+        """Write one record."""
+        values = list(self._take(record))
+        for place, write in self._write:
+            if values[place] is not None:
+                values[place] = write(values[place])
+        return values
+
+    def arrays(self, records: Iterable[QueuedTaskRecord]) -> tuple[object, ...]:
+        """Write records as one array for each column."""
+        return tuple(map(list, zip(*map(self.row, records), strict=True)))
+
+
+_COMMON: Final = (
+    *("task_name", "queue", "priority", "execution_backend", "execution_profile", "key_released", "retries", "backoff"),
+    *("timeout", "expires_at", "schedule", "retry_rules", "key_scope", "key_until", "concurrency_key", "limits"),
+    *("after", "blocked"),
+)
+_common: Final = _Columns(*_COMMON).row
+_shape: Final = attrgetter(*_COMMON, "status", "epoch")
+
+_MIXED: Final = _Columns(
+    *("id", "task_name", "arguments", "queue", "priority", "execution_backend", "execution_profile", "key"),
+    *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata", "created_at"),
+    *("scheduled_at", "status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
+    *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history", "retry_rules"),
+    *("key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
+)
+_SWAPPED: Final = _Columns(
+    *("status", "epoch", "attempt", "retry_count", "losses", "key_released", "worker_id", "execution_backend"),
+    *("execution_profile", "execution_ref", "log_url", "scheduled_at", "expires_at", "started_at", "finished_at"),
+    *("progress", "result", "error", "history", "blocked"),
+)
+_AMENDED: Final = _Columns("epoch", "arguments", "priority", "metadata", "scheduled_at", "expires_at")
 
 
 def records_from(rows: Iterable[Row], start: int = 0) -> list[QueuedTaskRecord]:
@@ -60,108 +121,16 @@ def _record_from_rest(row: Row, like: QueuedTaskRecord, *, start: int) -> Queued
 
 
 def _record_from(row: Row, nested: Nested, *, start: int) -> QueuedTaskRecord:
-    (
-        id_,
-        arguments,
-        created_at,
-        scheduled_at,
-        task_name,
-        queue,
-        priority,
-        execution_backend,
-        execution_profile,
-        key,
-        key_released,
-        retries,
-        backoff,
-        timeout,
-        expires_at,
-        schedule,
-        metadata,
-        status,
-        epoch,
-        attempt,
-        retry_count,
-        losses,
-        worker_id,
-        execution_ref,
-        log_url,
-        cancel_requested,
-        started_at,
-        finished_at,
-        progress,
-        result,
-        error,
-        history,
-        retry_rules,
-        key_scope,
-        key_until,
-        concurrency_key,
-        limits,
-        after,
-        blocked,
-    ) = row[start:]
-    return QueuedTaskRecord(
-        id=UUID(int=id_.int),  # The driver's own class of UUID stays here.
-        task_name=task_name,
-        arguments=arguments,
-        queue=queue,
-        priority=priority,
-        execution_backend=execution_backend,
-        execution_profile=execution_profile,
-        key=key,
-        key_released=key_released,
-        key_scope=_SCOPE[key_scope],
-        key_until=key_until,
-        retries=retries,
-        backoff=None if backoff is None else nested.backoff(backoff),
-        retry_rules=None if retry_rules is None else nested.retry_rules(retry_rules),
-        timeout=timeout,
-        expires_at=expires_at,
-        schedule=schedule,
-        concurrency_key=concurrency_key,
-        limits=None if limits is None else nested.limits(limits),
-        after=None if after is None else nested.after(after),
-        blocked=blocked,
-        metadata={} if metadata is None else nested.metadata(metadata),
-        created_at=created_at,
-        scheduled_at=scheduled_at,
-        status=_STATUS[status],
-        epoch=epoch,
-        attempt=attempt,
-        retry_count=retry_count,
-        losses=losses,
-        worker_id=worker_id,
-        execution_ref=execution_ref,
-        log_url=log_url,
-        cancel_requested=cancel_requested,
-        started_at=started_at,
-        finished_at=finished_at,
-        progress=None if progress is None else nested.progress(progress),
-        result=result,
-        error=None if error is None else nested.error(error),
-        history=() if history is None else nested.history(history),
-    )
+    columns: dict[str, Any] = dict(zip(COLUMNS, row[start:], strict=True))
+    columns["id"] = UUID(int=columns["id"].int)  # The driver's own class of UUID stays here.
+    return record_from(columns, nested)
 
 
 def are_alike(records: Sequence[QueuedTaskRecord]) -> bool:
     """Whether these are new records that differ in id, arguments, times, key and metadata alone."""
-    first = records[0]
-    return (
-        first.status is TaskStatus.PENDING
-        and first.epoch == first.attempt == first.retry_count == first.losses == 0
-        and not first.history
-        and not first.cancel_requested
-        and first.error is None
-        and first.result is None
-        and first.progress is None
-        and first.finished_at is None
-        and first.started_at is None
-        and first.worker_id is None
-        and first.execution_ref is None
-        and first.log_url is None
-        and (len(records) == 1 or _have_one_shape(records))
-    )
+    first, *others = records
+    shape = _shape(first)
+    return first.is_untouched and all(_shape(record) == shape for record in others)
 
 
 def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
@@ -198,44 +167,9 @@ def alone(r: QueuedTaskRecord) -> tuple[object, ...]:
     return (r.id, r.arguments, r.created_at, r.scheduled_at, r.key, _text(r.metadata or None), *_common(r))
 
 
-def _common(r: QueuedTaskRecord) -> tuple[object, ...]:
-    return (
-        r.task_name,
-        r.queue,
-        r.priority,
-        r.execution_backend,
-        r.execution_profile,
-        r.key_released,
-        r.retries,
-        _text(r.backoff),
-        r.timeout,
-        r.expires_at,
-        r.schedule,
-        _text(r.retry_rules),
-        r.key_scope.value,
-        r.key_until,
-        r.concurrency_key,
-        _text(r.limits),
-        _text(r.after),
-        r.blocked,
-    )
-
-
 def mixed(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
     """Write any records as the parameters $1 to $39 of ``INSERT_MIXED``."""
-    rows = [
-        (
-            *(r.id, r.task_name, r.arguments, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key),
-            *(r.key_released, r.retries, _text(r.backoff), r.timeout, r.expires_at, r.schedule),
-            *(_text(r.metadata or None), r.created_at, r.scheduled_at, r.status.value, r.epoch, r.attempt),
-            *(r.retry_count, r.losses, r.worker_id, r.execution_ref, r.log_url, r.cancel_requested, r.started_at),
-            *(r.finished_at, _text(r.progress), r.result, _text(r.error), _text(r.history or None)),
-            *(_text(r.retry_rules), r.key_scope.value, r.key_until, r.concurrency_key, _text(r.limits)),
-            *(_text(r.after), r.blocked),
-        )
-        for r in records
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    return _MIXED.arrays(records)
 
 
 def are_completions(swaps: Sequence[Swap]) -> bool:
@@ -267,47 +201,16 @@ def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
 
 def amended(swaps: Sequence[Swap]) -> tuple[object, ...]:
     """Write such swaps as the parameters $1 to $8 of ``AMEND``."""
-    rows = [
-        (
-            *(r.id, swap.epoch, r.epoch, r.arguments, r.priority, _text(r.metadata or None)),
-            *(r.scheduled_at, r.expires_at),
-        )
-        for swap in swaps
-        for r in (swap.record,)
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    return _ids_and_epochs(swaps) + _AMENDED.arrays(swap.record for swap in swaps)
 
 
 def swapped(swaps: Sequence[Swap]) -> tuple[object, ...]:
     """Write any swaps as the parameters $12 to $33 of ``SETTLE``."""
-    rows = [
-        (
-            *(r.id, swap.epoch, r.status.value, r.epoch, r.attempt, r.retry_count, r.losses, r.key_released),
-            *(r.worker_id, r.execution_backend, r.execution_profile, r.execution_ref, r.log_url, r.scheduled_at),
-            *(r.expires_at, r.started_at, r.finished_at, _text(r.progress), r.result, _text(r.error)),
-            *(_text(r.history or None), r.blocked),
-        )
-        for swap in swaps
-        for r in (swap.record,)
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    return _ids_and_epochs(swaps) + _SWAPPED.arrays(swap.record for swap in swaps)
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else _ENCODE(value).decode()
-
-
-def _have_one_shape(records: Sequence[QueuedTaskRecord]) -> bool:
-    shape = _shape(records[0])
-    return all(_shape(record) == shape for record in records)
-
-
-def _shape(r: QueuedTaskRecord) -> tuple[Any, ...]:
-    return (
-        *(r.task_name, r.queue, r.priority, r.execution_backend, r.execution_profile, r.key_released, r.retries),
-        *(r.backoff, r.timeout, r.expires_at, r.schedule, r.status, r.epoch),
-        *(r.retry_rules, r.key_scope, r.key_until, r.concurrency_key, r.limits, r.after, r.blocked),
-    )
+def _ids_and_epochs(swaps: Sequence[Swap]) -> tuple[object, ...]:
+    return [swap.record.id for swap in swaps], [swap.epoch for swap in swaps]
 
 
 def order_of_claim(record: QueuedTaskRecord) -> tuple[int, datetime, int]:

@@ -59,6 +59,4 @@ async def none_matches(service: QueueService, condition: RecordFilter) -> str:
     unknown = [queue for queue in condition.queues or () if queue not in known]
     if not unknown or not known:
         return "No record matches."
-    return (
-        f"No record matches: none is in {', '.join(unknown)}. Queues with records: {', '.join(sorted(known))}."
-    )
+    return f"No record matches: none is in {', '.join(unknown)}. Queues with records: {', '.join(sorted(known))}."

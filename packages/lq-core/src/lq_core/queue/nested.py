@@ -5,7 +5,7 @@ One damaged row does not hold up the others: what cannot be read of it is left o
 the record's history.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -18,11 +18,13 @@ from lq_core.record import (
     Backoff,
     Dependencies,
     HistoryEntry,
+    KeyScope,
     Limits,
     Progress,
     QueuedTaskRecord,
     RetryRules,
     TaskFailure,
+    TaskStatus,
 )
 
 Value = TypeVar("Value")
@@ -55,6 +57,29 @@ STRICT: Final = Nested(
 )
 """Raises for what is damaged."""
 
+_EMPTY: Final[Mapping[str, Callable[[], object]]] = {"metadata": dict, "history": tuple}
+"""What nothing is, where it is not None."""
+
+
+_STATUSES: Final = {status.value: status for status in TaskStatus}
+_SCOPES: Final = {scope.value: scope for scope in KeyScope}
+
+
+def record_from(columns: dict[str, Any], nested: Nested) -> QueuedTaskRecord:
+    """
+    Make a record of its columns, which have the names of its fields.
+
+    Nested values are JSON in them, or None for nothing; a status and a scope are their values.
+    """
+    for name, decode in zip(Nested._fields, nested, strict=True):
+        if columns[name] is not None:
+            columns[name] = decode(columns[name])
+        elif name in _EMPTY:
+            columns[name] = _EMPTY[name]()
+    columns["status"] = _STATUSES[columns["status"]]
+    columns["key_scope"] = _SCOPES[columns["key_scope"]]
+    return QueuedTaskRecord(**columns)
+
 
 class RowReader(NamedTuple):
     """How rows are read as records, one after another: most of those that are read together have much in common."""
@@ -62,7 +87,7 @@ class RowReader(NamedTuple):
     read: Callable[[Any, Nested], QueuedTaskRecord]
     """Reads a row."""
 
-    common: Callable[[Any], object]
+    common: Callable[[Any], Hashable]
     """What rows may have in common: everything but the id, the arguments, and when it was created and is due."""
 
     read_rest: Callable[[Any, QueuedTaskRecord], QueuedTaskRecord]
@@ -105,11 +130,15 @@ def read_limits(text: str | None) -> Limits | None:
 def _read(rows: Iterable[Any], reader: RowReader) -> list[QueuedTaskRecord]:
     read, common_to, read_rest = reader
     records: list[QueuedTaskRecord] = []
-    before: object = None
+    first: dict[Hashable, QueuedTaskRecord] = {}
     for row in rows:
         common = common_to(row)
-        records.append(read_rest(row, records[-1]) if common == before else read(row, STRICT))
-        before = common
+        like = first.get(common)
+        if like is None:
+            record = first[common] = read(row, STRICT)
+        else:
+            record = read_rest(row, like)
+        records.append(record)
     return records
 
 

@@ -79,20 +79,8 @@ def to_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
 
 
 def is_new(record: QueuedTaskRecord) -> bool:
-    """Whether nothing has happened to a record yet, so that INSERT_NEW stores it whole."""
-    return (
-        record.status is TaskStatus.PENDING
-        and not (record.epoch or record.attempt or record.retry_count or record.losses)
-        and not (record.key_released or record.cancel_requested or record.history)
-        and record.worker_id is None
-        and record.execution_ref is None
-        and record.log_url is None
-        and record.started_at is None
-        and record.finished_at is None
-        and record.progress is None
-        and record.result is None
-        and record.error is None
-    )
+    """Whether INSERT_NEW stores a record whole."""
+    return record.is_untouched and not record.key_released
 
 
 def is_plain(record: QueuedTaskRecord) -> bool:
