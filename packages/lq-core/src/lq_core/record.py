@@ -7,6 +7,7 @@ Nobody changes a record. A step in its life (:mod:`lq_core.lifecycle`) makes a n
 import re
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -304,20 +305,13 @@ class QueuedTaskRecord(Struct, gc=False, frozen=True, kw_only=True, forbid_unkno
     @property
     def is_untouched(self) -> bool:
         """Whether nothing has happened to the record since it was made."""
-        return (
-            self.status is TaskStatus.PENDING
-            and not (self.epoch or self.attempt or self.retry_count or self.losses)
-            and not (self.cancel_requested or self.history)
-            and self.worker_id is None
-            and self.execution_ref is None
-            and self.log_url is None
-            and self.started_at is None
-            and self.finished_at is None
-            and self.progress is None
-            and self.result is None
-            and self.error is None
-        )
+        return self.status is TaskStatus.PENDING and not any(_PAST(self))
 
+
+_PAST = attrgetter(
+    *("epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url", "cancel_requested"),
+    *("started_at", "finished_at", "progress", "result", "error", "history"),
+)
 
 TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
 """The statuses that no step leaves, except a retry by hand."""

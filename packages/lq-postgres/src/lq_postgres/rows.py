@@ -1,18 +1,18 @@
 """Between records and rows: which column is which field, and what each looks like in the database."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache, partial
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import json
 from msgspec.structs import replace
 
+from lq_core.queue.columns import Columns, to_text_or_nothing
 from lq_core.queue.messages import Swap, WorkerInfo
 from lq_core.queue.nested import Nested, RowReader, read_rows, record_from
-from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
+from lq_core.record import QueuedTaskRecord, TaskStatus
 from lq_postgres.driver import Row
 
 COLUMNS: Final = (
@@ -28,70 +28,27 @@ COLUMNS: Final = (
 _OWN: Final = 4
 """How many of them, at the beginning, hold what even calls that are enqueued together have for themselves."""
 
-_ENCODE: Final = json.encode
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else _ENCODE(value).decode()
-
-
-def _text_or_nothing(values: object) -> str | None:
-    return _text(values or None)
-
-
-def _value(member: TaskStatus | KeyScope) -> str:
-    return member.value
-
-
-_WRITE: Final[Mapping[str, Callable[[Any], str | None]]] = {
-    **dict.fromkeys(Nested._fields, _text),
-    **dict.fromkeys(("metadata", "history"), _text_or_nothing),
-    **dict.fromkeys(("status", "key_scope"), _value),
-}
-"""How those values are written that the driver does not know."""
-
-
-class _Columns:
-    """Some columns of a record, in the order in which a statement takes them."""
-
-    def __init__(self, *names: str) -> None:
-        self._take = attrgetter(*names)
-        self._write = [(place, _WRITE[name]) for place, name in enumerate(names) if name in _WRITE]
-
-    def row(self, record: QueuedTaskRecord) -> Sequence[object]:
-        """Write one record."""
-        values = list(self._take(record))
-        for place, write in self._write:
-            if values[place] is not None:
-                values[place] = write(values[place])
-        return values
-
-    def arrays(self, records: Iterable[QueuedTaskRecord]) -> tuple[object, ...]:
-        """Write records as one array for each column."""
-        return tuple(map(list, zip(*map(self.row, records), strict=True)))
-
-
 _COMMON: Final = (
     *("task_name", "queue", "priority", "execution_backend", "execution_profile", "key_released", "retries", "backoff"),
     *("timeout", "expires_at", "schedule", "retry_rules", "key_scope", "key_until", "concurrency_key", "limits"),
     *("after", "blocked"),
 )
-_common: Final = _Columns(*_COMMON).row
+_common: Final = Columns(*_COMMON).row
 _shape: Final = attrgetter(*_COMMON, "status", "epoch")
 
-_MIXED: Final = _Columns(
+_MIXED: Final = Columns(
     *("id", "task_name", "arguments", "queue", "priority", "execution_backend", "execution_profile", "key"),
     *("key_released", "retries", "backoff", "timeout", "expires_at", "schedule", "metadata", "created_at"),
     *("scheduled_at", "status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
     *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history", "retry_rules"),
     *("key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
 )
-_SWAPPED: Final = _Columns(
+_SWAPPED: Final = Columns(
     *("status", "epoch", "attempt", "retry_count", "losses", "key_released", "worker_id", "execution_backend"),
     *("execution_profile", "execution_ref", "log_url", "scheduled_at", "expires_at", "started_at", "finished_at"),
     *("progress", "result", "error", "history", "blocked"),
 )
-_AMENDED: Final = _Columns("epoch", "arguments", "priority", "metadata", "scheduled_at", "expires_at")
+_AMENDED: Final = Columns("epoch", "arguments", "priority", "metadata", "scheduled_at", "expires_at")
 
 
 def records_from(rows: Iterable[Row], start: int = 0) -> list[QueuedTaskRecord]:
@@ -141,7 +98,7 @@ def alike(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
         [record.created_at for record in records],
         [record.scheduled_at for record in records],
         [record.key for record in records],
-        [_text(record.metadata or None) for record in records],
+        [to_text_or_nothing(record.metadata) for record in records],
         *_common(records[0]),
     )
 
@@ -164,7 +121,7 @@ def alike_at_once(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:
 
 def alone(r: QueuedTaskRecord) -> tuple[object, ...]:
     """Write one record that is new as the parameters of ``INSERT_ONE``."""
-    return (r.id, r.arguments, r.created_at, r.scheduled_at, r.key, _text(r.metadata or None), *_common(r))
+    return (r.id, r.arguments, r.created_at, r.scheduled_at, r.key, to_text_or_nothing(r.metadata), *_common(r))
 
 
 def mixed(records: Sequence[QueuedTaskRecord]) -> tuple[object, ...]:

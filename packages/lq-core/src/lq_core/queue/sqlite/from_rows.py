@@ -8,22 +8,9 @@ from msgspec.structs import replace
 
 from lq_core.queue.messages import QueueState, WorkerInfo
 from lq_core.queue.nested import Nested, RowReader, read_limits, record_from
-from lq_core.queue.sqlite.rows import Row, to_moment
+from lq_core.queue.sqlite.rows import COLUMNS, MOMENTS, TRUTHS, Row, to_moment
 from lq_core.record import QueuedTaskRecord
 
-COLUMNS: Final = (
-    *("id", "task_name", "arguments"),
-    *("queue", "priority", "execution_backend", "execution_profile", "key", "key_released", "retries", "backoff"),
-    *("timeout", "expires_at", "schedule", "metadata"),
-    *("created_at", "scheduled_at"),
-    *("status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
-    *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history"),
-    *("retry_rules", "key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
-)
-"""The columns of a record, in the order of the table."""
-
-_MOMENTS: Final = ("created_at", "scheduled_at", "expires_at", "key_until", "started_at", "finished_at")
-_TRUTHS: Final = ("key_released", "cancel_requested", "blocked")
 _names: Final = json.Decoder(tuple[str, ...]).decode
 
 
@@ -53,10 +40,10 @@ def from_state(row: Row) -> tuple[str, QueueState]:
 def _from_row(row: Row, nested: Nested) -> QueuedTaskRecord:
     columns: dict[str, Any] = dict(zip(COLUMNS, row, strict=False))  # What follows is for the indexes.
     columns["id"] = UUID(bytes=columns["id"])
-    for name in _MOMENTS:
+    for name in MOMENTS:
         if columns[name] is not None:
             columns[name] = to_moment(columns[name])
-    for name in _TRUTHS:
+    for name in TRUTHS:
         columns[name] = columns[name] != 0
     return record_from(columns, nested)
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from lq_core.queue.columns import to_text
 from lq_core.queue.messages import Freed, QueueState, RecordFilter, Statistics, WorkerInfo
 from lq_core.queue.nested import predecessors_in, read_rows
 from lq_core.queue.sqlite import limiting
 from lq_core.queue.sqlite import statements as sql
 from lq_core.queue.sqlite.from_rows import FROM_ROW, from_state, from_worker
 from lq_core.queue.sqlite.lanes import queues_of
-from lq_core.queue.sqlite.rows import to_microseconds, to_moment, to_text
+from lq_core.queue.sqlite.rows import to_microseconds, to_moment
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
 
 _AFTER_ALL: Final = b"\xff" * 17

@@ -5,19 +5,32 @@ The order is that of the columns in the migrations and of the parameters in ``st
 ``sqlite3`` looks for an adapter for every bool that it is given, which takes longer than the rest of the row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
-from msgspec import json
-
+from lq_core.queue.columns import WRITE, Columns, Write, to_text, to_text_or_nothing
 from lq_core.queue.messages import QueueState, Swap, WorkerInfo
 from lq_core.record import QueuedTaskRecord, TaskStatus
 
 Row: TypeAlias = tuple[Any, ...]
 
+COLUMNS: Final = (
+    *("id", "task_name", "arguments"),
+    *("queue", "priority", "execution_backend", "execution_profile", "key", "key_released", "retries", "backoff"),
+    *("timeout", "expires_at", "schedule", "metadata"),
+    *("created_at", "scheduled_at"),
+    *("status", "epoch", "attempt", "retry_count", "losses", "worker_id", "execution_ref", "log_url"),
+    *("cancel_requested", "started_at", "finished_at", "progress", "result", "error", "history"),
+    *("retry_rules", "key_scope", "key_until", "concurrency_key", "limits", "after", "blocked"),
+)
+"""The columns of a record, in the order of the table."""
+
+MOMENTS: Final = ("created_at", "scheduled_at", "expires_at", "key_until", "started_at", "finished_at")
+TRUTHS: Final = ("key_released", "cancel_requested", "blocked")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = json.Encoder().encode
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -31,73 +44,36 @@ def to_moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(0, 0, microseconds)
 
 
+_WRITE: Final[Mapping[str, Write]] = {
+    **WRITE,
+    "id": attrgetter("bytes"),
+    **dict.fromkeys(MOMENTS, to_microseconds),
+    **dict.fromkeys(TRUTHS, int),
+}
+_ALL: Final = Columns(*COLUMNS, write=_WRITE)
+_SWAPPED: Final = Columns(
+    *("status", "epoch", "attempt", "retry_count", "losses", "blocked", "worker_id", "execution_backend"),
+    *("execution_profile", "execution_ref", "log_url", "scheduled_at", "expires_at", "started_at", "finished_at"),
+    *("progress", "result", "error", "history"),
+    write=_WRITE,
+)
+_AMENDED: Final = Columns(*("epoch", "arguments", "priority", "metadata", "scheduled_at", "expires_at"), write=_WRITE)
+
+_rare: Final = attrgetter(
+    *("key", "key_released", "metadata", "expires_at", "backoff", "schedule", "execution_profile", "retry_rules"),
+    *("concurrency_key", "limits", "after", "blocked"),
+)
+
+
 def to_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
     """Make the values of INSERT."""
-    return (
-        record.id.bytes,
-        record.task_name,
-        record.arguments,
-        record.queue,
-        record.priority,
-        record.execution_backend,
-        record.execution_profile,
-        record.key,
-        int(record.key_released),
-        record.retries,
-        _text(record.backoff),
-        record.timeout,
-        _stamp(record.expires_at),
-        record.schedule,
-        _text(record.metadata or None),
-        to_microseconds(record.created_at),
-        to_microseconds(record.scheduled_at),
-        record.status.value,
-        record.epoch,
-        record.attempt,
-        record.retry_count,
-        record.losses,
-        record.worker_id,
-        record.execution_ref,
-        record.log_url,
-        int(record.cancel_requested),
-        _stamp(record.started_at),
-        _stamp(record.finished_at),
-        _text(record.progress),
-        record.result,
-        _text(record.error),
-        _text(record.history or None),
-        _text(record.retry_rules),
-        record.key_scope.value,
-        _stamp(record.key_until),
-        record.concurrency_key,
-        _text(record.limits),
-        _text(record.after),
-        int(record.blocked),
-        None if record.key_released else record.key,
-        None if record.cancel_requested else _ready(record, at),
-    )
-
-
-def is_new(record: QueuedTaskRecord) -> bool:
-    """Whether INSERT_NEW stores a record whole."""
-    return record.is_untouched and not record.key_released
+    unique_key = None if record.key_released else record.key
+    return (*_ALL.row(record), unique_key, None if record.cancel_requested else _ready(record, at))
 
 
 def is_plain(record: QueuedTaskRecord) -> bool:
-    """Whether a new record has none of the rare options, so that INSERT_PLAIN stores it whole."""
-    return (
-        record.key is None
-        and not record.metadata
-        and record.expires_at is None
-        and record.backoff is None
-        and record.schedule is None
-        and record.execution_profile is None
-        and record.retry_rules is None
-        and record.concurrency_key is None
-        and record.limits is None
-        and record.after is None
-        and not record.blocked
-    )
+    """Whether a record has no past and none of the rare options, so that INSERT_PLAIN stores it whole."""
+    return record.is_untouched and not any(_rare(record))
 
 
 def to_plain_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
@@ -117,38 +93,6 @@ def to_plain_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
     )
 
 
-def to_new_row(record: QueuedTaskRecord, *, at: datetime) -> Row:
-    """Make the values of INSERT_NEW."""
-    key, expires_at, backoff = record.key, record.expires_at, record.backoff
-    return (
-        record.id.bytes,
-        record.task_name,
-        record.arguments,
-        record.queue,
-        record.priority,
-        record.execution_backend,
-        record.execution_profile,
-        key,
-        record.retries,
-        backoff and _text(backoff),
-        record.timeout,
-        expires_at and to_microseconds(expires_at),
-        record.schedule,
-        _text(record.metadata) if record.metadata else None,
-        to_microseconds(record.created_at),
-        to_microseconds(record.scheduled_at),
-        _text(record.retry_rules),
-        record.key_scope.value,
-        _stamp(record.key_until),
-        record.concurrency_key,
-        _text(record.limits),
-        _text(record.after),
-        int(record.blocked),
-        key,
-        _ready(record, at),
-    )
-
-
 def to_end(swap: Swap) -> Row:
     """Make the values of END."""
     record = swap.record
@@ -157,10 +101,10 @@ def to_end(swap: Swap) -> Row:
         record.epoch,
         record.log_url,
         _stamp(record.finished_at),
-        _text(record.progress),
+        to_text(record.progress),
         record.result,
-        _text(record.error),
-        _text(record.history or None),
+        to_text(record.error),
+        to_text_or_nothing(record.history),
         record.id.bytes,
         swap.epoch,
     )
@@ -169,49 +113,14 @@ def to_end(swap: Swap) -> Row:
 def to_amendment(swap: Swap, *, at: datetime) -> Row:
     """Make the values of AMEND."""
     record = swap.record
-    return (
-        record.epoch,
-        record.arguments,
-        record.priority,
-        _text(record.metadata or None),
-        to_microseconds(record.scheduled_at),
-        _stamp(record.expires_at),
-        _ready(record, at),
-        record.id.bytes,
-        swap.epoch,
-    )
+    return (*_AMENDED.row(record), _ready(record, at), record.id.bytes, swap.epoch)
 
 
 def to_swap(swap: Swap, *, at: datetime) -> Row:
     """Make the values of SWAP."""
     record = swap.record
-    return (
-        record.status.value,
-        record.epoch,
-        _ready(record, at),
-        int(record.has_ended),
-        int(record.key_released),
-        int(not record.key_released),
-        int(record.blocked),
-        record.worker_id,
-        record.execution_backend,
-        record.execution_profile,
-        record.execution_ref,
-        record.log_url,
-        to_microseconds(record.scheduled_at),
-        _stamp(record.expires_at),
-        _stamp(record.started_at),
-        _stamp(record.finished_at),
-        record.attempt,
-        record.retry_count,
-        record.losses,
-        _text(record.progress),
-        record.result,
-        _text(record.error),
-        _text(record.history or None),
-        record.id.bytes,
-        swap.epoch,
-    )
+    held = (int(record.has_ended), int(record.key_released), int(not record.key_released))
+    return (*_SWAPPED.row(record), _ready(record, at), *held, record.id.bytes, swap.epoch)
 
 
 def to_worker(worker: WorkerInfo, *, at: datetime) -> dict[str, str | int | None]:
@@ -231,14 +140,9 @@ def to_state(queue: str, state: QueueState) -> dict[str, str | int | None]:
     return {
         "name": queue,
         "paused": int(state.paused),
-        "limits": _text(state.limits),
+        "limits": to_text(state.limits),
         "draining": _stamp(state.draining),
     }
-
-
-def to_text(values: Sequence[str | int] | None) -> str | None:
-    """Make the JSON array that a statement unfolds with ``json_each``; None for None."""
-    return _text(values)
 
 
 def _ready(record: QueuedTaskRecord, at: datetime) -> int | None:
@@ -248,7 +152,3 @@ def _ready(record: QueuedTaskRecord, at: datetime) -> int | None:
 
 def _stamp(moment: datetime | None) -> int | None:
     return None if moment is None else to_microseconds(moment)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else _encode(value).decode()

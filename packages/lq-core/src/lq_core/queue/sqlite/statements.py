@@ -45,17 +45,6 @@ VALUES (
 ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING
 """
 
-# A record that has no past yet, as nearly all have. Half the parameters, and so two thirds of the time.
-# The values are those of rows.to_new_row.
-INSERT_NEW: Final = """
-INSERT INTO records
-VALUES (
-  ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, 0, 0, 0,
-  NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?
-)
-ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING
-"""
-
 # A new record of a call without rare options. Python's sqlite3 takes a fifth of a microsecond for each None.
 # The values are those of rows.to_plain_row.
 INSERT_PLAIN: Final = """
@@ -93,13 +82,11 @@ WHERE id = ? AND epoch = ? AND NOT key_released
 # A record that was asked to stop stays so until it ends, and is not claimable if it comes back.
 SWAP: Final = """
 UPDATE records SET
-  status = ?, epoch = ?, ready = CASE WHEN cancel_requested THEN NULL ELSE ? END,
-  cancel_requested = cancel_requested AND NOT ?,
-  key_released = max(key_released, ?), unique_key = CASE WHEN ? THEN unique_key END,
-  blocked = ?, worker_id = ?, execution_backend = ?, execution_profile = ?, execution_ref = ?, log_url = ?,
-  scheduled_at = ?, expires_at = ?, started_at = ?, finished_at = ?,
-  attempt = ?, retry_count = ?, losses = ?,
-  progress = ?, result = ?, error = ?, history = ?
+  status = ?, epoch = ?, attempt = ?, retry_count = ?, losses = ?, blocked = ?, worker_id = ?, execution_backend = ?,
+  execution_profile = ?, execution_ref = ?, log_url = ?, scheduled_at = ?, expires_at = ?, started_at = ?,
+  finished_at = ?, progress = ?, result = ?, error = ?, history = ?,
+  ready = CASE WHEN cancel_requested THEN NULL ELSE ? END, cancel_requested = cancel_requested AND NOT ?,
+  key_released = max(key_released, ?), unique_key = CASE WHEN ? THEN unique_key END
 WHERE id = ? AND epoch = ?
 """
 

@@ -8,6 +8,7 @@ from itertools import islice
 from uuid import UUID
 
 from lq_core.errors import DuplicateRecordError
+from lq_core.queue.columns import to_text
 from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.nested import read_rows, unreadable_holder
 from lq_core.queue.sqlite import limited, limiting
@@ -16,29 +17,24 @@ from lq_core.queue.sqlite.from_rows import FROM_ROW, from_state
 from lq_core.queue.sqlite.lanes import Lanes, queues_of
 from lq_core.queue.sqlite.rows import (
     Row,
-    is_new,
     is_plain,
     to_amendment,
     to_end,
     to_microseconds,
-    to_new_row,
     to_plain_row,
     to_row,
     to_state,
     to_swap,
-    to_text,
 )
 from lq_core.record import QueuedTaskRecord, TaskStatus
 
 
 def insert(connection: sqlite3.Connection, records: Sequence[QueuedTaskRecord], *, at: datetime) -> list[Insertion]:
     """Store records; where a key is held, find its holder."""
-    if not all(map(is_new, records)):
-        statement, rows = sql.INSERT, [to_row(record, at=at) for record in records]
-    elif not all(map(is_plain, records)):
-        statement, rows = sql.INSERT_NEW, [to_new_row(record, at=at) for record in records]
-    else:
+    if all(map(is_plain, records)):
         statement, rows = sql.INSERT_PLAIN, [to_plain_row(record, at=at) for record in records]
+    else:
+        statement, rows = sql.INSERT, [to_row(record, at=at) for record in records]
     connection.execute(sql.SAVE)
     try:
         if connection.executemany(statement, rows).rowcount == len(rows):
