@@ -1,5 +1,6 @@
 """``lq-cloudrun doctor``, ``gcloud`` and ``terraform``: what they say of a configuration."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,23 @@ def test_a_configuration_that_is_none_is_told_clearly(path: str, complaint: str)
 
     assert told.exit_code == 1
     assert complaint in told.output
+
+
+def test_a_variable_with_the_delimiter_in_it_comes_out_whole(tmp_path: Path) -> None:
+    told = ask(tmp_path, "gcloud", *JOBS, "--env", "FIRST=a|b", "--env", "SECOND=c", container="it's")
+
+    assert told.exit_code == 0, told.output
+    command = told.output.partition("\n\n")[0].replace("\\\n", " ").splitlines()[0]
+    words = shlex.split(command)
+    assert "--set-env-vars=^|1|^FIRST=a|b|1|SECOND=c" in words
+    assert "--container=it's" in words
+
+
+def test_the_doctor_counts_what_the_dispatcher_sets(tmp_path: Path) -> None:
+    sets = 'extra_env={"LITESTAR_QUEUES_CONFIG": "shop:config", "LITESTAR_QUEUES_EXIT_POLICY": "recorded"}'
+    with EmulatorThread(Emulator([emulated("reports", max_retries=3, config="")])) as thread:
+        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more=sets)
+
+    assert told.exit_code == 0, told.output
+    assert "does not set" not in told.output
+    assert "--max-retries" not in told.output

@@ -1,6 +1,7 @@
 """Between the reservation and the claim: replies that are lost, calls that are refused, dispatchers that die."""
 
 import asyncio
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,17 @@ from cloud import cloud, events_of
 from lq_cloudrun import CloudRunExecutionBackend
 from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.emulator import connected
-from lq_core import ConfigurationError, QueueConfig, QueueService, TaskStatus, UnknownBackendError, Worker, lifecycle
+from lq_core import (
+    ConfigurationError,
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueService,
+    TaskStatus,
+    UnknownBackendError,
+    Worker,
+    lifecycle,
+)
+from lq_core.execution import ExecutionService
 from lq_core.testing.records import a_worker
 
 
@@ -299,3 +310,65 @@ async def test_a_client_that_was_given_outlives_the_backend(queue: QueueConfig, 
 
         assert executions is not None
         assert (backend.jobs_client, backend.executions_client) == (given, None)
+
+
+BY_PATH = "lq_cloudrun.backend:CloudRunExecutionBackend"
+
+
+@pytest.mark.parametrize(
+    "path, advice",
+    [
+        (BY_PATH, "which runs on Cloud Run as well"),
+        ("lq_cloudrun.drain_container:DrainedExecution", "which no worker looks for: give its short name"),
+    ],
+)
+async def test_a_fallback_that_nobody_would_run_is_refused_when_the_worker_starts(
+    queue: QueueConfig, address: str, path: str, advice: str
+) -> None:
+    async with cloud(queue, address, fallback_execution_backend=path) as sky:
+        with pytest.raises(ConfigurationError, match=advice):
+            await Worker(sky.service).run()
+
+
+async def test_the_cap_holds_for_a_backend_that_goes_by_its_path(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, max_in_flight=1) as sky:
+        config = dataclasses.replace(sky.service.config, execution_backends=(BY_PATH,))
+        with sky.emulator.faults.hold_starts("shop") as hold:
+            async with QueueService(config) as service, Worker(service):
+                add = shop.add.using(execution_backend=BY_PATH)
+                sent = await service.enqueue_many(add.call(number, second=1) for number in range(3))
+                await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
+                looks = sky.emulator.calls("ListExecutions")
+                await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
+                most = len(sky.emulator.executions())
+                hold.release()
+                results = [await each.wait(timeout=30) for each in sent]
+
+        assert (most, results) == (1, [1, 2, 3])
+
+
+async def test_a_record_whose_request_cannot_be_built_fails_alone(queue: QueueConfig, address: str) -> None:
+    class Particular(CloudRunExecutionBackend):
+        def build_run_job_request(self, service: ExecutionService, record: QueuedTaskRecord) -> dict[str, Any]:
+            raise KeyError("team")
+
+    async with cloud(queue, address) as sky:
+        backend = Particular(sky.service.config)
+        await backend.open(sky.service)
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        failed = await backend.execute(sky.service, sent.record)
+        await backend.close()
+
+        assert (failed.status, failed.error and failed.error.type) == (TaskStatus.FAILED, "KeyError")
+        assert await sky.record(sent.record) == failed
+        assert sky.emulator.executions() == []
+
+
+async def test_who_dispatches_a_record_looks_after_it_from_then_on(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address) as sky:
+        sent = await sky.service.enqueue(shop.add.using(execution_backend="local"), 1, second=2)
+        name = await (await sky.backend()).dispatch(sky.service, sent.record)
+
+        assert name in sky.emulator.executions()
+        assert (await sky.record(sent.record)).execution_backend == "cloudrun"
+        assert await sent.wait(timeout=20) == 3

@@ -334,3 +334,13 @@ async def test_what_was_dispatched_one_by_one_is_still_looked_after(queue: Queue
                 return await kept(sky, sent) == [(TaskStatus.PENDING, 0, 1)]
 
             await until(is_given_back, what="the lost dispatch is noticed")
+
+
+async def test_what_names_the_backend_by_its_path_is_drained_as_well(queue: QueueConfig, address: str) -> None:
+    path = "lq_cloudrun.backend:CloudRunExecutionBackend"
+    async with cloud(queue, address, dispatch="drain") as sky:
+        config = replace(sky.service.config, execution_backends=(path,))
+        async with QueueService(config) as service, Worker(service):
+            sent = await service.enqueue(shop.add.using(execution_backend=path), 1, second=2)
+
+            assert await sent.wait(timeout=20) == 3

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -241,6 +242,8 @@ async def test_a_configuration_that_cannot_be_used_is_an_error_that_says_what_to
 
 async def test_an_awaited_factory_in_the_environment_makes_the_configuration(address: str) -> None:
     env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:later_queue_config"}
+    async with QueueService(shop.queue_config()):
+        pass  # The queue is there.
 
     assert await execute_cloudrun_task(env=env) is CloudRunExitCode.MISSING_RECORD
 
@@ -275,3 +278,39 @@ def test_main_ends_with_the_code_and_one_line_that_says_why() -> None:
     assert told.returncode == CloudRunExitCode.MISSING_TASK_ID
     assert told.stderr.count("\n") == 1
     assert "LITESTAR_QUEUES_TASK_ID is not set" in told.stderr
+
+
+async def test_a_configuration_that_ends_the_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hasty.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_CONFIG": "hasty:config"}
+
+    assert await execute_cloudrun_task(env=env) is CloudRunExitCode.FAILURE
+    assert "SystemExit: 0" in caplog.text
+
+
+async def test_a_factory_that_makes_no_service_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    factory: Any = QueueConfig
+
+    code = await execute_cloudrun_task(service_factory=factory, env={"LITESTAR_QUEUES_TASK_ID": str(uuid4())})
+
+    assert code is CloudRunExitCode.FAILURE
+    assert "which is no QueueService" in caplog.text
+
+
+async def test_numbers_of_others_do_not_hide_a_prefix_of_our_own(
+    address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with QueueService(shop.queue_config()) as service:
+        sent = await service.enqueue(shop.add.using(execution_backend="cloudrun"), 1, second=2)
+        theirs = {"TRAIN_TASK_ID": "7", "TRAIN_EPOCH": "3"}
+        ours = {"SHOP_TASK_ID": str(sent.id), "SHOP_EPOCH": "0"}
+        factory = {"SHOP_CONFIG_FACTORY": "warehouse:queue_config"}
+
+        doubt = await execute_cloudrun_task(env={**theirs, **ours})
+        assert await execute_cloudrun_task(env={**theirs, **ours, **factory}) is not CloudRunExitCode.MISSING_TASK_ID
+
+    assert doubt is CloudRunExitCode.INVALID_TASK_ID
+    assert "SHOP_TASK_ID, TRAIN_TASK_ID" in caplog.text

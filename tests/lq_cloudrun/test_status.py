@@ -76,7 +76,7 @@ async def test_an_execution_tells_its_exit_code(queue: QueueConfig, address: str
         assert name is not None
         await sky.emulator.wait_until_over(name)
 
-        assert (await backend.check_execution_status(name)).summary == "failed (exit code 6)"
+        assert (await backend.check_execution_status(name)).summary == "failed (exit code 6, CLAIM_LOST)"
 
 
 async def test_a_client_that_cannot_cancel_says_so(queue: QueueConfig, address: str) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from lq_core import IllegalMoveError, KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
 from lq_core.record import TERMINAL, Dependencies
+from lq_core.timeline import timeline
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FAILURE = TaskFailure(type="ValueError", message="no")
@@ -159,6 +160,18 @@ def test_every_status_has_its_row_in_the_table() -> None:
     assert set(lifecycle.MOVES) == set(TaskStatus)
 
 
+def test_what_was_only_put_off_makes_room_for_what_has_happened() -> None:
+    record = a_record()
+    for _ in range(3):
+        running = lifecycle.claim(record, worker_id="ada", at=NOON)
+        record = lifecycle.interrupt(running, at=NOON)
+        for _ in range(lifecycle.MAX_HISTORY):
+            record = lifecycle.release(lifecycle.dispatch(record, at=NOON), at=NOON, message="refused")
+
+    assert [entry.event for entry in record.history].count("interrupted") == 3
+    assert len(record.history) == lifecycle.MAX_HISTORY
+
+
 def test_the_history_is_bounded_and_keeps_the_newest() -> None:
     record = running(retries=100)
     for count in range(lifecycle.MAX_HISTORY + 5):
@@ -232,3 +245,16 @@ def test_only_what_still_waits_can_be_amended_and_by_its_own_task() -> None:
 )
 def test_every_change_of_who_may_write_raises_the_epoch(before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
     assert after.epoch == before.epoch + 1
+
+
+def test_a_reservation_that_was_taken_back_is_told_as_no_attempt() -> None:
+    reserved = lifecycle.dispatch(a_record(), at=NOON)
+    released = lifecycle.release(reserved, at=NOON, message="refused")
+    done = lifecycle.complete(
+        lifecycle.claim(released, worker_id="ada", at=NOON + timedelta(hours=1)),
+        result="1",
+        at=NOON + timedelta(hours=1),
+    )
+
+    assert [event.event for event in timeline(released)] == ["enqueued", "dispatched", "released"]
+    assert [event.event for event in timeline(done)] == ["enqueued", "dispatched", "released", "claimed", "completed"]

@@ -47,6 +47,7 @@ class SlowToOpen(Here):
 @dataclass(frozen=True)
 class HereSettings:
     execution_backend: str = "tests-here"
+    size: int = 1
 
 
 def test_a_backend_is_found_by_the_name_of_its_decorator() -> None:
@@ -161,6 +162,8 @@ def test_an_incomplete_backend_cannot_be_made() -> None:
         ({"queues": ("",)}, r"queues is \('',\); it must be a tuple"),
         ({"queue_limits": {1: Limits(concurrency=5)}}, "queue_limits says 1"),
         ({"task_modules": (5,)}, r"task_modules is \(5,\); it must be a tuple of names: \('shop\.tasks',\)"),
+        ({"execution_backends": (HereSettings(), HereSettings(size=2))}, "two configurations of 'tests-here'"),
+        ({"middleware": print}, "middleware is <built-in function print>; it takes a tuple"),
         ({"execution_backends": (5,)}, r"execution_backends is \(5,\); it must be a tuple of names or typed"),
         ({"execution_backends": "cloudrun"}, r"typed configurations: \('cloudrun',\)"),
     ],

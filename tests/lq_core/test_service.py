@@ -1,13 +1,15 @@
 """What the service says to who asks for something that cannot be."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
 
-from lq_core import ConfigurationError, QueueConfig, QueueService, task
+from lq_core import ConfigurationError, QueueConfig, QueueService, RecordFilter, Worker, task
 from lq_core.options import OptionArguments
 from lq_core.testing import a_record
 
@@ -77,3 +79,42 @@ async def test_pausing_tells_whether_anything_names_the_queue(service: QueueServ
     assert await service.pause("mail")
     assert not await service.pause("mial")
     assert not await service.pause("mial")
+
+
+async def test_a_service_of_another_event_loop_says_so(service: QueueService) -> None:
+    def elsewhere() -> None:
+        asyncio.run(_enqueue(service))
+
+    with pytest.raises(ConfigurationError, match="opened in another event loop"):
+        await asyncio.to_thread(elsewhere)
+
+
+async def _enqueue(service: QueueService) -> None:
+    await service.enqueue(send)
+
+
+async def test_who_enters_a_service_that_is_open_does_not_close_it(service: QueueService) -> None:
+    async with service as same:
+        await same.enqueue(send)
+
+    assert (await service.enqueue(send)).created
+
+
+@pytest.mark.parametrize("make", [QueueService, Worker])
+def test_what_is_no_configuration_and_no_service_is_told(make: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=r"'memory' is no Queue(Config|Service)"):
+        make("memory")
+
+
+@pytest.mark.parametrize(
+    "filters, said",
+    [
+        ({"queues": "mail"}, r"queues is 'mail'; it must be a tuple of names: \('mail',\)"),
+        ({"task_names": "send"}, "task_names is 'send'"),
+        ({"statuses": ("pendin",)}, r"statuses is \('pendin',\); it must be a tuple: \(TaskStatus"),
+        ({"created_after": datetime(2026, 1, 1)}, "names no time zone"),  # noqa: DTZ001 -- the mistake is the example
+    ],
+)
+def test_a_filter_that_backends_would_read_differently_is_refused(filters: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        RecordFilter(**filters)

@@ -230,3 +230,16 @@ async def test_a_task_among_calls_is_refused() -> None:
 def test_a_name_in_place_of_a_function_is_refused_with_the_way_to_say_it() -> None:
     with pytest.raises(TaskDefinitionError, match=r"@task\(name='mail'\)"):
         task("mail")  # pyright: ignore[reportCallIssue, reportArgumentType] -- the mistake is the example
+
+
+class Shop:
+    """What has methods."""
+
+    async def greet(self, name: str) -> str:
+        return name
+
+
+@pytest.mark.parametrize("function, said", [(Shop.greet, "is a method"), (Shop, "cannot be a task")])
+def test_what_no_worker_could_call_is_refused(function: Callable[..., object], said: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=said):
+        task(function)

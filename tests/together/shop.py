@@ -189,6 +189,15 @@ def count_in_thread(context: TaskContext) -> str:
     return threading.current_thread().name
 
 
+@task(name="shop.report_as_if_in_a_thread")
+async def report_as_if_in_a_thread(context: TaskContext, what: str) -> None:
+    """Report as a plain function does, from the event loop."""
+    if what == "log":
+        context.log_from_thread("hello")
+    else:
+        context.progress_from_thread(1, 2)
+
+
 @task(name="shop.measure")
 async def measure(text: str) -> int:
     return len(text)

@@ -131,3 +131,27 @@ async def test_a_result_that_is_too_large_fails_the_record_at_once(dsn: str) -> 
             await sent.wait(timeout=20)
 
     assert (sent.record.attempt, sent.record.result) == (1, None)
+
+
+@task(name="complete_in.find_another_way", retries=0)
+async def find_another_way(context: TaskContext, dsn: str) -> None:
+    """End in a transaction that comes to nothing, and tell what is done instead."""
+    connection = await asyncpg.connect(dsn)
+    transaction = connection.transaction()
+    await transaction.start()
+    await context.complete_in(connection)
+    await transaction.rollback()
+    await connection.close()
+    await context.log("another way")
+    await context.progress(5, 10)
+    raise ValueError("no way")
+
+
+async def test_what_is_told_after_a_rollback_is_kept(bank: QueueService, dsn: str) -> None:
+    sent = await bank.enqueue(find_another_way, dsn)
+
+    with pytest.raises(TaskFailedError, match="no way"):
+        await sent.wait(timeout=20)
+    assert [entry.message for entry in sent.record.history if entry.event == "log"] == ["another way"]
+    assert sent.record.progress is not None
+    assert sent.record.progress.done == 5

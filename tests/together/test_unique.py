@@ -26,6 +26,7 @@ from lq_core import (
 from lq_core.options import OptionArguments
 from lq_core.queue.sqlite import SQLiteConfig
 from lq_postgres import PostgresConfig
+from programs import until
 from servers import PostgresServer
 
 CROWD = """
@@ -119,6 +120,19 @@ async def test_a_running_record_is_not_replaced(service: QueueService, worker: W
     gate.opened.set()
     await sent.wait(timeout=10)
     assert (again.outcome, again.id) == (EnqueueOutcome.EXISTING, sent.id)
+
+
+async def test_a_record_that_waits_for_its_retry_is_not_replaced(service: QueueService, worker: Worker) -> None:
+    async def waits() -> bool:
+        return (await sent.refresh()).attempt == 1 and sent.record.status is TaskStatus.PENDING
+
+    sent = await service.enqueue(shop.stumble.using(key="one", retries=1, backoff=60), 9)
+    await until(waits, what="the first attempt has failed")
+
+    again = await service.enqueue(shop.stumble.using(key="one", on_conflict="debounce", expires_in=5), 8)
+
+    assert again.outcome is EnqueueOutcome.EXISTING
+    assert (again.record.arguments, again.record.expires_at) == (sent.record.arguments, None)
 
 
 async def test_a_key_until_the_start_lets_one_wait_while_one_runs(service: QueueService, worker: Worker) -> None:

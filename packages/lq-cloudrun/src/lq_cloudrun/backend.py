@@ -41,6 +41,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
     """
 
     external: ClassVar[bool] = True
+    name = "cloudrun"
 
     def __init__(
         self,
@@ -76,11 +77,9 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         Raises ConfigurationError when no job is configured, containers cannot reach the queue, or credentials or
         packages are missing, and UnknownBackendError when the fallback is not installed.
         """
-        config = self.execution_config
-        refuse_memory(service.queue_backend)
         self._targets.jobs()
-        if config.fallback_execution_backend is not None:
-            get_execution_backend_class(config.fallback_execution_backend)
+        refuse_memory(service.queue_backend)
+        self._check_fallback()
         await self._connect()
 
     async def close(self) -> None:
@@ -183,6 +182,7 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
             self.execution_config,
+            name=self.name,
             targets=self._targets,
             client=self._jobs_client,
             executions=self._executions,
@@ -195,12 +195,30 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
     def _drains(self) -> DrainDispatcher:
         return DrainDispatcher(
             self.execution_config,
+            name=self.name,
             target=self._targets.named(None),
             client=self._jobs_client,
             executions=self._executions,
             lane=self._lane,
             clock=time.monotonic,
         )
+
+    def _check_fallback(self) -> None:
+        """Refuse a fallback that no worker looks for, or that is what failed."""
+        fallback = self.execution_config.fallback_execution_backend
+        if fallback is None:
+            return
+        if issubclass(get_execution_backend_class(fallback), CloudRunExecutionBackend):
+            raise ConfigurationError(
+                f"fallback_execution_backend is {fallback!r}, which runs on Cloud Run as well; name another one, or "
+                "None to wait."
+            )
+        configured = (self.config.execution_backend, *self.config.execution_backends)
+        if {".", ":"} & set(fallback) and fallback not in configured:
+            raise ConfigurationError(
+                f"fallback_execution_backend is {fallback!r}, which no worker looks for: give its short name, or add "
+                "it to QueueConfig(execution_backends=(...,))."
+            )
 
     async def _is_turned_away(self, service: ExecutionService) -> bool:
         """See to the executions that drain; True when the job cannot be run, and records may go to the fallback."""
@@ -219,15 +237,14 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
 
     async def _share(self, service: ExecutionService) -> None:
         """Take no more of the pace and of the room than one of the workers that dispatch here may."""
-        name = self.execution_config.execution_backend
-        sharers = sum(name in worker.execution_backends for worker in await living_workers(service))
+        sharers = sum(self.name in worker.execution_backends for worker in await living_workers(service))
         for job in self._targets.jobs():
             self._lane(job).sharers = max(sharers, 1)
 
     async def _count(self, service: ExecutionService, jobs: Sequence[str]) -> None:
         """Count what is in flight over all workers, right before more is claimed."""
         config = self.execution_config
-        condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(config.execution_backend,))
+        condition = RecordFilter(statuses=tuple(sorted(OWNED)), execution_backends=(self.name,))
         counts, page, before = Counter[str | None](), len(jobs) * config.max_in_flight + 1, None
         while records := await service.queue_backend.find(condition, limit=page, before=before):
             counts.update(map(self._targets.job_of, records))

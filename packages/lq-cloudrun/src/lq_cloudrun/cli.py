@@ -160,7 +160,7 @@ def _config(path: str) -> CloudRunExecutionConfig:
     for each in settings:
         if isinstance(each, CloudRunExecutionConfig):
             return each
-    msg = f"{path} leads to {found!r}, which has no CloudRunExecutionConfig."
+    msg = f"{path} leads to a {type(found).__name__}, which has no CloudRunExecutionConfig."
     raise click.ClickException(msg)
 
 

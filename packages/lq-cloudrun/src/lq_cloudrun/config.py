@@ -1,5 +1,6 @@
 """How records become Cloud Run job executions: one value, checked when it is made."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
@@ -9,6 +10,7 @@ from typing import Final, Literal
 from msgspec import ValidationError, convert
 
 from lq_core.errors import ConfigurationError
+from lq_core.lifecycle import MAX_HISTORY
 
 TASK_ID: Final = "TASK_ID"
 """What follows ``env_prefix`` in the variable that carries the record's id."""
@@ -234,10 +236,12 @@ class CloudRunExecutionConfig:
             "max_interruptions": self.max_interruptions,
         }
         for name, value in positive.items():
-            if not value > 0:
-                return f"{name} is {value!r}; it must be greater than 0."
+            if not 0 < value < math.inf:
+                return f"{name} is {value!r}; it must be greater than 0, and finite."
         if self.timeout > LONGEST_TIMEOUT:
             return f"timeout is {self.timeout!r}; Cloud Run allows {LONGEST_TIMEOUT} s at most."
+        if self.max_interruptions > MAX_HISTORY:
+            return f"max_interruptions is {self.max_interruptions!r}; a record remembers {MAX_HISTORY} at most."
         if self.drain_tasks > MOST_TASKS:
             return f"drain_tasks is {self.drain_tasks!r}; Cloud Run allows {MOST_TASKS} at most."
         not_negative = {
@@ -248,8 +252,8 @@ class CloudRunExecutionConfig:
             "claim_check_interval": self.claim_check_interval,
         }
         for name, value in not_negative.items():
-            if not value >= 0:
-                return f"{name} is {value!r}; it must not be negative."
+            if not 0 <= value < math.inf:
+                return f"{name} is {value!r}; it must not be negative, and finite."
         return None
 
     def _environment_problem(self) -> str | None:

@@ -83,8 +83,8 @@ def read_container(env: Mapping[str, str], config: QueueConfig | None = None) ->
     common = Container(
         prefix=prefix,
         execution=env.get("CLOUD_RUN_EXECUTION", ""),
-        config=env.get(f"{prefix}_CONFIG"),
-        config_factory=env.get(f"{prefix}_CONFIG_FACTORY"),
+        config=env.get(f"{prefix}_CONFIG") or None,
+        config_factory=env.get(f"{prefix}_CONFIG_FACTORY") or None,
         task_modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
         exits_well_when_recorded=policy == "recorded",
         connect_seconds=_seconds(env, f"{prefix}_CONNECT_SECONDS"),
@@ -111,8 +111,16 @@ def _prefix(env: Mapping[str, str], config: QueueConfig | None) -> str:
         return default
     pairs = {name.removesuffix(f"_{TASK_ID}") for name in env if f"{name.removesuffix(TASK_ID)}{EPOCH}" in env}
     orders = {name.removesuffix(f"_{DRAIN}") for name, value in env.items() if value.startswith("{")}
-    found = {prefix for prefix in pairs | orders if {f"{prefix}_{TASK_ID}", f"{prefix}_{DRAIN}"} & env.keys()}
-    return found.pop() if len(found) == 1 else default
+    found = sorted(prefix for prefix in pairs | orders if {f"{prefix}_{TASK_ID}", f"{prefix}_{DRAIN}"} & env.keys())
+    # Others may number their tasks alike; the queue's configuration says which are ours.
+    ours = [prefix for prefix in found if {f"{prefix}_CONFIG", f"{prefix}_CONFIG_FACTORY"} & env.keys()] or found
+    if len(ours) > 1:
+        raise EnvironmentProblem(
+            f"Several variables could name a record: {', '.join(f'{prefix}_{TASK_ID}' for prefix in ours)}. Set "
+            "_CONFIG for the one that is env_prefix of the configuration.",
+            missing=False,
+        )
+    return ours[0] if ours else default
 
 
 def _uuid(name: str, text: str) -> UUID:

@@ -3,8 +3,9 @@
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Final
 
 from lq_cloudrun.config import CloudRunExecutionConfig
@@ -44,12 +45,12 @@ def create_command(job: str, config: CloudRunExecutionConfig, wanted: Wanted) ->
         "--max-retries=0",
         f"--task-timeout={_timeout(config)}s",
     ]
-    pairs = "|".join(f"{name}={value}" for name, value in wanted.env.items())
+    pairs = _delimited([f"{name}={value}" for name, value in wanted.env.items()])
     # What follows --container is of that container, so that no flag of the job may come after it.
     for name in _containers(job, config):
-        words += [f"--container={name}"] if name else []
+        words += [f"--container={shlex.quote(name)}"] if name else []
         words.append(f"--image={shlex.quote(wanted.image)}")
-        words += [f"--set-env-vars={shlex.quote(f'^|^{pairs}')}"] if pairs else []
+        words += [f"--set-env-vars={shlex.quote(pairs)}"] if pairs else []
     return _CONTINUED.join(words)
 
 
@@ -125,6 +126,13 @@ resource "google_cloud_run_v2_job_iam_member" "{label}_{suffix}" {{
 def _containers(job: str, config: CloudRunExecutionConfig) -> list[str] | list[None]:
     """The containers that get the image, by name; one without a name when the configuration names none."""
     return sorted(Targets(config).containers(job)) or [None]
+
+
+def _delimited(values: Sequence[str]) -> str:
+    """Write a list as `gcloud topic escaping` has it, with a delimiter that is in none of the values."""
+    delimiters = chain("|", (f"|{number}|" for number in count(1)))
+    delimiter = next(each for each in delimiters if not any(each in value for value in values))
+    return f"^{delimiter}^{delimiter.join(values)}" if values else ""
 
 
 def _tasks(config: CloudRunExecutionConfig) -> int:

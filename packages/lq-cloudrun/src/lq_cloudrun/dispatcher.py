@@ -20,10 +20,11 @@ from lq_cloudrun.refusal import Refusal, refusal_of
 from lq_cloudrun.status import log_url_of
 from lq_cloudrun.target import Target, Targets, UnknownProfileError
 from lq_core import lifecycle
+from lq_core.attempt import failure_of
 from lq_core.errors import StorageError
 from lq_core.event_log import event_log
 from lq_core.execution import ExecutionService
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
 
 log = event_log("lq.cloudrun")
 
@@ -38,6 +39,7 @@ class Dispatcher:
         self,
         config: CloudRunExecutionConfig,
         *,
+        name: str,
         targets: Targets,
         client: Callable[[], Awaitable[JobsClient]],
         executions: Executions,
@@ -46,6 +48,7 @@ class Dispatcher:
         clock: Callable[[], float],
     ) -> None:
         self._config = config
+        self._name = name
         self._targets = targets
         self._client = client
         self._executions = executions
@@ -61,7 +64,7 @@ class Dispatcher:
         """
         at_once = record.status is TaskStatus.PENDING
         if at_once:
-            reserved = lifecycle.dispatch(record, at=service.queue_backend.now())
+            reserved = lifecycle.dispatch(record, at=service.queue_backend.now(), execution_backend=self._name)
             if not await service.swap(record, reserved):
                 return await _current(service, record)
             record = reserved
@@ -78,12 +81,15 @@ class Dispatcher:
         config = self._config
         failure = failure_of_too_many(record, most=config.max_interruptions, timeout=config.timeout)
         if failure is not None:
-            failed = lifecycle.retry_or_fail(record, failure=failure, delay=None, at=service.queue_backend.now())
-            return failed if await service.swap(record, failed) else await _current(service, record)
+            return await _fail(service, record, failure)
         try:
             target = self._targets.of(record)
+            request = self._build(service, record)
         except UnknownProfileError as error:
             return await self._turn_away(service, record, error, pause=self._config.max_breaker_pause)
+        except Exception as error:
+            log.exception("cloudrun.request_failed", extra=_facts(record))
+            return await _fail(service, record, failure_of(error))
         lane, now = self._lane(target.job), self._clock()
         wait = 0.0 if at_once else lane.wait(now)
         if wait > PATIENCE or (lane.is_full and not at_once):
@@ -98,13 +104,17 @@ class Dispatcher:
         if not await service.swap(record, reserved):
             lane.forget()
             return await _current(service, record)
-        return await self._ask(service, reserved, target, lane)
+        return await self._ask(service, reserved, request, target, lane)
 
     async def _ask(
-        self, service: ExecutionService, record: QueuedTaskRecord, target: Target, lane: Lane
+        self,
+        service: ExecutionService,
+        record: QueuedTaskRecord,
+        request: dict[str, Any],
+        target: Target,
+        lane: Lane,
     ) -> QueuedTaskRecord:
         try:
-            request = self._build(service, record)
             execution = await run_job(await self._client(), request, timeout=self._config.rpc_timeout)
         except Exception as error:  # noqa: BLE001 -- whatever it was, what became of the call decides, not its class
             return await self._after(error, service, record, target, lane)
@@ -162,6 +172,11 @@ async def _give_back(
     later = delay * random.uniform(1, 1.25)  # noqa: S311 -- so that what was refused together does not come back together
     released = lifecycle.release(record, at=service.queue_backend.now(), delay=later, message=message)
     return released if await service.swap(record, released) else await _current(service, record)
+
+
+async def _fail(service: ExecutionService, record: QueuedTaskRecord, failure: TaskFailure) -> QueuedTaskRecord:
+    failed = lifecycle.retry_or_fail(record, failure=failure, delay=None, at=service.queue_backend.now())
+    return failed if await service.swap(record, failed) else await _current(service, record)
 
 
 async def _current(service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord:

@@ -107,8 +107,9 @@ def _not_found(job: str, config: CloudRunExecutionConfig, error: Exception) -> F
 def _read_job(job: str, config: CloudRunExecutionConfig, template: Any) -> list[Finding]:
     findings: list[Finding] = []
     task = template.template
-    names = {str(each.name) for each in task.containers}
+    names = {str(each.name) for each in task.containers if each.name}
     env = {str(each.name): str(each.value) for container in task.containers for each in container.env}
+    env |= config.extra_env
     update = (
         f"gcloud run jobs update {job.rpartition('/')[2]} --project={job.split('/')[1]} --region={job.split('/')[3]}"
     )
@@ -123,9 +124,14 @@ def _read_job(job: str, config: CloudRunExecutionConfig, template: Any) -> list[
         findings.append(Finding(health=Health.DOUBT, what=what, remedy=f"{update} --tasks=1"))
     wanted = Targets(config).containers(job)
     if wanted - names or (len(names) > 1 and not wanted):
-        what = f"{job} has the containers {sorted(names)}; the configuration counts on {sorted(wanted) or 'only one'}."
+        there = ", ".join(sorted(names)) or "one without a name"
+        what = f"{job} has these containers: {there}; the configuration counts on {sorted(wanted) or 'only one'}."
         findings.append(
-            Finding(health=Health.ILL, what=what, remedy="Name it: CloudRunExecutionConfig(container=...).")
+            Finding(
+                health=Health.ILL,
+                what=what,
+                remedy="Name the one that runs records alike in the job and in CloudRunExecutionConfig(container=...).",
+            )
         )
     if not {f"{config.env_prefix}_CONFIG", f"{config.env_prefix}_CONFIG_FACTORY"} & env.keys():
         what = f"{job} does not set {config.env_prefix}_CONFIG; unless its image does, a container finds no queue."

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from lq_cloudrun.container import DrainContainer
 from lq_cloudrun.exit_code import CloudRunExitCode
 from lq_cloudrun.interruptions import failure_of_too_many
-from lq_cloudrun.reaching import reach
+from lq_cloudrun.reaching import open_where_it_is, reach
 from lq_cloudrun.target import log_page
 from lq_core import lifecycle
 from lq_core.attempt import StopReason
@@ -88,8 +88,8 @@ class _DrainPump(Pump):
     """Claims as many records at once as the order says."""
 
     def __init__(self, service: QueueService, execution: DrainedExecution, *, heartbeat: Heartbeat) -> None:
-        super().__init__(service, {"cloudrun": execution}, heartbeat=heartbeat, queues=execution.order.queues)
-        self._order = execution.order
+        self._order = order = execution.order
+        super().__init__(service, {order.execution_backend: execution}, heartbeat=heartbeat, queues=order.queues)
 
     async def free_slots(self) -> int:
         return max(0, self._order.concurrency - len(self.busy))
@@ -123,7 +123,7 @@ class _Draining:
         return CloudRunExitCode.SUCCESS
 
     async def _begin(self) -> Heartbeat:
-        await self._service.open()
+        await open_where_it_is(self._service)
         now = self._queue.now()
         # It names no execution backend: those who do are the workers that share the pace.
         info = WorkerInfo(
@@ -143,7 +143,7 @@ class _Draining:
         maintenance = Maintenance(
             self._service, heartbeat=heartbeat, held=lambda: {*runner.attempts, *pump.running.values()}
         )
-        runner.on_body_end, runner.is_for_one = pump.free, pump.is_for_one
+        runner.hosts.append(pump)
         log.info("cloudrun.draining", extra={"worker_id": heartbeat.worker_id, "queues": self._order.queues})
         loops = [asyncio.create_task(repeat(step.__name__, step, stop)) for step in (pump.step, maintenance.recover)]
         try:

@@ -61,6 +61,7 @@ class DrainDispatcher:
         self,
         config: CloudRunExecutionConfig,
         *,
+        name: str,
         target: Target,
         client: Callable[[], Awaitable[JobsClient]],
         executions: Executions,
@@ -68,6 +69,7 @@ class DrainDispatcher:
         clock: Callable[[], float],
     ) -> None:
         self._config = config
+        self._name = name
         self._target = target
         self._client = client
         self._executions = executions
@@ -116,6 +118,7 @@ class DrainDispatcher:
         order = DrainOrder(
             job=self._target.job,
             queues=service.config.queues,
+            execution_backend=self._name,
             concurrency=config.drain_concurrency,
             drain_time=config.drain_time,
             timeout=config.timeout,
@@ -178,7 +181,7 @@ class DrainDispatcher:
         claim = Claim(
             worker_id="",
             limit=1,
-            execution_backends=(self._config.execution_backend,),
+            execution_backends=(self._name,),
             queues=service.config.queues,
         )
         due = await queue.next_due(claim)
@@ -188,7 +191,7 @@ class DrainDispatcher:
         """Count the records that containers have in hand, so that one that is busy is not waited for."""
         condition = RecordFilter(
             statuses=(TaskStatus.RUNNING,),
-            execution_backends=(self._config.execution_backend,),
+            execution_backends=(self._name,),
             queues=service.config.queues,
         )
         most = self._config.max_in_flight * self._config.drain_concurrency
@@ -199,7 +202,7 @@ class DrainDispatcher:
         queue = service.queue_backend
         condition = RecordFilter(
             statuses=(TaskStatus.PENDING,),
-            execution_backends=(self._config.execution_backend,),
+            execution_backends=(self._name,),
             queues=service.config.queues,
         )
         paused = {name for name, state in (await queue.queues()).items() if state.paused}

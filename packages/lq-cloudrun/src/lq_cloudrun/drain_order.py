@@ -5,7 +5,7 @@ from collections.abc import Collection
 from msgspec import Struct
 
 
-class DrainOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DrainOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The value of the variable ``{env_prefix}_DRAIN``, as JSON."""
 
     job: str
@@ -13,6 +13,9 @@ class DrainOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     queues: tuple[str, ...] | None = None
     """Only records of these queues; None for all."""
+
+    execution_backend: str = "cloudrun"
+    """Only records of this execution backend."""
 
     concurrency: int
     """How many records to run at once."""

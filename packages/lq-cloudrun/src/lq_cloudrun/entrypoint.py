@@ -20,15 +20,15 @@ from lq_cloudrun.container import Container, DrainContainer, EnvironmentProblem,
 from lq_cloudrun.event_lines import show_events
 from lq_cloudrun.exit_code import CloudRunExitCode
 from lq_cloudrun.loading import import_modules, load_service
-from lq_cloudrun.reaching import reach, refuse_memory
+from lq_cloudrun.reaching import open_where_it_is, reach, refuse_memory
 from lq_cloudrun.termination import Termination
 from lq_core import lifecycle
 from lq_core.attempt import StopReason, failure_of
 from lq_core.backoff import retry_delay
 from lq_core.config import QueueConfig
-from lq_core.errors import QueueError, StorageError
+from lq_core.errors import ConfigurationError, QueueError, StorageError
 from lq_core.event_log import event_log
-from lq_core.record import QueuedTaskRecord, TaskStatus
+from lq_core.record import Place, QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
 
 __all__ = ["CloudRunExitCode", "execute_cloudrun_task", "main"]
@@ -117,7 +117,10 @@ async def _made(
 ) -> QueueService:
     if service_factory is not None:
         made = service_factory()
-        return await made if inspect.isawaitable(made) else made
+        made = await made if inspect.isawaitable(made) else made
+        if not isinstance(made, QueueService):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise ConfigurationError(f"service_factory returned {made!r}, which is no QueueService.")
+        return made
     service = QueueService(config) if config is not None else await load_service(container)
     refuse_memory(service.queue_backend)
     return service
@@ -162,7 +165,7 @@ class _Run:
             await asyncio.gather(claiming, return_exceptions=True)
 
     async def _connect_and_claim(self) -> Claim:
-        await self._service.open()
+        await open_where_it_is(self._service)
         worker_id = await self._service.runner.worker_id()
         return await claim(self._service, self._container, worker_id=worker_id)
 
@@ -181,7 +184,7 @@ class _Run:
     async def _run(self, record: QueuedTaskRecord) -> CloudRunExitCode:
         log.info("cloudrun.claimed", extra=self._facts(task_name=record.task_name, attempt=record.attempt))
         running = asyncio.create_task(self._service.execute_record(record, worker_id=record.worker_id))
-        self._service.runner.is_for_one = lambda body: body is running
+        self._service.runner.hosts.append(_OneBody(running))
         await asyncio.wait({running, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             await self._stop(record)
@@ -228,6 +231,19 @@ class _Run:
 
     def _facts(self, **facts: object) -> dict[str, object]:
         return {"record_id": str(self._container.task_id), "epoch": self._container.epoch, **facts}
+
+
+class _OneBody:
+    """The asyncio task that runs the record of this container, and nothing else."""
+
+    def __init__(self, body: "asyncio.Task[QueuedTaskRecord]") -> None:
+        self._body = body
+
+    def is_for_one(self, execution: "asyncio.Task[object]", /) -> bool:
+        return execution is self._body
+
+    def free(self, execution: "asyncio.Task[object]", place: Place, /) -> None:
+        """There is nothing else to do in it."""
 
 
 def _code_of(record: QueuedTaskRecord) -> CloudRunExitCode:

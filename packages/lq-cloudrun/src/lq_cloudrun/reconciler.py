@@ -6,8 +6,9 @@ of the list answers for all records of a job; each record is looked at no more o
 """
 
 import time
+import weakref
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -49,7 +50,7 @@ class Reconciler:
         self._targets = targets
         self._executions = executions
         self._next_look: dict[Place, datetime] = {}
-        self._absent_since: dict[Place, tuple[datetime, Sweep | None]] = {}
+        self._absent_since: dict[Place, tuple[datetime, Callable[[], Sweep | None]]] = {}
         self._sweeps: dict[str, tuple[float, Sweep]] = {}
 
     async def look(self, service: ExecutionService, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
@@ -169,8 +170,8 @@ class Reconciler:
 
     async def _absent(self, scene: Scene, record: QueuedTaskRecord, sweep: Sweep | None) -> QueuedTaskRecord | None:
         place = record.id, record.epoch
-        since, first = self._absent_since.setdefault(place, (scene.now, sweep))
-        looked_once = sweep is not None and sweep is first
+        since, first = self._absent_since.setdefault(place, (scene.now, weakref.ref(sweep) if sweep else _nothing))
+        looked_once = sweep is not None and sweep is first()
         if looked_once or scene.now < since + timedelta(seconds=self._config.absence_margin):
             return None
         if scene.now < _handed_over(record) + timedelta(seconds=self._config.rpc_timeout):
@@ -243,6 +244,10 @@ class Reconciler:
             begun, sweep = now, self._executions.sweep(job)
             self._sweeps[job] = begun, sweep
         return sweep
+
+
+def _nothing() -> None:
+    return None
 
 
 def _is_left_to_its_worker(record: QueuedTaskRecord) -> bool:

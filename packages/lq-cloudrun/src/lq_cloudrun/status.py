@@ -8,7 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from lq_cloudrun.exit_code import CloudRunExitCode
+
 _CANCELLED: Final = frozenset({"CANCELLED", "DELETED"})
+_MEANINGS: Final = {str(int(code)): f", {code.name}" for code in CloudRunExitCode if code > CloudRunExitCode.FAILURE}
 _EXIT_CODE: Final = re.compile(r"exit code: (\d+)")
 
 
@@ -32,13 +35,13 @@ class CloudRunExecutionStatus:
 
     @property
     def summary(self) -> str:
-        """How it ended, for a message: ``failed (exit code 6)``."""
+        """How it ended, for a message: ``failed (exit code 6, CLAIM_LOST)``."""
         if self.succeeded:
             return "succeeded (exit code 0)"
         code = _EXIT_CODE.search(self.error or "")
         word = "was cancelled" if self.cancelled else "failed" if self.failed else "is running"
         if code and code[1] != "0":
-            return f"{word} (exit code {code[1]})"
+            return f"{word} (exit code {code[1]}{_MEANINGS.get(code[1], '')})"
         return f"{word} ({self.error})" if self.error else word
 
 

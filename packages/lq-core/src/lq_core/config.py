@@ -1,6 +1,6 @@
 """What an application says about its queue: one value, checked when it is made."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -131,6 +131,7 @@ class QueueConfig:
         _several(
             "execution_backends", self.execution_backends, example="cloudrun", kinds=(str, ExecutionBackendSettings)
         )
+        _one_of_each((self.execution_backend, *self.execution_backends))
         _several("task_modules", self.task_modules, example="shop.tasks")
         if self.queues is not None:
             _several("queues", self.queues, example="mail")
@@ -143,6 +144,13 @@ class QueueConfig:
         _limits(self.queue_limits)
         _by_ended_status("retention", self.retention, of="seconds")
         _by_ended_status("retention_count", self.retention_count, of="numbers of records")
+
+
+def checked(config: QueueConfig | None) -> QueueConfig:
+    """Return a configuration, or the one by default. Raises TypeError, with the way, for what is none."""
+    if config is not None and not isinstance(config, QueueConfig):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+        raise TypeError(f"{config!r:.200} is no QueueConfig; give QueueConfig(queue_backend=...).")
+    return config or QueueConfig()
 
 
 def _limits(values: Mapping[str, Limits]) -> None:
@@ -167,14 +175,23 @@ def _backend(name: str, value: object, settings: type) -> None:
         raise ConfigurationError(f"{name} is {value!r}; it must be a name, an import path, or a typed configuration.")
 
 
-def _middleware(value: object) -> None:
-    layers = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    for layer in layers:
-        if isinstance(layer, type) or not callable(layer):
+def _one_of_each(backends: Iterable[ExecutionBackendConfig]) -> None:
+    typed: dict[str, ExecutionBackendSettings] = {}
+    for backend in backends:
+        if not isinstance(backend, str) and typed.setdefault(backend.execution_backend, backend) != backend:
             raise ConfigurationError(
-                f"middleware has {layer!r} in it; it takes a tuple of objects that are called as "
-                "`async def __call__(context, proceed)`, made beforehand: (Metrics(),)."
+                f"execution_backends has two configurations of {backend.execution_backend!r}, by which name records "
+                "are sent to one of them; leave one out."
             )
+
+
+def _middleware(value: object) -> None:
+    layers = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (type,)
+    if any(isinstance(layer, type) or not callable(layer) for layer in layers):
+        raise ConfigurationError(
+            f"middleware is {value!r}; it takes a tuple of objects that are called as "
+            "`async def __call__(context, proceed)`, made beforehand: (Metrics(),)."
+        )
 
 
 def _mapping(name: str, value: object) -> None:

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from lq_core.clock import LONGEST_WAIT
+from lq_core.event_loop import current_loop
 from lq_core.record import Place, Progress, QueuedTaskRecord, TaskStatus
 
 _CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
@@ -91,17 +92,16 @@ class TaskContext:
         await self._report(self._place, _progress(done, total, message))
 
     def progress_from_thread(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell how far the task has come, from a plain function, which runs in a thread."""
-        reported = self._report(self._place, _progress(done, total, message))
-        asyncio.run_coroutine_threadsafe(_awaited(reported), self._loop).result()
+        """Tell how far the task has come, from a plain function, which runs in a thread; RuntimeError elsewhere."""
+        self._report_from_thread(_progress(done, total, message), instead="progress")
 
     async def log(self, message: str) -> None:
         """Add a line to the record's history, readable from any process while the task runs; the newest 50 are kept."""
         await self._report(self._place, _line(message))
 
     def log_from_thread(self, message: str) -> None:
-        """Add a line to the record's history, from a plain function, which runs in a thread."""
-        asyncio.run_coroutine_threadsafe(_awaited(self._report(self._place, _line(message))), self._loop).result()
+        """Add a line to the record's history, from a plain function, which runs in a thread; RuntimeError elsewhere."""
+        self._report_from_thread(_line(message), instead="log")
 
     async def predecessors(self) -> list[QueuedTaskRecord]:
         """Read the records that this one came after, in the order of ``after``; what was deleted is left out."""
@@ -135,6 +135,14 @@ class TaskContext:
     def stop(self) -> None:
         """Let :attr:`cancelled` be true from now on; lq calls it."""
         self._stopping = True
+
+    def _report_from_thread(self, said: Progress | str, *, instead: str) -> None:
+        if current_loop() is self._loop:
+            raise RuntimeError(
+                f"{instead}_from_thread() is for plain functions, which run in a thread; it would stop the event loop "
+                f"for ever here: `await context.{instead}(...)`."
+            )
+        asyncio.run_coroutine_threadsafe(_awaited(self._report(self._place, said)), self._loop).result()
 
     @property
     def _place(self) -> Place:

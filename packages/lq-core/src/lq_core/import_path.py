@@ -71,7 +71,7 @@ def faults_told(doing: str, *, see: str) -> Generator[None, None, None]:
     """Make what code of the application raises a ConfigurationError, which tells the place in that code."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}".rstrip(".")
         raise ConfigurationError(f"{doing} failed{_place(error)}: {told}. See all of it with: {see}") from error
 

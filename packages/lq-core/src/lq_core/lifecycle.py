@@ -41,8 +41,11 @@ An ended record becomes pending again only when a person retries it; a pending o
 LOG: Final = "log"
 """The event of a line that a task has logged."""
 
+RELEASED: Final = "released"
+"""The event of a reservation that was taken back."""
+
 MAX_HISTORY: Final = 20
-"""How many history entries a record keeps beside the lines of its task's log; older ones are dropped."""
+"""How many history entries a record keeps beside its task's log; older ones are dropped, those of releases first."""
 
 MAX_LOG: Final = 50
 """How many lines of its task's log a record keeps; older ones are dropped."""
@@ -65,11 +68,16 @@ def claim(record: QueuedTaskRecord, *, worker_id: str, at: datetime) -> QueuedTa
     )
 
 
-def dispatch(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
-    """Reserve a pending record for an external execution that is about to be asked for."""
+def dispatch(record: QueuedTaskRecord, *, at: datetime, execution_backend: str | None = None) -> QueuedTaskRecord:
+    """
+    Reserve a pending record for an external execution that is about to be asked for.
+
+    *execution_backend* is who looks after it from now on; None for the record's own.
+    """
     return _move(
         record,
         TaskStatus.DISPATCHED,
+        execution_backend=execution_backend or record.execution_backend,
         started_at=at,
         finished_at=None,
         progress=None,
@@ -126,7 +134,7 @@ def release(
 
     Without a *message* it only waits for its turn, and its history tells nothing of it.
     """
-    history = record.history if message is None else _told(record, "released", at, message=message)
+    history = record.history if message is None else _told(record, RELEASED, at, message=message)
     return _wait(record, until=at + timedelta(seconds=delay), history=history)
 
 
@@ -232,6 +240,7 @@ def can_be_amended(record: QueuedTaskRecord, *, to: QueuedTaskRecord) -> bool:
     """Whether a record still waits to be started, so that it may as well ask for something else of its own task."""
     return (
         record.status is TaskStatus.PENDING
+        and not record.attempt
         and not record.cancel_requested
         and record.task_name == to.task_name
         and not is_overdue(record, at=to.created_at)
@@ -320,4 +329,6 @@ def _told(
     alike = [place for place, old in enumerate(record.history) if (old.event == LOG) == (event == LOG)]
     if len(alike) < limit:
         return (*record.history, entry)
-    return (*record.history[: alike[0]], *record.history[alike[0] + 1 :], entry)
+    # What was only put off goes before what has happened to the task.
+    first = next((place for place in alike if record.history[place].event == RELEASED), alike[0])
+    return (*record.history[:first], *record.history[first + 1 :], entry)

@@ -248,9 +248,15 @@ def task(
             raise TaskDefinitionError(
                 f"{function!r} is not a function. A task is named like this: @task(name={function!r})."
             )
-        is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        if not hasattr(function, "__qualname__") or not callable(function) or is_generator:
+        is_other = isinstance(function, type) or inspect.isgeneratorfunction(function)
+        is_other = is_other or inspect.isasyncgenfunction(function)
+        if not hasattr(function, "__qualname__") or not callable(function) or is_other:
             raise TaskDefinitionError(f"{function!r} cannot be a task: use a plain function or an async def.")
+        if _is_method(function):
+            raise TaskDefinitionError(
+                f"{function.__qualname__} is a method, and a worker has no object to call it with: use a function, and "
+                "let it ask for what it needs (INJECTED)."
+            )
         if "<lambda>" in function.__qualname__ and name is None:
             raise TaskDefinitionError("A lambda has no name that another process could find: use a def.")
         called = _name_of(function) if name is None else name
@@ -288,6 +294,14 @@ def _registered(made: AnyTask) -> AnyTask:
         raise DuplicateTaskError(made.name, _place_of(known), _place_of(made))
     _TASKS[made.name] = made
     return made
+
+
+def _is_method(function: Callable[..., object]) -> bool:
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    inside = function.__qualname__.rpartition(".")[0]
+    if first is None or first.annotation is not first.empty or first.name not in {"self", "cls"}:
+        return False
+    return inside != "" and not inside.endswith("<locals>")
 
 
 def _place_of(made: AnyTask) -> str:

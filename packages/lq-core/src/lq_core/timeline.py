@@ -46,7 +46,8 @@ def timeline(record: QueuedTaskRecord) -> list[Event]:
         )
         if entry.started_at is not None and entry.started_at not in begun:
             begun.add(entry.started_at)
-            is_dispatched = record.status is TaskStatus.DISPATCHED and entry.started_at == record.started_at
+            # A reservation names no worker; nor does a record that has completed.
+            is_dispatched = entry.worker_id is None and entry.event != "completed"
             began = "dispatched" if is_dispatched else "claimed"
             events.append(replace(told, event=began, at=entry.started_at, failure=None, message=None))
         if entry.event:

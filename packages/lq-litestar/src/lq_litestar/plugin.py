@@ -14,6 +14,8 @@ from litestar.exceptions import LitestarWarning
 from litestar.plugins import CLIPlugin, InitPlugin
 
 from lq_core import ConfigurationError, QueueConfig, QueuedTaskRecord, QueueError, QueueService, TaskResult, Worker
+from lq_core.config import checked
+from lq_core.event_loop import current_loop
 from lq_litestar.responses import to_response
 
 CLOSED_TOO_EARLY: Final = frozenset({"ChannelsPlugin", "SQLAlchemyInitPlugin", "SQLAlchemyPlugin", "SQLSpecPlugin"})
@@ -44,7 +46,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         With *worker* off, tasks are left to ``litestar queues worker`` or ``lq worker``. *dependency_key* is the name
         of the handlers' parameter.
         """
-        self.config = config or QueueConfig()
+        self.config = checked(config)
         self.worker = worker
         self.dependency_key = dependency_key
         self._open: dict[asyncio.AbstractEventLoop, list[QueueService]] = {}
@@ -56,7 +58,8 @@ class QueuePlugin(InitPlugin, CLIPlugin):
 
         Raises ConfigurationError while the application is not running.
         """
-        services = self._open.get(asyncio.get_running_loop())
+        loop = current_loop()
+        services = self._open.get(loop) if loop else None
         if not services:
             raise ConfigurationError(
                 "The queue is open only while the application runs. In a test: `with TestClient(app) as client`."

@@ -133,5 +133,7 @@ def _address(name: str, value: object) -> None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"{name} is a {type(value).__name__}; it must be text: 'postgresql://...'.")
     if value is not None and not _ADDRESS.match(value):
+        if not value.strip():
+            raise ConfigurationError(f"{name} is empty: does it come from a variable that is not set?")
         source = "dsn, or LQ_POSTGRES_DSN," if name == "dsn" else name
         raise ConfigurationError(f"{source} must begin with 'postgresql://'; it is {without_secrets(value)!r}.")

@@ -27,7 +27,9 @@ from lq_core.service import QueueService
 from lq_core.task import known_tasks
 from lq_core.worker import Worker
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # A terminal that is closed sends SIGHUP; Windows has none.
 NAMED = 8
 """How many tasks are named; of more, the rest is counted."""
 
@@ -41,7 +43,7 @@ def worker_command(session: Session) -> click.Command:
     @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
     def command(*, queues: Sequence[str], concurrency: int | None, log_level: str) -> None:
         """
-        Run the records of a queue until Ctrl-C or SIGTERM.
+        Run the records of a queue until Ctrl-C, SIGTERM or SIGHUP.
 
         The first signal drains: nothing new is started, and what runs may finish within the time of grace.
         The second gives back at once what still runs; no retry is spent on it.
@@ -140,7 +142,7 @@ def _still(service: QueueService) -> str:
 
 @contextmanager
 def _signals(ask: Callable[[int], None]) -> Generator[None, None, None]:
-    """Hand SIGINT and SIGTERM to *ask*, in the event loop; as it was before when this is left."""
+    """Hand the signals to stop to *ask*, in the event loop; as it was before when this is left."""
     loop = asyncio.get_running_loop()
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -53,6 +53,9 @@ class BaseExecutionBackend(ABC):
     reconcile_interval: float = 5.0
     """Seconds between two rounds of :meth:`reconcile_many` over all records that are with this backend."""
 
+    name: str = ""
+    """What records call it: the short name or import path by which it was found."""
+
     def __init__(self, config: QueueConfig | None = None) -> None:
         self.config = config or QueueConfig()
 

@@ -21,14 +21,18 @@ def get_execution_backend(
     accept ``execution_config``.
     """
     if isinstance(backend, str):
-        return get_execution_backend_class(backend)(config)
+        made = get_execution_backend_class(backend)(config)
+        made.name = backend
+        return made
     found = get_execution_backend_class(backend.execution_backend)
     if "execution_config" not in inspect.signature(found).parameters:
         raise TypeError(
             f"{type(backend).__name__} selects {found.__name__}, which does not accept execution_config: "
             f"name the backend as text, or let {found.__name__} take the configuration."
         )
-    return cast("Callable[..., BaseExecutionBackend]", found)(config, execution_config=backend)
+    made = cast("Callable[..., BaseExecutionBackend]", found)(config, execution_config=backend)
+    made.name = backend.execution_backend
+    return made
 
 
 def get_execution_backend_class(backend_path: str) -> type[BaseExecutionBackend]:

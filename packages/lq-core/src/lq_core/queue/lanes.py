@@ -2,7 +2,8 @@
 Waiting records in the order in which they are claimed: one pair of heaps a lane, and nothing is ever sorted.
 
 A line is one queue of one execution backend, under one concurrency key or under none. Entries are never taken out
-from the middle: one whose record has moved on in the meantime is dropped when it comes to the top.
+from the middle: one whose record has moved on in the meantime is dropped when it comes to the top, or when too many
+have gathered.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,9 @@ from typing import NamedTuple
 from lq_core.queue.limits import Lane
 from lq_core.queue.messages import QueueState
 from lq_core.record import QueuedTaskRecord
+
+CROWDED = 1000
+"""So many entries that wait for their time are looked through for stale ones, and again at twice what is left."""
 
 
 class Waiting(NamedTuple):
@@ -36,11 +40,18 @@ class Line:
         self.key = key
         self.due: list[Waiting] = []
         self.later: list[tuple[datetime, Waiting]] = []
+        self.crowded = CROWDED
 
     def promote(self, at: datetime) -> None:
         """Line up what has become due."""
         while self.later and self.later[0][0] <= at:
             heappush(self.due, heappop(self.later)[1])
+
+    def thin_out(self, is_current: Callable[[Waiting], bool]) -> None:
+        """Drop stale entries wherever they are: a record that is put off again and again leaves one each time."""
+        self.later = [each for each in self.later if is_current(each[1])]
+        heapify(self.later)
+        self.crowded = max(CROWDED, 2 * len(self.later))
 
     def drop_stale(self, is_current: Callable[[Waiting], bool]) -> None:
         """Take away the entries at both tops whose records are not to be claimed any more."""
@@ -75,6 +86,8 @@ class Lines:
             heappush(line.due, entry)
         else:
             heappush(line.later, (record.scheduled_at, entry))
+            if len(line.later) >= line.crowded:
+                line.thin_out(self._is_current)
 
     def pick(self, backends: Iterable[str], *, open_to: Callable[[str], bool], at: datetime) -> list[Line]:
         """Choose the lines of these execution backends and of the queues that are open, with stale tops dropped."""

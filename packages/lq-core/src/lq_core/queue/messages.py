@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from lq_core.errors import ConfigurationError
 from lq_core.options import OnConflict
 from lq_core.record import Limits, QueuedTaskRecord, TaskStatus
 
@@ -80,6 +81,19 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     """Both moments themselves are left out."""
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ConfigurationError, what one backend would take for something else than another."""
+        for name in ("queues", "task_names", "execution_backends"):
+            if isinstance(getattr(self, name), str):
+                value = getattr(self, name)
+                raise ConfigurationError(f"{name} is {value!r}; it must be a tuple of names: ({value!r},).")
+        if not all(isinstance(one, TaskStatus) for one in self.statuses or ()):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise ConfigurationError(f"statuses is {self.statuses!r}; it must be a tuple: (TaskStatus.FAILED,).")
+        for name in ("created_after", "created_before"):
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise ConfigurationError(f"{name} is {moment}, which names no time zone: datetime.now(UTC) does.")
 
     def matches(self, record: QueuedTaskRecord) -> bool:
         """Whether this record is meant."""

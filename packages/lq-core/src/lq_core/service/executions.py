@@ -83,7 +83,7 @@ class Executions:
             try:
                 await self.opened(name, service)
             except (QueueError, ImportError, TypeError) as error:
-                log.debug("execution_backend.left_out", extra={"backend": name, "error": str(error)})
+                log.info("execution_backend.left_out", extra={"backend": name, "error": str(error)})
         return dict(self._opened)
 
     async def cancel(self, record: QueuedTaskRecord, service: ExecutionService) -> None:

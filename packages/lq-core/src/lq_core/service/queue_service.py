@@ -1,5 +1,6 @@
 """The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -10,9 +11,10 @@ from uuid import UUID
 from lq_core import lifecycle
 from lq_core.attempt import StopReason
 from lq_core.completion import Completions
-from lq_core.config import QueueConfig
+from lq_core.config import QueueConfig, checked
 from lq_core.errors import ConfigurationError, RecordNotFoundError
 from lq_core.event_log import event_log
+from lq_core.event_loop import current_loop
 from lq_core.execution import BaseExecutionBackend
 from lq_core.injector import Injector
 from lq_core.options import RETURN_EXISTING
@@ -51,13 +53,15 @@ class QueueService:
     """
 
     def __init__(self, config: QueueConfig | None = None, *, queue_backend: BaseQueueBackend | None = None) -> None:
-        self.config = config or QueueConfig()
+        self.config = checked(config)
         self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
         self.executions = Executions(self.config)
         self._inline = InlineRuns(self, self.executions, lambda: self.runner)
         self.injector = Injector(self.config.providers, given={QueueService: self, type(self): self})
         self._schedules = Schedules(self.queue_backend, self.config, self.executions)
         self._started: tuple[Runner, Completions] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._entered = 0
 
     async def open(self) -> Self:
         """
@@ -74,6 +78,7 @@ class QueueService:
         runner = Runner(self.queue_backend, completions, middleware=self.config.middleware, injector=self.injector)
         self.injector.open()
         self._started = runner, completions
+        self._loop = asyncio.get_running_loop()
         log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
         return self
 
@@ -88,12 +93,16 @@ class QueueService:
             self._started = None
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        await self.open()
+        self._entered += 1
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        self._entered -= 1
+        if not self._entered:  # Whoever has entered it first has it for longest.
+            await self.close()
 
     # ------------------------------------------------------------ enqueue
 
@@ -125,6 +134,7 @@ class QueueService:
         calls = list(calls)
         now = self.queue_backend.now()
         records = self._records(calls, at=now)
+        self._open()
         blocked = [record for record in records if record.blocked]
         if blocked:
             await check_predecessors(records, self._queue.get_many)
@@ -135,7 +145,7 @@ class QueueService:
         insertions = await self._insert(calls if amending else (), records)
         if blocked:
             self.runner.others_wait = True
-            self.runner.on_end()
+            self.runner.nudge()
         made = results(calls, insertions, self)
         if inline or amending:
             await self._inline.run(made, at=now)
@@ -342,6 +352,12 @@ class QueueService:
     def _open(self) -> tuple[Runner, Completions]:
         if self._started is None:
             raise ConfigurationError("The QueueService is not open: use `async with QueueService(config) as queue`.")
+        if self._loop is not current_loop():
+            raise ConfigurationError(
+                "The QueueService was opened in another event loop, or there is none here: open one of your own with "
+                "`async with QueueService(config) as queue`, or hand the call to that loop with "
+                "asyncio.run_coroutine_threadsafe(...)."
+            )
         return self._started
 
     @property

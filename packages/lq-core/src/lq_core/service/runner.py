@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -34,6 +34,18 @@ SETTLE_GRACE: Final = 5.0
 
 SETTLE_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries to record an outcome while the database is away; the last one repeats."""
+
+
+class Host(Protocol):
+    """Whoever has asyncio tasks in which records run, such as a pump."""
+
+    def is_for_one(self, execution: asyncio.Task[object], /) -> bool:
+        """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
+        ...
+
+    def free(self, execution: asyncio.Task[object], place: Place, /) -> None:
+        """Take note that the function in an asyncio task has returned; its record is still to be settled."""
+        ...
 
 
 class Runner:
@@ -72,16 +84,13 @@ class Runner:
         """What runs here now, by record id and epoch."""
 
         self.doubts = Doubts(backend, held=self.attempts.keys, swap=self.swap)
-        self.is_for_one: Callable[[asyncio.Task[object]], bool] = lambda _: False
-        """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
-
-        self.on_body_end: Callable[[asyncio.Task[object], Place], None] = lambda _, __: None
-        """Called when the function in an asyncio task has returned and its record is still to be settled."""
+        self.hosts: list[Host] = []
+        """Who has asyncio tasks in which records run."""
 
         self.others_wait = False
         """Whether there may be records that wait for others to end; :attr:`on_end` is called only then."""
 
-        self.on_end: Callable[[], None] = lambda: None
+        self.on_end: list[Callable[[], None]] = []
         """Called when a record has ended that others may wait for."""
 
     async def close(self) -> None:
@@ -123,12 +132,13 @@ class Runner:
         """
         Run a record, claiming it first when nobody has, and return what has become of it.
 
-        Raises OwnershipLostError when the record cannot be claimed, for it is gone or has moved on, and when it
-        runs here already.
+        *worker_id* is who has claimed it, or is to; None for this process. Raises OwnershipLostError when the record
+        cannot be claimed, for it is gone or has moved on, when it is somebody else's, and when it runs here already.
         """
         if record.status is not TaskStatus.RUNNING:
-            worker_id = worker_id or await self.worker_id()
-            record = await self._claim(record, worker_id=worker_id)
+            record = await self._claim(record, worker_id=worker_id or await self.worker_id())
+        elif record.worker_id not in {worker_id, self._presence and self._presence.worker_id}:
+            raise OwnershipLostError(record.id, record.epoch)
         place = (record.id, record.epoch)
         attempt = Attempt(record, self._surroundings)
         if self.attempts.setdefault(place, attempt) is not attempt:
@@ -184,13 +194,19 @@ class Runner:
         if is_kept:
             self._completions.announce(new)
             if self.others_wait and new.has_ended:
-                self.on_end()
+                self.nudge()
         return is_kept
+
+    def nudge(self) -> None:
+        """Have it looked at whether records may be let go."""
+        for nudge in self.on_end:
+            nudge()
 
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and record what came of it."""
         after = await attempt.perform() if error is None else attempt.ended_by(error)
-        self.on_body_end(attempt.body, (attempt.record.id, attempt.record.epoch))
+        for host in self.hosts:
+            host.free(attempt.body, (attempt.record.id, attempt.record.epoch))
         if attempt.stop_reason is StopReason.LOST:
             return await self._lost(attempt.record)
         if attempt.completed is not None and after.status is TaskStatus.COMPLETED:
@@ -220,7 +236,7 @@ class Runner:
     def _is_alone(self, attempt: Attempt) -> bool:
         """Whether an attempt is the only one in an asyncio task that was made for it; a call within a task is not."""
         others = (each.body for each in self.attempts.values() if each is not attempt)
-        return self.is_for_one(attempt.body) and attempt.body not in others
+        return any(host.is_for_one(attempt.body) for host in self.hosts) and attempt.body not in others
 
     async def _lost(self, record: QueuedTaskRecord, attempt: Attempt | None = None) -> QueuedTaskRecord:
         if attempt is not None and (committed := attempt.completed) is not None:
@@ -254,12 +270,14 @@ class Runner:
 
     async def _report(self, place: Place, said: Progress | str) -> None:
         attempt = self.attempts.get(place)
-        if attempt is None or attempt.completed is not None:
-            return  # A thread that nobody waits for any more, or what comes after the end.
+        if attempt is None:
+            return  # A thread that nobody waits for any more.
         if isinstance(said, Progress):
             attempt.record = replace(attempt.record, progress=said)
         else:
             attempt.record = lifecycle.note(attempt.record, message=said, at=self._backend.now())
+        if attempt.completed is not None:
+            return  # It would wait for the transaction, and be refused after it; it goes with the outcome, if not.
         self._progress.add(attempt)
         if self._reporter is None:
             self._reporter = asyncio.create_task(self._report_all())

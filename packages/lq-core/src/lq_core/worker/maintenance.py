@@ -51,7 +51,7 @@ class Maintenance:
         self._missing: AbstractSet[Place] = frozenset()
         self._looked_at: tuple[datetime, float] | None = None
         self._ended = asyncio.Event()
-        service.runner.on_end = self.nudge
+        service.runner.on_end.append(self.nudge)
 
     async def rescue(self) -> float:
         """Give the records of dead workers back to the queue."""

@@ -51,7 +51,14 @@ class Scheduler:
             return self._config.poll_interval
         states = await self._queue.schedules()
         ours = [(state, declared[state.name]) for state in states if state.name in declared]
-        has_changed = [await self._fire(state, schedule) for state, schedule in ours]
+        has_changed, refused = list[bool](), list[StorageError]()
+        for state, schedule in ours:
+            try:
+                has_changed.append(await self._fire(state, schedule))
+            except StorageError as error:  # Such as for a key that a transaction of the application holds.
+                refused.append(error)
+        if refused:
+            raise refused[0]
         if is_upkeep_due:
             await self._keep_up(states, declared)
         if any(has_changed):

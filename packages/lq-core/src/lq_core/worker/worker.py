@@ -37,6 +37,10 @@ class Worker:
     """
 
     def __init__(self, service: QueueService) -> None:
+        if not isinstance(service, QueueService):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise TypeError(
+                f"{service!r:.200} is no QueueService: `async with QueueService(config) as queue, Worker(queue)`."
+            )
         self._service = service
         self._stop = Stop()
         self._hurry = Stop()
@@ -87,8 +91,7 @@ class Worker:
         pumps = self._pumps
         if local:
             pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
-            service.runner.on_body_end = pumps[0].free
-            service.runner.is_for_one = pumps[0].is_for_one
+            service.runner.hosts.append(pumps[0])
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
@@ -165,8 +168,14 @@ class Worker:
             try:
                 await self._give_back_what_runs(heartbeat)
             finally:
+                self._leave()
                 await heartbeat.stop()
         log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
+
+    def _leave(self) -> None:
+        runner = self._service.runner
+        runner.hosts[:] = [host for host in runner.hosts if host not in self._pumps]
+        runner.on_end[:] = [nudge for nudge in runner.on_end if nudge not in self._nudges]
 
     def _running(self) -> set[asyncio.Task[object]]:
         return {execution for pump in self._pumps for execution in pump.running}

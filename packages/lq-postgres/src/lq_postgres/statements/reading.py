@@ -76,19 +76,22 @@ SELECT r.queue, r.status, count(*),
 FROM lq.records r GROUP BY r.queue, r.status
 """
 
+# What a transaction of the application holds is left for another look: it would hold up the others.
 OVERDUE: Final = """
-(SELECT {record} FROM lq.records r
- WHERE r.blocked AND r.expires_at <= coalesce($1::timestamptz, now())
- ORDER BY r.id LIMIT $2)
-UNION ALL
-(SELECT {record} FROM lq.records r
- WHERE r.ready IS NOT NULL AND r.expires_at IS NOT NULL AND r.expires_at <= coalesce($1::timestamptz, now())
- ORDER BY r.expires_at LIMIT $2)
-UNION ALL
-(SELECT {record} FROM lq.records r
- WHERE r.cancel_requested AND r.status = 'pending' AND r.expires_at <= coalesce($1::timestamptz, now())
- ORDER BY r.id LIMIT $2)
-LIMIT $2
+WITH blocked AS (
+  SELECT {record} FROM lq.records r
+  WHERE r.blocked AND r.expires_at <= coalesce($1::timestamptz, now())
+  ORDER BY r.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+), waiting AS (
+  SELECT {record} FROM lq.records r
+  WHERE r.ready IS NOT NULL AND r.expires_at IS NOT NULL AND r.expires_at <= coalesce($1::timestamptz, now())
+  ORDER BY r.expires_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+), stopping AS (
+  SELECT {record} FROM lq.records r
+  WHERE r.cancel_requested AND r.status = 'pending' AND r.expires_at <= coalesce($1::timestamptz, now())
+  ORDER BY r.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT * FROM blocked UNION ALL SELECT * FROM waiting UNION ALL SELECT * FROM stopping LIMIT $2
 """
 
 # What has not ended is looked up by its id; a record that is there no more is not waited for. The ids are picked out of
@@ -101,7 +104,7 @@ WITH free AS MATERIALIZED (
     JOIN lq.records p ON p.id = a.id[1]::uuid
     WHERE p.finished_at IS NULL
   )
-  ORDER BY r.id LIMIT $1
+  ORDER BY r.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 )
 SELECT EXISTS (SELECT FROM lq.records r WHERE r.blocked AND r.id NOT IN (SELECT free.id FROM free)), {record}
 FROM (VALUES (1)) AS one(row) LEFT JOIN lq.records r ON r.id IN (SELECT free.id FROM free)

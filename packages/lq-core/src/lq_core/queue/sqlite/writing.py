@@ -131,7 +131,8 @@ def look_ahead(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -
         moments = [to_microseconds(opens_at) for opens_at in openings if opens_at is not None]
     else:
         found = [connection.execute(sql.FIRST_READY, {**lane, "at": moment, "limit": 1}).fetchone() for lane in ready]
-        moments = [scheduled_at for _, scheduled_at, *_ in filter(None, found)]
+        # What was found due stays due, also when the clock was set back.
+        moments = [min(scheduled_at, moment) for _, scheduled_at, *_ in filter(None, found)]
     for lane in lanes.waiting():
         values = {**lane, "at": moment, "draining": lanes.draining(lane)}
         moments.extend(connection.execute(sql.FIRST_WAITING, values).fetchone() or ())

@@ -1,6 +1,11 @@
 """The suite of queue backends, put together from its themes."""
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'lq_core.testing needs its extra: pip install "lq-core[testing]"', name=error.name
+    ) from error
 
 from lq_core.testing.queue.cancellation import CancellationContract
 from lq_core.testing.queue.claims import ClaimContract
