@@ -6,19 +6,18 @@ Both clients share one channel. The extra ``dispatch`` brings the packages.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 from lq_cloudrun.clients import ExecutionsClient, JobsClient
 from lq_core.errors import ConfigurationError
 
 
-class GoogleClients:
+class GoogleClients(NamedTuple):
     """Google's own asynchronous clients, connected."""
 
-    def __init__(self, jobs: JobsClient, executions: ExecutionsClient, close: Callable[[], Awaitable[None]]) -> None:
-        self.jobs = jobs
-        self.executions = executions
-        self.close = close
+    jobs: JobsClient
+    executions: ExecutionsClient
+    close: Callable[[], Awaitable[None]]
 
 
 async def connect(endpoint: str | None) -> GoogleClients:
@@ -28,15 +27,15 @@ async def connect(endpoint: str | None) -> GoogleClients:
     Raises ConfigurationError when the packages or the credentials are missing.
     """
     try:
-        channel, jobs, executions = await asyncio.to_thread(_load, endpoint)
+        join = await asyncio.to_thread(_load, endpoint)
     except ImportError as error:
         raise ConfigurationError(
             f"Cloud Run executions need Google's client ({error}). Install it with: pip install 'lq-cloudrun[dispatch]'"
         ) from error
-    return await channel(jobs, executions)
+    return join()  # In the event loop that uses it: a channel belongs to one.
 
 
-def _load(endpoint: str | None) -> tuple[Callable[[Any, Any], Awaitable[GoogleClients]], Any, Any]:
+def _load(endpoint: str | None) -> Callable[[], GoogleClients]:
     import google.auth.exceptions  # noqa: PLC0415 -- 300 ms and 60 MB that only a dispatcher pays
     import grpc.aio  # noqa: PLC0415 -- as above
     from google.cloud.run_v2 import ExecutionsAsyncClient, JobsAsyncClient  # noqa: PLC0415 -- as above
@@ -58,8 +57,7 @@ def _load(endpoint: str | None) -> tuple[Callable[[Any, Any], Awaitable[GoogleCl
 
     create: Callable[..., Any] = JobsGrpcAsyncIOTransport.create_channel  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- without types
 
-    async def joined(jobs: Any, executions: Any) -> GoogleClients:
-        # Made in the event loop that uses it: a channel belongs to one.
+    def join() -> GoogleClients:
         channel: Any = (
             grpc.aio.insecure_channel(endpoint)
             if endpoint
@@ -67,14 +65,8 @@ def _load(endpoint: str | None) -> tuple[Callable[[Any, Any], Awaitable[GoogleCl
                 JobsAsyncClient.DEFAULT_ENDPOINT, credentials=credentials, scopes=JobsGrpcAsyncIOTransport.AUTH_SCOPES
             )
         )
+        jobs: Any = JobsAsyncClient(transport=JobsGrpcAsyncIOTransport(channel=channel))
+        executions: Any = ExecutionsAsyncClient(transport=ExecutionsGrpcAsyncIOTransport(channel=channel))
+        return GoogleClients(jobs, executions, channel.close)
 
-        async def close() -> None:
-            await channel.close()
-
-        return GoogleClients(
-            cast("JobsClient", jobs(transport=JobsGrpcAsyncIOTransport(channel=channel))),
-            cast("ExecutionsClient", executions(transport=ExecutionsGrpcAsyncIOTransport(channel=channel))),
-            close,
-        )
-
-    return joined, JobsAsyncClient, ExecutionsAsyncClient
+    return join

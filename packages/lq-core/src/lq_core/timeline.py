@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from lq_core.record import HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 
@@ -35,15 +35,9 @@ def timeline(record: QueuedTaskRecord) -> list[Event]:
     enqueued = Event(record_id=record.id, task_name=record.task_name, event="enqueued", at=record.created_at)
     events, begun = [enqueued], set[datetime | None]()
     for entry in (*record.history, _now(record)):
-        told = replace(
-            enqueued,
-            event=entry.event,
-            at=entry.at,
-            attempt=entry.attempt,
-            worker_id=entry.worker_id,
-            failure=entry.failure,
-            message=entry.message,
-        )
+        facts = asdict(entry)
+        del facts["started_at"]
+        told = replace(enqueued, **facts)
         if entry.started_at is not None and entry.started_at not in begun:
             begun.add(entry.started_at)
             # A reservation names no worker; nor does a record that has completed.

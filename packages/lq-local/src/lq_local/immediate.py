@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from lq_core.execution import BaseExecutionBackend, ExecutionService
-from lq_core.record import QueuedTaskRecord
+from lq_local.local import LocalExecutionBackend
 
 
-class ImmediateExecutionBackend(BaseExecutionBackend):
+class ImmediateExecutionBackend(LocalExecutionBackend):
     """
     Runs a record during its enqueue, in the current event loop; ``enqueue`` returns when the attempt has ended.
 
@@ -15,9 +14,3 @@ class ImmediateExecutionBackend(BaseExecutionBackend):
     """
 
     inline: ClassVar[bool] = True
-
-    async def execute(
-        self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
-    ) -> QueuedTaskRecord:
-        """Execute a record immediately, in the current event loop, and return the updated record."""
-        return await service.execute_record(record, worker_id=worker_id)

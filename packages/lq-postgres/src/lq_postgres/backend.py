@@ -76,7 +76,6 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     @property
     def address(self) -> str:
-        """Where the records are, without secrets."""
         return self.connections.address
 
     async def open(self) -> None:
@@ -108,7 +107,6 @@ class PostgresQueueBackend(BaseQueueBackend):
             )
 
     async def close(self) -> None:
-        """Stop listening, and disconnect."""
         listener, self.listener = self.listener, None
         if listener is not None:
             await listener.stop()
@@ -141,7 +139,6 @@ class PostgresQueueBackend(BaseQueueBackend):
         return await self._proposals.submit([Proposal(record) for record in records])
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records with one statement; a record whose key is held is answered with the holder."""
         if not records:
             return []
         if self.clock.is_old:
@@ -163,7 +160,6 @@ class PostgresQueueBackend(BaseQueueBackend):
         await super().wait_for_work(changes, timeout=timeout)
 
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Let pending records ask for something else."""
         if not swaps:
             return []
         kept = await self._inserter.amend(swaps)
@@ -171,7 +167,6 @@ class PostgresQueueBackend(BaseQueueBackend):
         return kept
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
-        """Swap records, then claim due ones: one statement for both."""
         return await self._settler.settle_and_claim(swaps, claim)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
@@ -180,28 +175,23 @@ class PostgresQueueBackend(BaseQueueBackend):
         return await Inserter(fetch, self._wake_up_everybody).insert(records) if records else []
 
     async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Let pending records ask for something else, in a transaction of the application's."""
         fetch = await statements_on(connection, self.settings.schema)
         return await Inserter(fetch, self._wake_up_everybody).amend(swaps)
 
     async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
-        """Read records as a transaction of the application's sees them."""
         fetch = await statements_on(connection, self.settings.schema)
         return records_from(await fetch(reading.GET, ids))
 
     async def swap_within(self, connection: object, swap: Swap) -> bool:
-        """Swap one record in a transaction of the application's."""
         fetch = await statements_on(connection, self.settings.schema)
         return await settle_by(fetch, self._wake_up_everybody(), [swap]) == [True]
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
-        """Read the records of these ids that exist."""
         return await self._records(reading.GET, ids) if ids else []
 
     async def find(
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
-        """Read one page of the records that match."""
         page = page_of(condition, limit=limit, before=before, after=after)
         # What looks for running records walks past all others.
         times = WHOLE if page.sql is reading.FIND_OLDEST else 1
@@ -212,37 +202,29 @@ class PostgresQueueBackend(BaseQueueBackend):
         return await self._counting.statistics(at=self.clock.at())
 
     async def count(self, condition: RecordFilter) -> int:
-        """Count the records that match, with one statement."""
         return await self._counting.count(condition)
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Read pending records whose ``expires_at`` has passed."""
         return await self._records(reading.OVERDUE, self.clock.at(), limit)
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
-        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
         return bool(await self.connections.fetch(upkeep.REQUEST_CANCEL, record_id, epoch))
 
     async def freed(self, *, limit: int) -> Freed:
-        """Read blocked records of which every one that they come after has ended, or is there no more."""
         rows = await self.connections.fetch(reading.FREED, limit)
         free = records_from((row for row in rows if row[1] is not None), 1)
         return Freed(records=free, others_wait=rows[0][0])
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
-        """Read every record that has not ended and has been asked to stop."""
         return await self._records(reading.CANCEL_REQUESTS)
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
-        """Delete at most *limit* records of this status that ended before a moment."""
         return await self._retention.delete(status=status, before=before, limit=limit, at=self.clock.at())
 
     async def delete_many(self, ids: Sequence[UUID]) -> int:
-        """Delete those of these records that have ended and hold no key."""
         return len(await self.connections.fetch(upkeep.DELETE_MANY, ids, self.clock.at()))
 
     async def next_due(self, claim: Claim) -> datetime | None:
-        """Tell when the next record that this claim could take becomes due."""
         [[due, later, limited]] = await self.connections.fetch(
             claiming.NEXT_DUE, claim.execution_backends, claim.queues, self.clock.at()
         )
@@ -252,7 +234,6 @@ class PostgresQueueBackend(BaseQueueBackend):
     # ------------------------------------------------------------ workers and queues
 
     async def register(self, worker: WorkerInfo) -> None:
-        """Make a worker known and alive."""
         _ = await self.connections.fetch(
             upkeep.REGISTER,
             *(worker.id, worker.started_at, self.clock.at(), worker.concurrency),
@@ -260,7 +241,6 @@ class PostgresQueueBackend(BaseQueueBackend):
         )
 
     async def beat(self, worker_id: str) -> bool:
-        """Say that a worker is alive; False if it has been declared dead."""
         rows = await self.connections.fetch(upkeep.BEAT, worker_id, self.clock.at())
         for (moment,) in rows:
             self.clock.was(moment)
@@ -271,29 +251,23 @@ class PostgresQueueBackend(BaseQueueBackend):
         _ = await self.connections.fetch(upkeep.RETIRE, worker_id)
 
     async def workers(self) -> Sequence[WorkerInfo]:
-        """Read the workers that are alive."""
         return [worker_from(row) for row in await self.connections.fetch(upkeep.WORKERS)]
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
         return await find_orphans(self.connections, at=self.clock.at(), timeout=timeout, limit=limit)
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
-        """Keep *new* as the state of a queue if *old* is what is kept."""
         kept = await self._limited.swap_queue(queue, old, new, *self._wake_up()[1:])
         self.wake()
         return kept
 
     async def queues(self) -> Mapping[str, QueueState]:
-        """Read the state of the queues that somebody has set one for."""
         return await self._limited.queues()
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        """Read what is remembered of every schedule."""
         return await read_schedules(self.connections)
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
-        """Keep the next version of a schedule's state together with new records."""
         saved = await save_schedule(self.connections, self._wake_up, state, records)
         self.wake()
         return saved

@@ -61,7 +61,7 @@ class Connections:
             return
         pool = OwnPool(self._connect, most=config.max_connections)
         try:
-            with told_as_storage_errors():
+            with told_as_storage_errors:
                 async with AsyncExitStack() as opening:
                     for _ in range(config.min_connections):
                         _ = await opening.enter_async_context(pool.acquire())
@@ -93,7 +93,7 @@ class Connections:
     async def lent(self) -> AsyncGenerator[Connection]:
         """Borrow a connection; what goes wrong with it is a StorageError."""
         pool = self.pool
-        with told_as_storage_errors():
+        with told_as_storage_errors:
             async with pool.acquire(timeout=self.config.connect_timeout) as connection:
                 yield connection
 
@@ -101,7 +101,7 @@ class Connections:
         """Run one statement, in a transaction of its own; it may take so many *times* the command timeout."""
         sql = for_schema(sql, self.config.schema)
         timeout = times * self.config.command_timeout
-        with told_as_storage_errors():  # As `lent` does, which is a generator, and takes longer.
+        with told_as_storage_errors:  # As `lent` does, which is a generator, and takes longer.
             async with self.pool.acquire(timeout=self.config.connect_timeout) as connection:
                 if self.config.statement_cache:
                     return await connection.fetch(sql, *parameters, timeout=timeout)
@@ -150,7 +150,7 @@ class Connections:
                     # Nobody shall be lent a connection that listens, and one that is dead cannot be told to stop.
                     connection.terminate()
             return
-        with told_as_storage_errors():
+        with told_as_storage_errors:
             connection = await connect(
                 for_asyncpg(config.listen_dsn or config.dsn),
                 ssl=config.ssl,

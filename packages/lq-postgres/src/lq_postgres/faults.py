@@ -1,6 +1,5 @@
 """What can go wrong between us and the database, said so that somebody knows what to do."""
 
-from contextlib import AbstractContextManager
 from socket import gaierror
 from types import TracebackType
 from typing import Final
@@ -26,17 +25,10 @@ ADVICE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
     (exceptions.QueryCanceledError, "The statement took too long: see `lq doctor`."),
     (exceptions.ReadOnlySQLTransactionError, "The server is a standby or read-only: give the address of the primary."),
     (
-        exceptions.DuplicatePreparedStatementError,
+        (exceptions.DuplicatePreparedStatementError, exceptions.InvalidSQLStatementNameError),
         "This is PgBouncer in transaction mode: set PostgresConfig(statement_cache=False).",
     ),
-    (
-        exceptions.InvalidSQLStatementNameError,
-        "This is PgBouncer in transaction mode: set PostgresConfig(statement_cache=False).",
-    ),
-    (
-        exceptions.ProtocolViolationError,
-        "If this is PgBouncer, set PostgresConfig(statement_cache=False).",
-    ),
+    (exceptions.ProtocolViolationError, "If this is PgBouncer, set PostgresConfig(statement_cache=False)."),
     (ConnectionRefusedError, f"Does the server run? {_SOURCES}"),
     (gaierror, f"Is that the name of the host? In a password, @ is written as %40. {_SOURCES}"),
 )
@@ -59,13 +51,12 @@ _THE_DATABASE: Final = (
 )
 
 
-def told_as_storage_errors() -> AbstractContextManager[None]:
-    """Turn what the driver raises within it into the errors of lq."""
-    return _TOLD
-
-
 class _Told:
-    """A class, since a generator would cost as much again as all else that stands around a statement."""
+    """
+    Turns what the driver raises within it into the errors of lq.
+
+    A class, since a generator would cost as much again as all else that stands around a statement.
+    """
 
     __slots__ = ()
 
@@ -82,7 +73,7 @@ class _Told:
                 del told  # Its traceback holds this very frame.
 
 
-_TOLD: Final = _Told()
+told_as_storage_errors: Final = _Told()
 
 
 def _as_told(error: BaseException) -> Exception | None:

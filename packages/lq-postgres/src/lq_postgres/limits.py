@@ -212,4 +212,4 @@ def _columns(state: QueueState) -> tuple[bool, str | None, datetime | None]:
 
 def _text(limits: Limits) -> str:
     # As it is written once it has been read: 5 seconds are 5.0 then.
-    return json.encode(STRICT.limits(json.encode(limits).decode())).decode()
+    return json.encode(STRICT["limits"](json.encode(limits).decode())).decode()

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
+from lq_core.identity import first_id_of
 from lq_core.record import TaskStatus
 from lq_postgres.insertion import Fetch
 from lq_postgres.statements import upkeep
@@ -32,13 +33,8 @@ class Retention:
     async def delete(self, *, status: TaskStatus, before: datetime, limit: int, at: datetime | None) -> int:
         """Delete at most *limit* records, and say how many; *at* is the moment, None for the database's own."""
         whole = self._walked.get(status, float("-inf")) + WHOLE_WALK < monotonic()
-        bound = _LAST if whole else _first_id(before + MARGIN)
+        bound = _LAST if whole else first_id_of((before + MARGIN).timestamp())
         deleted = len(await self._fetch(upkeep.DELETE_ENDED, status.value, before, limit, bound, at))
         if whole and deleted < limit:
             self._walked[status] = monotonic()
         return deleted
-
-
-def _first_id(moment: datetime) -> UUID:
-    """Make the smallest UUID of version 7 of a moment."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

@@ -7,6 +7,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import convert
 from msgspec.structs import replace
 
 from lq_core.queue.columns import Columns, to_text_or_nothing
@@ -177,12 +178,4 @@ def order_of_claim(record: QueuedTaskRecord) -> tuple[int, datetime, int]:
 
 def worker_from(row: Row) -> WorkerInfo:
     """Read a worker from a row of ``WORKERS``."""
-    id_, queues, execution_backends, concurrency, started_at, seen_at = row
-    return WorkerInfo(
-        id=id_,
-        queues=None if queues is None else tuple(queues),
-        execution_backends=tuple(execution_backends),
-        concurrency=concurrency,
-        started_at=started_at,
-        seen_at=seen_at,
-    )
+    return convert(dict(zip(WorkerInfo.__struct_fields__, row, strict=True)), WorkerInfo)

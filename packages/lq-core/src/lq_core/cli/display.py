@@ -7,6 +7,7 @@ from uuid import UUID
 
 import click
 import msgspec
+from msgspec.structs import asdict
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -87,10 +88,8 @@ def print_json(value: object) -> None:
 
 def record_to_json(record: QueuedTaskRecord) -> Mapping[str, object]:
     """Make of a record what is printed as JSON; its arguments and result are values there, not texts."""
-    fields: dict[str, object] = {name: getattr(record, name) for name in record.__struct_fields__}
-    fields["arguments"] = msgspec.Raw(record.arguments.encode())
-    fields["result"] = msgspec.Raw(record.result.encode()) if record.result is not None else None
-    return fields
+    result = None if record.result is None else msgspec.Raw(record.result.encode())
+    return {**asdict(record), "arguments": msgspec.Raw(record.arguments.encode()), "result": result}
 
 
 def to_text(cell: Cell) -> str:

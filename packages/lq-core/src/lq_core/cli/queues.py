@@ -26,24 +26,21 @@ def queues_group(session: Session) -> click.Group:
 def _list(session: Session) -> click.Command:
     @click.command("list", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, by queue.")
-    def command(*, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, *, as_json: bool) -> None:
         """List the queues that hold records, are closed, or have limits."""
-
-        async def look(service: QueueService) -> None:
-            queues = _queues(await service.statistics(), await service.queues())
-            if as_json:
-                print_json({name: queue.as_json() for name, queue in queues.items()})
-                return
-            print_table(
-                ("queue", "state", "pending", "running", "limits"),
-                [
-                    (name, _state(queue.state), queue.pending, queue.running, _words(queue.state.limits) or "-")
-                    for name, queue in queues.items()
-                ],
-                empty="There is no queue yet: a queue is there as soon as a record is.",
-            )
-
-        session.look(look)
+        queues = _queues(await service.statistics(), await service.queues())
+        if as_json:
+            print_json({name: queue.as_json() for name, queue in queues.items()})
+            return
+        print_table(
+            ("queue", "state", "pending", "running", "limits"),
+            [
+                (name, _state(queue.state), queue.pending, queue.running, _words(queue.state.limits) or "-")
+                for name, queue in queues.items()
+            ],
+            empty="There is no queue yet: a queue is there as soon as a record is.",
+        )
 
     return command
 
@@ -51,16 +48,13 @@ def _list(session: Session) -> click.Command:
 def _pause(session: Session) -> click.Command:
     @click.command("pause", cls=ExampleCommand, examples=("mail", "mail reports"))
     @NAMES
-    def command(*, names: Sequence[str]) -> None:
+    @session.looks
+    async def command(service: QueueService, *, names: Sequence[str]) -> None:
         """Let no worker start records of these queues until they are resumed; what runs goes on."""
-
-        async def look(service: QueueService) -> None:
-            for name in names:
-                _ = await service.pause(name)
-                click.echo(f"{name} is paused.")
-                await _warn_of_typo(service, name)
-
-        session.look(look)
+        for name in names:
+            _ = await service.pause(name)
+            click.echo(f"{name} is paused.")
+            await _warn_of_typo(service, name)
 
     return command
 
@@ -68,15 +62,12 @@ def _pause(session: Session) -> click.Command:
 def _resume(session: Session) -> click.Command:
     @click.command("resume")
     @NAMES
-    def command(*, names: Sequence[str]) -> None:
+    @session.looks
+    async def command(service: QueueService, *, names: Sequence[str]) -> None:
         """Let workers start records of these queues again."""
-
-        async def look(service: QueueService) -> None:
-            for name in names:
-                await service.resume(name)
-                click.echo(f"{name} is open.")
-
-        session.look(look)
+        for name in names:
+            await service.resume(name)
+            click.echo(f"{name} is open.")
 
     return command
 
@@ -85,19 +76,16 @@ def _drain(session: Session) -> click.Command:
     @click.command("drain", cls=ExampleCommand, examples=("mail", "mail --timeout 60"))
     @click.argument("name", metavar="QUEUE")
     @click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait; without it, until all has ended.")
-    def command(*, name: str, timeout: float | None) -> None:
+    @session.looks
+    async def command(service: QueueService, *, name: str, timeout: float | None) -> None:
         """Let workers run what is in a queue, and nothing that comes later, until it is resumed."""
-
-        async def look(service: QueueService) -> None:
-            if timeout is None:
-                click.echo(f"Waiting for {name}; Ctrl-C ends the waiting, and {name} goes on draining.", err=True)
-            left = await service.drain(name, timeout=timeout)
-            if left:
-                raise click.ClickException(f"Left in {name}, which goes on draining: {left}.")
-            click.echo(f"{name} is drained, and paused.")
-            await _warn_of_typo(service, name)
-
-        session.look(look)
+        if timeout is None:
+            click.echo(f"Waiting for {name}; Ctrl-C ends the waiting, and {name} goes on draining.", err=True)
+        left = await service.drain(name, timeout=timeout)
+        if left:
+            raise click.ClickException(f"Left in {name}, which goes on draining: {left}.")
+        click.echo(f"{name} is drained, and paused.")
+        await _warn_of_typo(service, name)
 
     return command
 
@@ -109,17 +97,16 @@ def _limit(session: Session) -> click.Command:
     @click.option("--rate", type=int, metavar="N", help="How many are started in the span that --per says.")
     @click.option("--per", type=float, default=1.0, show_default=True, metavar="SECONDS", help="The span of the rate.")
     @click.option("--burst", type=int, metavar="N", help="How many start at once after a pause; as --rate if not said.")
-    def command(*, name: str, concurrency: int | None, rate: int | None, per: float, burst: int | None) -> None:
+    @session.looks
+    async def command(
+        service: QueueService, *, name: str, concurrency: int | None, rate: int | None, per: float, burst: int | None
+    ) -> None:
         """Limit a queue for all workers; what is left out has no limit from now on."""
-
-        async def look(service: QueueService) -> None:
-            limit = None if rate is None else RateLimit(rate, per, burst)
-            await service.limit_queue(name, concurrency=concurrency, rate=limit)
-            words = _words(Limits(concurrency=concurrency, rate=limit))
-            click.echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
-            await _warn_of_typo(service, name)
-
-        session.look(look)
+        limit = None if rate is None else RateLimit(rate, per, burst)
+        await service.limit_queue(name, concurrency=concurrency, rate=limit)
+        words = _words(Limits(concurrency=concurrency, rate=limit))
+        click.echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
+        await _warn_of_typo(service, name)
 
     return command
 

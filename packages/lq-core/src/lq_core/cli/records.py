@@ -41,7 +41,9 @@ def _list(session: Session) -> click.Command:
     @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
     @click.option("--before", metavar="ID", type=click.UUID, help="Go on after this record, the last one of a page.")
     @click.option("--json", "as_json", is_flag=True, help="Print whole records as a JSON list.")
-    def command(
+    @session.looks
+    async def command(
+        service: QueueService,
         *,
         condition: RecordFilter,
         limit: int,
@@ -49,21 +51,17 @@ def _list(session: Session) -> click.Command:
         as_json: bool,
     ) -> None:
         """List records, newest first."""
-
-        async def look(service: QueueService) -> None:
-            page = await service.find(condition, limit=limit, before=before)
-            if as_json:
-                print_json([record_to_json(record) for record in page])
-                return
-            print_table(
-                ("id", "status", "task", "queue", "age", "note"),
-                [_row(record, at=service.queue_backend.now()) for record in page],
-                empty="" if page else await none_matches(service, condition),
-            )
-            if len(page) == limit:
-                click.echo(f"More may follow: --before {page[-1].id}", err=True)
-
-        session.look(look)
+        page = await service.find(condition, limit=limit, before=before)
+        if as_json:
+            print_json([record_to_json(record) for record in page])
+            return
+        print_table(
+            ("id", "status", "task", "queue", "age", "note"),
+            [_row(record, at=service.queue_backend.now()) for record in page],
+            empty="" if page else await none_matches(service, condition),
+        )
+        if len(page) == limit:
+            click.echo(f"More may follow: --before {page[-1].id}", err=True)
 
     return command
 
@@ -72,19 +70,16 @@ def _show(session: Session) -> click.Command:
     @click.command("show", cls=ExampleCommand, examples=(ID, f"{ID} --json"))
     @click.argument("record_id", metavar="ID", type=click.UUID)
     @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
-    def command(*, record_id: UUID, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, *, record_id: UUID, as_json: bool) -> None:
         """Show everything about one record."""
-
-        async def look(service: QueueService) -> None:
-            record = await service.get(record_id)
-            if record is None:
-                raise RecordNotFoundError(record_id)
-            if as_json:
-                print_json(record_to_json(record))
-            else:
-                print_facts(_facts(record))
-
-        session.look(look)
+        record = await service.get(record_id)
+        if record is None:
+            raise RecordNotFoundError(record_id)
+        if as_json:
+            print_json(record_to_json(record))
+        else:
+            print_facts(_facts(record))
 
     return command
 

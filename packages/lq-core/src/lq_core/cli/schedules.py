@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import click
+from msgspec.structs import asdict
 
 from lq_core.cli.display import print_json, print_table
 from lq_core.cli.examples import ExampleCommand
@@ -27,28 +28,25 @@ def schedules_group(session: Session) -> click.Group:
 def _list(session: Session) -> click.Command:
     @click.command("list", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-    def command(*, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, *, as_json: bool) -> None:
         """List the schedules that a worker has declared; retired is what no worker declares any more."""
-
-        async def look(service: QueueService) -> None:
-            now = service.queue_backend.now()
-            rows = [(state, *_due(state, at=now)) for state in await service.schedules()]
-            if as_json:
-                print_json([{**_fields(state), "next_due": due, "problem": problem} for state, due, problem in rows])
-                return
-            print_table(
-                ("schedule", "state", "task", "plan", "time zone", "last (UTC)", "next (UTC)"),
-                [
-                    (
-                        *(state.name, problem or _state(state), state.task_name),
-                        *(state.plan.in_words(), state.plan.timezone, state.last_due, due),
-                    )
-                    for state, due, problem in rows
-                ],
-                empty="There is no schedule: one is there as soon as a worker has declared it.",
-            )
-
-        session.look(look)
+        now = service.queue_backend.now()
+        rows = [(state, *_due(state, at=now)) for state in await service.schedules()]
+        if as_json:
+            print_json([{**asdict(state), "next_due": due, "problem": problem} for state, due, problem in rows])
+            return
+        print_table(
+            ("schedule", "state", "task", "plan", "time zone", "last (UTC)", "next (UTC)"),
+            [
+                (
+                    *(state.name, problem or _state(state), state.task_name),
+                    *(state.plan.in_words(), state.plan.timezone, state.last_due, due),
+                )
+                for state, due, problem in rows
+            ],
+            empty="There is no schedule: one is there as soon as a worker has declared it.",
+        )
 
     return command
 
@@ -58,24 +56,21 @@ def _next(session: Session) -> click.Command:
     @NAME
     @click.option("-n", "--count", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many times.")
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-    def command(name: str, *, count: int, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, name: str, *, count: int, as_json: bool) -> None:
         """Tell when a schedule is due next, on its own clock and in UTC."""
-
-        async def look(service: QueueService) -> None:
-            times = await service.next_times(name, count)
-            if as_json:
-                print_json(times)
-                return
-            (state,) = [state for state in await service.schedules() if state.name == name]
-            print_table(
-                (state.plan.timezone, "UTC"),
-                [(f"{state.plan.on_its_clock(due):%a %Y-%m-%d %H:%M:%S %Z}", due) for due in times],
-                empty=f"{name} is never due again.",
-            )
-            if _state(state) != "on":
-                click.echo(f"{name} is {_state(state)}: it does not fire.", err=True)
-
-        session.look(look)
+        times = await service.next_times(name, count)
+        if as_json:
+            print_json(times)
+            return
+        (state,) = [state for state in await service.schedules() if state.name == name]
+        print_table(
+            (state.plan.timezone, "UTC"),
+            [(f"{state.plan.on_its_clock(due):%a %Y-%m-%d %H:%M:%S %Z}", due) for due in times],
+            empty=f"{name} is never due again.",
+        )
+        if _state(state) != "on":
+            click.echo(f"{name} is {_state(state)}: it does not fire.", err=True)
 
     return command
 
@@ -83,15 +78,12 @@ def _next(session: Session) -> click.Command:
 def _pause(session: Session) -> click.Command:
     @click.command("pause", cls=ExampleCommand, examples=("nightly", "nightly hourly"))
     @NAMES
-    def command(names: Sequence[str]) -> None:
+    @session.looks
+    async def command(service: QueueService, names: Sequence[str]) -> None:
         """Let these schedules fire no more until they are resumed; what they have enqueued goes on."""
-
-        async def look(service: QueueService) -> None:
-            for name in names:
-                await service.pause_schedule(name)
-                click.echo(f"{name} is paused.")
-
-        session.look(look)
+        for name in names:
+            await service.pause_schedule(name)
+            click.echo(f"{name} is paused.")
 
     return command
 
@@ -99,15 +91,12 @@ def _pause(session: Session) -> click.Command:
 def _resume(session: Session) -> click.Command:
     @click.command("resume")
     @NAMES
-    def command(names: Sequence[str]) -> None:
+    @session.looks
+    async def command(service: QueueService, names: Sequence[str]) -> None:
         """Let these schedules fire again; what fell into the pause is not made up for."""
-
-        async def look(service: QueueService) -> None:
-            for name in names:
-                await service.resume_schedule(name)
-                click.echo(f"{name} is on.")
-
-        session.look(look)
+        for name in names:
+            await service.resume_schedule(name)
+            click.echo(f"{name} is on.")
 
     return command
 
@@ -115,14 +104,11 @@ def _resume(session: Session) -> click.Command:
 def _run(session: Session) -> click.Command:
     @click.command("run", cls=ExampleCommand, examples=("nightly",))
     @NAME
-    def command(name: str) -> None:
+    @session.looks_with_tasks
+    async def command(service: QueueService, name: str) -> None:
         """Enqueue the call of a schedule now, beside its plan; the modules that define tasks are imported for it."""
-
-        async def look(service: QueueService) -> None:
-            record = await service.run_schedule(name)
-            click.echo(f"{record.id}  {record.status}")
-
-        session.look_with_tasks(look)
+        record = await service.run_schedule(name)
+        click.echo(f"{record.id}  {record.status}")
 
     return command
 
@@ -137,7 +123,3 @@ def _due(state: ScheduleState, *, at: datetime) -> tuple[datetime | None, str | 
         return state.next_due(after=at), None
     except ConfigurationError as error:
         return None, str(error)
-
-
-def _fields(state: ScheduleState) -> dict[str, object]:
-    return {name: getattr(state, name) for name in state.__struct_fields__}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.queue.sqlite.config import PATH_VARIABLE
 from lq_core.service import QueueService
+from lq_core.service.task_modules import import_tasks
 
 TARGET: Final = "lq.target"
 """Where click keeps the configuration that was named, or None; only ``lq`` itself takes one."""
@@ -43,9 +45,23 @@ class Session:
         """Do something with the records that are there already; the tasks are not imported for it."""
         self._look(replace(self.config(), task_modules=()), action)
 
-    def look_with_tasks(self, action: Look) -> None:
-        """Do something with the records that are there already, and with the tasks."""
-        self._look(self.config(), action)
+    def looks(self, command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        """Give a command the open service as its first argument, as :meth:`look` does."""
+
+        @wraps(command)
+        def looking(**options: object) -> None:
+            self.look(lambda service: command(service, **options))
+
+        return looking
+
+    def looks_with_tasks(self, command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        """Give a command the open service, with the tasks imported as well."""
+
+        @wraps(command)
+        def looking(**options: object) -> None:
+            self._look(self.config(), lambda service: command(service, **options))
+
+        return looking
 
     def backend(self) -> BaseQueueBackend:
         """Make the queue backend, which is closed; a QueueError ends the command."""
@@ -55,9 +71,8 @@ class Session:
 
     def import_tasks(self) -> None:
         """Import what the configuration says defines tasks."""
-        config = replace(self.config(), queue_backend="memory")
-        with told(), _quiet():
-            asyncio.run(_opened(QueueService(config), _nothing))
+        with told():
+            import_tasks(self._read().task_modules)
 
     def _look(self, config: QueueConfig, action: Look) -> None:
         with told(), _quiet():
@@ -87,21 +102,13 @@ def _quiet() -> Generator[None, None, None]:
         log.setLevel(level)
 
 
-async def _opened(service: QueueService, action: Look) -> None:
-    async with service:
-        await action(service)
-
-
 async def _looked_at(service: QueueService, action: Look, *, advice: str) -> None:
     """Look at the schema first: opening would bring it up to date, perhaps in a database that was named by mistake."""
     missing = await service.queue_backend.pending_migrations()
     if missing:
         raise SchemaError(f"{service.queue_backend.address} lacks {names_of(missing)}. {advice}")
-    await _opened(service, action)
-
-
-async def _nothing(_: QueueService) -> None:
-    """Opening the service has done it."""
+    async with service:
+        await action(service)
 
 
 def names_of(migrations: Sequence[Migration]) -> str:

@@ -18,20 +18,17 @@ def stats_command(session: Session) -> click.Command:
 
     @click.command("stats", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-    def command(*, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, *, as_json: bool) -> None:
         """Count the records, by queue and status."""
-
-        async def look(service: QueueService) -> None:
-            statistics = await service.statistics()
-            if as_json:
-                print_json(statistics)
-                return
-            _print_counts(statistics, address=service.queue_backend.address)
-            if statistics.oldest_due is not None:
-                waited = (service.queue_backend.now() - statistics.oldest_due).total_seconds()
-                click.echo(f"The oldest record that could run has waited {max(0.0, waited):.1f} s.")
-
-        session.look(look)
+        statistics = await service.statistics()
+        if as_json:
+            print_json(statistics)
+            return
+        _print_counts(statistics, address=service.queue_backend.address)
+        if statistics.oldest_due is not None:
+            waited = (service.queue_backend.now() - statistics.oldest_due).total_seconds()
+            click.echo(f"The oldest record that could run has waited {max(0.0, waited):.1f} s.")
 
     return command
 
@@ -41,32 +38,29 @@ def workers_command(session: Session) -> click.Command:
 
     @click.command("workers", cls=ExampleCommand, examples=("", "--json"))
     @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-    def command(*, as_json: bool) -> None:
+    @session.looks
+    async def command(service: QueueService, *, as_json: bool) -> None:
         """List the workers that are registered, and when each was last heard of."""
-
-        async def look(service: QueueService) -> None:
-            workers = await service.workers()
-            if as_json:
-                print_json(workers)
-                return
-            now = service.queue_backend.now()
-            print_table(
-                ("worker", "queues", "runs on", "at once", "started (UTC)", "heard of"),
-                [
-                    (
-                        worker.id,
-                        "all" if worker.queues is None else worker.queues,
-                        worker.execution_backends,
-                        worker.concurrency,
-                        worker.started_at,
-                        f"{to_duration((now - worker.seen_at).total_seconds())} ago",
-                    )
-                    for worker in workers
-                ],
-                empty="No worker is registered. Start one with the command worker.",
-            )
-
-        session.look(look)
+        workers = await service.workers()
+        if as_json:
+            print_json(workers)
+            return
+        now = service.queue_backend.now()
+        print_table(
+            ("worker", "queues", "runs on", "at once", "started (UTC)", "heard of"),
+            [
+                (
+                    worker.id,
+                    "all" if worker.queues is None else worker.queues,
+                    worker.execution_backends,
+                    worker.concurrency,
+                    worker.started_at,
+                    f"{to_duration((now - worker.seen_at).total_seconds())} ago",
+                )
+                for worker in workers
+            ],
+            empty="No worker is registered. Start one with the command worker.",
+        )
 
     return command
 

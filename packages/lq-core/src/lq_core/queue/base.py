@@ -177,11 +177,7 @@ class BaseQueueBackend(QueueVerbs):
 
     # ------------------------------------------------------------ for a store that shares the application's database
 
-    async def insert_within(
-        self,
-        connection: object,  # noqa: ARG002 -- a backend that can will use it
-        records: Sequence[QueuedTaskRecord],  # noqa: ARG002 -- as above, for backends that can
-    ) -> Sequence[Insertion]:
+    async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         """
         Store new records in the open transaction of *connection*, which belongs to the application.
 
@@ -189,23 +185,15 @@ class BaseQueueBackend(QueueVerbs):
         """
         raise ConfigurationError(_APART.format(type(self).__name__))
 
-    async def amend_within(
-        self,
-        connection: object,  # noqa: ARG002 -- as above, for backends that can
-        swaps: Sequence[Swap],  # noqa: ARG002 -- as above, for backends that can
-    ) -> Sequence[bool]:
+    async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:
         """Amend records in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
 
-    async def get_within(
-        self,
-        connection: object,  # noqa: ARG002 -- as above, for backends that can
-        ids: Sequence[UUID],  # noqa: ARG002 -- as above, for backends that can
-    ) -> Sequence[QueuedTaskRecord]:
+    async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         """Read records as the open transaction of *connection* sees them; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
 
-    async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above, for those that can
+    async def swap_within(self, connection: object, swap: Swap) -> bool:
         """Swap one record in the open transaction of *connection*; raises as :meth:`insert_within` does."""
         raise ConfigurationError(_APART.format(type(self).__name__))
 

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import json
 
-from lq_core.queue.nested import Nested
+from lq_core.queue.nested import STRICT
 from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
 
 Write: TypeAlias = Callable[[Any], object]
@@ -30,7 +30,7 @@ def _to_value(member: TaskStatus | KeyScope) -> str:
 
 
 WRITE: Final[Mapping[str, Write]] = {
-    **dict.fromkeys(Nested._fields, to_text),
+    **dict.fromkeys(STRICT, to_text),
     **dict.fromkeys(("metadata", "history"), to_text_or_nothing),
     **dict.fromkeys(("status", "key_scope"), _to_value),
 }

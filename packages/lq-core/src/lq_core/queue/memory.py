@@ -52,7 +52,6 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return f"<{type(self).__name__} records={len(self._ledger.records)} workers={len(self._workers)}>"
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records; a record whose key is held is answered with the holder."""
         at = self.now()
         numbers = [record.id.int for record in records]
         if len(set(numbers)) < len(numbers) or not self._ledger.records.keys().isdisjoint(numbers):
@@ -69,13 +68,11 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return insertions
 
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Let pending records ask for something else."""
         at = self.now()
         stored = ((self._ledger.records.get(swap.record.id.int), swap) for swap in swaps)
         return [old is not None and not old.key_released and self._swap(swap, at) for old, swap in stored]
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
-        """Swap records, then claim due ones."""
         at = self.now()
         kept = [self._swap(swap, at) for swap in swaps]
         if claim is None:
@@ -94,22 +91,18 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return kept, Claimed(records=taken, held_back=held_back)
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
-        """Read the records of these ids that exist."""
         return self._read(dict.fromkeys(record_id.int for record_id in ids))
 
     async def find(
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
-        """Read one page of the records that match."""
         found = filter(condition.matches, self._ledger.between(after, before))
         return [_copy(record) for record in islice(found, limit)]
 
     async def count(self, condition: RecordFilter) -> int:
-        """Count the records that match."""
         return sum(condition.matches(record) for record in self._ledger.records.values())
 
     async def statistics(self) -> Statistics:
-        """Count the records, and tell how long the oldest due one has waited."""
         counts: dict[str, dict[TaskStatus, int]] = {}
         for (queue, status), count in self._ledger.counts.items():
             if count:
@@ -117,26 +110,21 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return Statistics(counts=counts, oldest_due=self._ledger.lines.oldest_due(self.now()))
 
     async def register(self, worker: WorkerInfo) -> None:
-        """Make a worker known and alive."""
         self._workers[worker.id] = replace(worker, seen_at=self.now())
 
     async def beat(self, worker_id: str) -> bool:
-        """Say that a worker is alive; False if it is not registered."""
         worker = self._workers.get(worker_id)
         if worker is not None:
             self._workers[worker_id] = replace(worker, seen_at=self.now())
         return worker is not None
 
     async def retire(self, worker_id: str) -> None:
-        """Forget a worker."""
         self._workers.pop(worker_id, None)
 
     async def workers(self) -> Sequence[WorkerInfo]:
-        """Read the registered workers."""
         return list(self._workers.values())
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
         at = self.now()
         lapsed = at - timedelta(seconds=timeout)
         # A beat that lies ahead was heard before the clock was set back.
@@ -153,18 +141,15 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return [_copy(self._ledger.records[number]) for number, _ in zip(lost, range(limit), strict=False)]
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Read pending records whose ``expires_at`` has passed."""
         return [_copy(record) for record in self._ledger.overdue(self.now(), limit=limit)]
 
     async def freed(self, *, limit: int) -> Freed:
-        """Read blocked records of which every one that they come after has ended, or is there no more."""
         free = [
             number for number in sorted(self._ledger.blocked) if self._waits_for_nothing(self._ledger.records[number])
         ][:limit]
         return Freed(records=self._read(free), others_wait=len(self._ledger.blocked) > len(free))
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
-        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
         record = self._ledger.records.get(record_id.int)
         if record is None or record.epoch != epoch or record.status not in OWNED:
             return False
@@ -172,22 +157,18 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return True
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
-        """Read every record that has not ended and has been asked to stop."""
         return self._read(sorted(self._ledger.stopping))
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
-        """Delete at most *limit* records of this status that ended before a moment."""
         return self._ledger.delete(self._ledger.ended(status, before, self.now(), limit=limit))
 
     async def delete_many(self, ids: Sequence[UUID]) -> int:
-        """Delete those of these records that have ended and hold no key."""
         at = self.now()
         found = [self._ledger.records[one.int] for one in dict.fromkeys(ids) if one.int in self._ledger.records]
         ended = [record for record in found if record.has_ended and not lifecycle.holds_key(record, at=at)]
         return self._ledger.delete(ended)
 
     async def next_due(self, claim: Claim) -> datetime | None:
-        """Tell when the next record that this claim could take becomes due."""
         at = self.now()
         allowances = self._ledger.permits.allowances(at)
         moments: list[datetime] = []
@@ -202,7 +183,6 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return min(moments, default=None)
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
-        """Keep *new* as the state of a queue if *old* is what is kept."""
         if self._queues.get(queue, QueueState()) != old:
             return False
         self._queues[queue] = new
@@ -210,15 +190,12 @@ class InMemoryQueueBackend(BaseQueueBackend):
         return True
 
     async def queues(self) -> Mapping[str, QueueState]:
-        """Read the state of the queues that somebody has set one for."""
         return dict(self._queues)
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        """Read what is remembered of every schedule."""
         return list(self._schedules.values())
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
-        """Keep the next version of a schedule's state together with new records."""
         known = self._schedules.get(state.name)
         if state.version != (1 if known is None else known.version + 1):
             return False

@@ -6,7 +6,7 @@ the record's history.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, get_type_hints
 from uuid import UUID
 
 from msgspec import json
@@ -15,49 +15,27 @@ from msgspec.structs import replace
 from lq_core.errors import QueueError
 from lq_core.event_log import event_log
 from lq_core.record import (
-    Backoff,
-    Dependencies,
     HistoryEntry,
     KeyScope,
     Limits,
-    Progress,
     QueuedTaskRecord,
-    RetryRules,
-    TaskFailure,
     TaskStatus,
 )
-
-Value = TypeVar("Value")
 
 log = event_log()
 
 
-class Nested(NamedTuple):
-    """How each nested value is read."""
+Nested: TypeAlias = Mapping[str, Callable[[str], Any]]
+"""How each nested value is read, by the name of its field."""
 
-    backoff: Callable[[str], Backoff | None]
-    retry_rules: Callable[[str], RetryRules | None]
-    limits: Callable[[str], Limits | None]
-    after: Callable[[str], Dependencies | None]
-    metadata: Callable[[str], dict[str, str]]
-    progress: Callable[[str], Progress | None]
-    error: Callable[[str], TaskFailure | None]
-    history: Callable[[str], tuple[HistoryEntry, ...]]
-
-
-STRICT: Final = Nested(
-    backoff=json.Decoder(Backoff).decode,
-    retry_rules=json.Decoder(RetryRules).decode,
-    limits=json.Decoder(Limits).decode,
-    after=json.Decoder(Dependencies).decode,
-    metadata=json.Decoder(dict[str, str]).decode,
-    progress=json.Decoder(Progress).decode,
-    error=json.Decoder(TaskFailure).decode,
-    history=json.Decoder(tuple[HistoryEntry, ...]).decode,
-)
+_HINTS: Final = get_type_hints(QueuedTaskRecord)
+STRICT: Final[Nested] = {
+    name: json.Decoder(_HINTS[name]).decode
+    for name in ("backoff", "retry_rules", "limits", "after", "metadata", "progress", "error", "history")
+}
 """Raises for what is damaged."""
 
-_EMPTY: Final[Mapping[str, Callable[[], object]]] = {"metadata": dict, "history": tuple}
+_EMPTY: Final[Mapping[str, Callable[[], object]]] = {"metadata": dict[str, str], "history": tuple[HistoryEntry, ...]}
 """What nothing is, where it is not None."""
 
 
@@ -71,7 +49,7 @@ def record_from(columns: dict[str, Any], nested: Nested) -> QueuedTaskRecord:
 
     Nested values are JSON in them, or None for nothing; a status and a scope are their values.
     """
-    for name, decode in zip(Nested._fields, nested, strict=True):
+    for name, decode in nested.items():
         if columns[name] is not None:
             columns[name] = decode(columns[name])
         elif name in _EMPTY:
@@ -114,7 +92,7 @@ def unreadable_holder(key: str | None) -> QueueError:
 def predecessors_in(after: str | None) -> tuple[UUID, ...]:
     """Read whom a record comes after; one of which that cannot be read waits for nobody."""
     try:
-        return STRICT.after(after).ids if after else ()  # pyright: ignore[reportOptionalMemberAccess] -- strict: it raises
+        return STRICT["after"](after).ids if after else ()
     except Exception:  # noqa: BLE001 -- any damage will do; whoever reads the whole record tells of it
         return ()
 
@@ -122,7 +100,7 @@ def predecessors_in(after: str | None) -> tuple[UUID, ...]:
 def read_limits(text: str | None) -> Limits | None:
     """Read limits alone; damaged ones hold nothing back, and those of a record are told when all of it is read."""
     try:
-        return None if text is None else STRICT.limits(text)
+        return None if text is None else STRICT["limits"](text)
     except Exception:  # noqa: BLE001 -- any reason will do
         return None
 
@@ -159,23 +137,14 @@ def _rest_of(row: Any, read: Callable[[Any, Nested], QueuedTaskRecord]) -> list[
 
 
 def _lenient(flaws: dict[str, str]) -> Nested:
-    def or_else(name: str, decode: Callable[[str], Value], default: Value) -> Callable[[str], Value]:
-        def read(text: str) -> Value:
+    def or_nothing(name: str, decode: Callable[[str], object]) -> Callable[[str], object]:
+        def read(text: str) -> object:
             try:
                 return decode(text)
             except Exception as error:  # noqa: BLE001 -- any reason will do, and it is told
                 flaws[name] = f"{error} in {text!r:.200}"
-                return default
+                return _EMPTY[name]() if name in _EMPTY else None
 
         return read
 
-    return Nested(
-        backoff=or_else("backoff", STRICT.backoff, None),
-        retry_rules=or_else("retry_rules", STRICT.retry_rules, None),
-        limits=or_else("limits", STRICT.limits, None),
-        after=or_else("after", STRICT.after, None),
-        metadata=or_else("metadata", STRICT.metadata, {}),
-        progress=or_else("progress", STRICT.progress, None),
-        error=or_else("error", STRICT.error, None),
-        history=or_else("history", STRICT.history, ()),
-    )
+    return {name: or_nothing(name, decode) for name, decode in STRICT.items()}

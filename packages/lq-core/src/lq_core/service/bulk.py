@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from lq_core import lifecycle
 from lq_core.errors import RecordNotFoundError
+from lq_core.execution import ExecutionService
 from lq_core.queue import BaseQueueBackend, RecordFilter
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
 
@@ -18,14 +19,8 @@ CANCELLABLE: Final = tuple(status for status in TaskStatus if status not in TERM
 RETRYABLE: Final = tuple(status for status in TERMINAL if lifecycle.MOVES[status])
 
 
-class Changes(Protocol):
+class Changes(ExecutionService, Protocol):
     """What is needed of the service."""
-
-    queue_backend: BaseQueueBackend
-
-    async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
-        """Keep *new* if *old* is current."""
-        ...
 
     async def cancel(self, record_id: UUID) -> bool:
         """Cancel a record, in whatever state it is."""

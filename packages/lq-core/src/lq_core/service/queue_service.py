@@ -162,14 +162,7 @@ class QueueService:
         With lq-postgres, it may be a connection of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncSession``
         or ``AsyncConnection`` of SQLAlchemy on either: ``await service.within(session).enqueue(task, ...)``.
         """
-        return EnqueueWithin(
-            connection,
-            queue_backend=self.queue_backend,
-            config=self.config,
-            executions=self.executions,
-            injector=self.injector,
-            source=self,
-        )
+        return EnqueueWithin(connection, queue_backend=self.queue_backend, records=self._records, source=self)
 
     # ------------------------------------------------------------ look
 

@@ -1,17 +1,14 @@
 """Enqueueing in a transaction of the application's own: records and business rows are committed together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from lq_core.config import QueueConfig
-from lq_core.injector import Injector
 from lq_core.queue import BaseQueueBackend, insert_or_amend
 from lq_core.record import QueuedTaskRecord
 from lq_core.result import RecordSource, TaskResult
-from lq_core.service.calls import accepted, check_predecessors, new_records, proposals, results
-from lq_core.service.executions import Executions
+from lq_core.service.calls import accepted, check_predecessors, proposals, results
 from lq_core.task import Task, TaskCall
 
 Params = ParamSpec("Params")
@@ -31,16 +28,12 @@ class EnqueueWithin:
         connection: object,
         *,
         queue_backend: BaseQueueBackend,
-        config: QueueConfig,
-        executions: Executions,
-        injector: Injector,
+        records: Callable[..., Sequence[QueuedTaskRecord]],
         source: RecordSource,
     ) -> None:
         self._connection = connection
         self._queue_backend = queue_backend
-        self._config = config
-        self._executions = executions
-        self._injector = injector
+        self._records = records
         self._source = source
 
     async def enqueue(
@@ -62,8 +55,7 @@ class EnqueueWithin:
         """
         calls = list(calls)
         now = self._queue_backend.now()
-        records = new_records(calls, self._config, self._executions, at=now)
-        self._injector.check_calls(calls)
+        records = self._records(calls, at=now)
         await check_predecessors(records, self._find)
         insertions = await insert_or_amend(
             proposals(calls, records),

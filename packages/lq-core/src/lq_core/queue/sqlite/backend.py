@@ -68,7 +68,6 @@ class SQLiteQueueBackend(BaseQueueBackend):
 
     @property
     def address(self) -> str:
-        """Where the file is."""
         return f"sqlite:{self.path}"
 
     async def open(self) -> None:
@@ -88,7 +87,6 @@ class SQLiteQueueBackend(BaseQueueBackend):
         log.info("sqlite.opened", extra={"path": str(self.path)})
 
     async def close(self) -> None:
-        """Finish what has been handed in, and let go of the file."""
         writer, reader, self._writer, self._reader = self._writer, self._reader, None, None
         if writer is not None:
             await writer.close()
@@ -103,16 +101,12 @@ class SQLiteQueueBackend(BaseQueueBackend):
         return await self._inserts.submit(records)
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records; a record whose key is held is answered with the holder."""
         return await self._write(lambda connection: writing.insert(connection, records, at=self.now()))
 
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Let pending records ask for something else, in one transaction."""
         return await self._write(lambda connection: writing.amend(connection, swaps, at=self.now()))
 
     async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
-        """Swap records, then claim due ones, in one transaction."""
-
         def act(connection: sqlite3.Connection) -> tuple[Sequence[bool], Claimed]:
             kept = writing.swap(connection, swaps, at=self.now())
             return kept, Claimed() if claim is None else writing.claim(connection, claim, at=self.now())
@@ -126,44 +120,35 @@ class SQLiteQueueBackend(BaseQueueBackend):
         return await self._write(act, probe=probe)
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
-        """Read the records of these ids that exist."""
         return await self._read(lambda connection: reading.get_many(connection, ids))
 
     async def find(
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
-        """Read one page of the records that match."""
         return await self._read(
             lambda connection: reading.find(connection, condition, limit=limit, before=before, after=after)
         )
 
     async def count(self, condition: RecordFilter) -> int:
-        """Count the records that match, with one statement."""
         return await self._read(lambda connection: reading.count(connection, condition))
 
     async def statistics(self) -> Statistics:
-        """Count the records, and tell how long the oldest due one has waited."""
         return await self._read(lambda connection: reading.statistics(connection, at=self.now()))
 
     async def register(self, worker: WorkerInfo) -> None:
-        """Make a worker known and alive."""
         await self._write(lambda connection: connection.execute(sql.REGISTER, to_worker(worker, at=self.now())))
 
     async def beat(self, worker_id: str) -> bool:
-        """Say that a worker is alive; False if it is not registered."""
         values = {"worker_id": worker_id, "at": to_microseconds(self.now())}
         return await self._write(lambda connection: connection.execute(sql.BEAT, values).rowcount == 1)
 
     async def retire(self, worker_id: str) -> None:
-        """Forget a worker."""
         await self._write(lambda connection: connection.execute(sql.RETIRE, {"worker_id": worker_id}))
 
     async def workers(self) -> Sequence[WorkerInfo]:
-        """Read the registered workers."""
         return await self._read(reading.workers)
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Declare workers dead unheard of for *timeout* seconds, and read running records whose worker is gone."""
         at = self.now()
         lapsed = at - timedelta(seconds=timeout)
         return await self._write(
@@ -172,24 +157,19 @@ class SQLiteQueueBackend(BaseQueueBackend):
         )
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Read pending records whose ``expires_at`` has passed."""
         return await self._read(lambda connection: reading.overdue(connection, at=self.now(), limit=limit))
 
     async def freed(self, *, limit: int) -> Freed:
-        """Read blocked records of which every one that they come after has ended, or is there no more."""
         return await self._read(lambda connection: reading.freed(connection, limit=limit))
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
-        """Mark a dispatched or running record as asked to stop; False when the epoch is over."""
         values = {"id": record_id.bytes, "epoch": epoch}
         return await self._write(lambda connection: connection.execute(sql.REQUEST_CANCEL, values).rowcount == 1)
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
-        """Read every record that has not ended and has been asked to stop."""
         return await self._read(reading.cancel_requests)
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
-        """Delete at most *limit* records of this status that ended before a moment."""
         return await self._write(
             lambda connection: writing.delete_ended(
                 connection, status=status, before=before, limit=limit, at=self.now()
@@ -200,22 +180,18 @@ class SQLiteQueueBackend(BaseQueueBackend):
         )
 
     async def delete_many(self, ids: Sequence[UUID]) -> int:
-        """Delete those of these records that have ended and hold no key."""
         return await self._write(lambda connection: writing.delete_many(connection, ids, at=self.now()))
 
     async def next_due(self, claim: Claim) -> datetime | None:
-        """Tell when the next record that this claim could take becomes due."""
         due, _ = await self._read(lambda connection: writing.look_ahead(connection, claim, at=self.now()))
         return None if due is None else to_moment(due)
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
-        """Keep *new* as the state of a queue if *old* is what is kept."""
         kept = await self._write(lambda connection: writing.swap_queue(connection, queue, old, new))
         self.wake()
         return kept
 
     async def queues(self) -> Mapping[str, QueueState]:
-        """Read the state of the queues that somebody has set one for."""
         return await self._read(reading.queues)
 
     async def diagnose(self) -> Sequence[Finding]:
@@ -229,15 +205,12 @@ class SQLiteQueueBackend(BaseQueueBackend):
         return await self._look_at_the_schema(schema.pending)
 
     async def migrate(self) -> Sequence[Migration]:
-        """Bring the file up to date, and tell what it lacked."""
         return await self._look_at_the_schema(schema.migrate)
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        """Read what is remembered of every schedule."""
         return await self._read(scheduling.schedules)
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
-        """Keep the next version of a schedule's state together with new records."""
         saved = await self._write(lambda connection: scheduling.save(connection, state, records, at=self.now()))
         self.wake()
         return saved

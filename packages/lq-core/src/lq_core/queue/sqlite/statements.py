@@ -158,20 +158,11 @@ WHERE rowid IN (
 )
 """
 
-# These two do what lifecycle.claim and lifecycle.dispatch do.
+# This does what lifecycle.claim and lifecycle.dispatch do: with one start or none.
 CLAIM: Final = """
 UPDATE records SET
-  status = 'running', ready = NULL, epoch = epoch + 1, attempt = attempt + 1, worker_id = :worker_id,
-  started_at = :at, finished_at = NULL, progress = NULL,
-  key_released = key_released OR key_scope = 'started',
-  unique_key = CASE WHEN key_scope <> 'started' THEN unique_key END
-WHERE rowid IN (SELECT value FROM json_each(:rowids))
-RETURNING *
-"""
-
-DISPATCH: Final = """
-UPDATE records SET
-  status = 'dispatched', ready = NULL, epoch = epoch + 1,
+  status = :status, ready = NULL, epoch = epoch + 1, attempt = attempt + :starts,
+  worker_id = CASE WHEN :starts THEN :worker_id ELSE worker_id END,
   started_at = :at, finished_at = NULL, progress = NULL,
   key_released = key_released OR key_scope = 'started',
   unique_key = CASE WHEN key_scope <> 'started' THEN unique_key END

@@ -96,9 +96,9 @@ def claim(connection: sqlite3.Connection, wanted: Claim, *, at: datetime) -> Cla
         rowids, held_back = [rowid for *_, rowid in islice(merge(*firsts), wanted.limit)], False
     if not rowids:
         return Claimed(held_back=held_back)
-    statement = sql.CLAIM if wanted.to is TaskStatus.RUNNING else sql.DISPATCH
-    values = {"worker_id": wanted.worker_id, "at": moment, "rowids": to_text(rowids)}
-    taken = read_rows(connection.execute(statement, values), FROM_ROW)
+    starts = int(wanted.to is TaskStatus.RUNNING)
+    values = {"status": wanted.to.value, "starts": starts, "worker_id": wanted.worker_id, "at": moment}
+    taken = read_rows(connection.execute(sql.CLAIM, {**values, "rowids": to_text(rowids)}), FROM_ROW)
     if len(taken) > 1:
         taken.sort(key=lambda record: (-record.priority, record.scheduled_at, record.id.int))
     return Claimed(records=tuple(taken), held_back=held_back)
