@@ -122,6 +122,15 @@ async def test_a_worker_that_knows_no_task_leaves_the_records_alone(folder: Path
     assert (await shelf.read(record.id)).status == "pending"
 
 
+async def test_in_a_folder_without_tasks_no_file_is_made(folder: Path) -> None:
+    (folder / "bare.py").write_text("import lq_core\nqueue = lq_core.QueueConfig(execution_backend='immediate')\n")
+
+    answer = await run(*LQ, "worker", "bare:queue", folder=folder)
+
+    assert (answer.code, "Error: No task is known here" in answer.err) == (1, True)
+    assert not (folder / "lq.db").exists()
+
+
 async def test_a_configuration_that_cannot_work_is_one_line_and_exit_code_1(folder: Path) -> None:
     (folder / "wrong.py").write_text("import lq_core\nqueue = lq_core.QueueConfig(execution_backend='lokal')\n")
 

@@ -22,8 +22,10 @@ from lq_core.errors import ConfigurationError
 from lq_core.metrics import Metrics
 from lq_core.outcome import Outcome
 from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.queue.sqlite import SQLiteQueueBackend
 from lq_core.schedule import known_schedules
 from lq_core.service import QueueService
+from lq_core.service.task_modules import import_tasks
 from lq_core.task import known_tasks
 from lq_core.worker import Worker
 
@@ -32,6 +34,11 @@ SIGNALS = tuple(
 )  # A terminal that is closed sends SIGHUP; Windows has none.
 NAMED = 8
 """How many tasks are named; of more, the rest is counted."""
+
+NO_TASK = (
+    "No task is known here, and every record would fail. Name the configuration of the application, or the modules "
+    "that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
+)
 
 
 def worker_command(session: Session) -> click.Command:
@@ -64,7 +71,13 @@ def worker_command(session: Session) -> click.Command:
 
 
 async def _serve(config: QueueConfig, metrics: Metrics) -> None:
-    async with QueueService(config) as service:
+    service = QueueService(config)
+    service.executions.check()
+    import_tasks(config.task_modules)
+    queue = service.queue_backend
+    if not known_tasks() and isinstance(queue, SQLiteQueueBackend) and not queue.path.exists():
+        raise ConfigurationError(NO_TASK)  # And no new file in a folder that is not the application's.
+    async with service:
         attempts = service.runner.attempts
         await _run(service)
     left = sorted({attempt.record.task_name for attempt in attempts.values()})
@@ -98,10 +111,7 @@ async def _introduce(service: QueueService) -> None:
     config, tasks = service.config, list(known_tasks())
     backends = await service.executions.usable(service)
     if not tasks and not all(backend.external for backend in backends.values()):
-        raise ConfigurationError(
-            "No task is known here, and every record would fail. Name the configuration of the application, or the "
-            "modules that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
-        )
+        raise ConfigurationError(NO_TASK)
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
     paused = sorted(name for name, state in (await service.queues()).items() if state.paused)
     print_facts(

@@ -5,7 +5,7 @@ A queue backend never decides what happens to a record. It only makes sure that 
 both decide: every change matches ``(id, epoch)``.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -143,11 +143,14 @@ class BaseQueueBackend(QueueVerbs):
 
     async def count(self, condition: RecordFilter) -> int:
         """Count the records that match."""
-        number, after = 0, UUID(int=0)
-        while page := await self.find(condition, limit=COUNTED_AT_ONCE, after=after):
-            number += len(page)
+        return sum([len(page) async for page in self.pages(condition, limit=COUNTED_AT_ONCE)])
+
+    async def pages(self, condition: RecordFilter, *, limit: int) -> AsyncGenerator[Sequence[QueuedTaskRecord]]:
+        """Read all records that match, oldest first, at most *limit* at a time."""
+        after = UUID(int=0)
+        while page := await self.find(condition, limit=limit, after=after):
+            yield page
             after = page[-1].id
-        return number
 
     async def diagnose(self) -> Sequence[Finding]:
         """Look at what can hurt, change nothing, and say what to do about what does: the checks of ``lq doctor``."""

@@ -1,7 +1,7 @@
 """Doing the same to many records: page by page, each by compare-and-set, so that what has moved on is left alone."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lq_core import lifecycle
 from lq_core.errors import RecordNotFoundError
 from lq_core.execution import ExecutionService
-from lq_core.queue import BaseQueueBackend, RecordFilter
+from lq_core.queue import RecordFilter
 from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
 
 PAGE: Final = 200
@@ -36,7 +36,7 @@ def narrowed(condition: RecordFilter, statuses: Iterable[TaskStatus]) -> RecordF
 async def retry_many(service: Changes, condition: RecordFilter) -> int:
     """Bring back the records that match and may be retried, and say how many came."""
     number = 0
-    async for page in _pages(service.queue_backend, narrowed(condition, RETRYABLE)):
+    async for page in service.queue_backend.pages(narrowed(condition, RETRYABLE), limit=PAGE):
         at = service.queue_backend.now()
         swaps = (service.swap(record, lifecycle.retry(record, at=at)) for record in page)
         number += sum(await asyncio.gather(*swaps))
@@ -46,7 +46,7 @@ async def retry_many(service: Changes, condition: RecordFilter) -> int:
 async def cancel_many(service: Changes, condition: RecordFilter) -> int:
     """Cancel the records that match and have not ended, and say how many were cancelled or asked to stop."""
     number = 0
-    async for page in _pages(service.queue_backend, narrowed(condition, CANCELLABLE)):
+    async for page in service.queue_backend.pages(narrowed(condition, CANCELLABLE), limit=PAGE):
         number += sum(await asyncio.gather(*(_cancel(service, record) for record in page)))
     return number
 
@@ -60,10 +60,3 @@ async def _cancel(service: Changes, record: QueuedTaskRecord) -> bool:
         return await service.cancel(record.id)
     except RecordNotFoundError:
         return False
-
-
-async def _pages(queue: BaseQueueBackend, condition: RecordFilter) -> AsyncGenerator[Sequence[QueuedTaskRecord]]:
-    after = UUID(int=0)
-    while page := await queue.find(condition, limit=PAGE, after=after):
-        yield page
-        after = page[-1].id

@@ -5,7 +5,7 @@ There is no leader: every step is a compare-and-set, so that all workers may do 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from time import monotonic
@@ -87,9 +87,10 @@ class Maintenance:
         failure = TaskFailure(type="RecordMislaid", message="The worker owned the record and did not run it.")
         began = monotonic()
         held, missing = self._held(), dict[Place, QueuedTaskRecord]()
-        async for record in self._find(RecordFilter(statuses=(TaskStatus.RUNNING,))):
-            if record.worker_id == self._heartbeat.worker_id and (record.id, record.epoch) not in held:
-                missing[record.id, record.epoch] = record
+        async for page in self._queue.pages(RecordFilter(statuses=(TaskStatus.RUNNING,)), limit=PAGE):
+            for record in page:
+                if record.worker_id == self._heartbeat.worker_id and (record.id, record.epoch) not in held:
+                    missing[record.id, record.epoch] = record
         for place in missing.keys() & self._missing:
             record = missing.pop(place)
             log.warning("record.mislaid", extra={"record_id": str(record.id), "epoch": record.epoch})
@@ -169,12 +170,12 @@ class Maintenance:
     async def _prune(self, condition: RecordFilter, most: int) -> None:
         """Name the oldest first, and delete them then: whoever prunes at the same time names the same."""
         first = await self._queue.find(condition, limit=1, after=NO_ID)
-        surplus = min(await self._queue.count(condition) - most, PRUNED_AT_ONCE)
+        surplus = max(0, min(await self._queue.count(condition) - most, PRUNED_AT_ONCE))
         oldest: list[UUID] = []
-        async for record in self._find(condition):
-            if len(oldest) >= surplus:
+        async for page in self._queue.pages(condition, limit=PAGE):
+            oldest += [record.id for record in page[: surplus - len(oldest)]]
+            if len(oldest) == surplus:
                 break
-            oldest.append(record.id)
         if not await self._queue.get_many([record.id for record in first]):
             return  # Another is at it: some of what was named is younger than what it has deleted meanwhile.
         for start in range(0, len(oldest), PAGE):
@@ -183,18 +184,9 @@ class Maintenance:
     async def reconcile(self, name: str, backend: BaseExecutionBackend) -> float:
         """Compare every record that is with an external executor to what the executor says of it."""
         condition = RecordFilter(statuses=(TaskStatus.DISPATCHED, TaskStatus.RUNNING), execution_backends=(name,))
-        after = NO_ID
-        while page := await self._queue.find(condition, limit=PAGE, after=after):
+        async for page in self._queue.pages(condition, limit=PAGE):
             await backend.reconcile_many(self._service, page)
-            after = page[-1].id
         return backend.reconcile_interval
-
-    async def _find(self, condition: RecordFilter) -> AsyncIterator[QueuedTaskRecord]:
-        after = NO_ID
-        while page := await self._queue.find(condition, limit=PAGE, after=after):
-            for record in page:
-                yield record
-            after = page[-1].id
 
     async def _each(
         self,
