@@ -318,7 +318,7 @@ BY_PATH = "lq_cloudrun.backend:CloudRunExecutionBackend"
 @pytest.mark.parametrize(
     "path, advice",
     [
-        (BY_PATH, "which runs on Cloud Run as well"),
+        (BY_PATH, "which is what failed"),
         ("lq_cloudrun.drain_container:DrainedExecution", "which no worker looks for: give its short name"),
     ],
 )

@@ -258,3 +258,14 @@ def test_a_reservation_that_was_taken_back_is_told_as_no_attempt() -> None:
 
     assert [event.event for event in timeline(released)] == ["enqueued", "dispatched", "released"]
     assert [event.event for event in timeline(done)] == ["enqueued", "dispatched", "released", "claimed", "completed"]
+
+
+def test_an_attempt_whose_end_is_forgotten_is_told_as_an_attempt() -> None:
+    failure = TaskFailure(type="ValueError", message="")
+    record = lifecycle.retry_or_fail(running(), failure=failure, delay=None, at=NOON)
+    for _ in range(lifecycle.MAX_HISTORY):
+        record = lifecycle.retry(record, at=NOON)
+        started = lifecycle.claim(record, worker_id="ada", at=NOON)
+        record = lifecycle.retry_or_fail(started, failure=failure, delay=None, at=NOON)
+
+    assert "dispatched" not in {event.event for event in timeline(record)}

@@ -344,29 +344,6 @@ async def test_a_filter_that_raises_changes_no_outcome(
     assert ("task.outcome_not_told" in events(caplog)) == ("task.outcome_not_told" not in refused)
 
 
-async def test_a_second_worker_of_a_service_changes_nothing_for_the_first(
-    service: QueueService, worker: Worker
-) -> None:
-    async with Worker(service):
-        with pytest.raises(TaskFailedError, match="cancelled itself"):
-            await (await service.enqueue(shop.cancel_itself)).wait(timeout=10)
-
-    with pytest.raises(TaskFailedError, match="cancelled itself"):
-        await (await service.enqueue(shop.cancel_itself)).wait(timeout=10)
-
-
-async def test_what_another_process_runs_is_not_started_here(config: QueueConfig, service: QueueService) -> None:
-    gate = shop.new_gate()
-    async with QueueService(config, queue_backend=service.queue_backend) as other, Worker(service):
-        sent = await service.enqueue(shop.wait_at_gate)
-        await gate.wait_begun()
-        running = await sent.refresh()
-        with pytest.raises(OwnershipLostError):
-            await other.execute_record(running)
-        gate.opened.set()
-        await sent.wait(timeout=10)
-
-
 @pytest.mark.parametrize("name", ["log", "progress"])
 async def test_a_report_from_a_thread_that_comes_from_the_event_loop_is_refused(
     service: QueueService, worker: Worker, name: str

@@ -208,10 +208,9 @@ class CloudRunExecutionBackend(BaseExecutionBackend):
         fallback = self.execution_config.fallback_execution_backend
         if fallback is None:
             return
-        if issubclass(get_execution_backend_class(fallback), CloudRunExecutionBackend):
+        if get_execution_backend_class(fallback) is type(self):
             raise ConfigurationError(
-                f"fallback_execution_backend is {fallback!r}, which runs on Cloud Run as well; name another one, or "
-                "None to wait."
+                f"fallback_execution_backend is {fallback!r}, which is what failed; name another one, or None to wait."
             )
         configured = (self.config.execution_backend, *self.config.execution_backends)
         if {".", ":"} & set(fallback) and fallback not in configured:

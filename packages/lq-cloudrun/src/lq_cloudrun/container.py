@@ -116,8 +116,8 @@ def _prefix(env: Mapping[str, str], config: QueueConfig | None) -> str:
     ours = [prefix for prefix in found if {f"{prefix}_CONFIG", f"{prefix}_CONFIG_FACTORY"} & env.keys()] or found
     if len(ours) > 1:
         raise EnvironmentProblem(
-            f"Several variables could name a record: {', '.join(f'{prefix}_{TASK_ID}' for prefix in ours)}. Set "
-            "_CONFIG for the one that is env_prefix of the configuration.",
+            f"Several variables could name a record: {', '.join(f'{prefix}_{TASK_ID}' for prefix in ours)}, or those "
+            "that end in _DRAIN. Set _CONFIG for the one that is env_prefix of the configuration.",
             missing=False,
         )
     return ours[0] if ours else default

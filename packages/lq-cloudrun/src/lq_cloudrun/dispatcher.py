@@ -21,9 +21,9 @@ from lq_cloudrun.status import log_url_of
 from lq_cloudrun.target import Target, Targets, UnknownProfileError
 from lq_core import lifecycle
 from lq_core.attempt import failure_of
-from lq_core.errors import StorageError
+from lq_core.errors import QueueError, StorageError
 from lq_core.event_log import event_log
-from lq_core.execution import ExecutionService
+from lq_core.execution import ExecutionService, get_execution_backend_class
 from lq_core.record import QueuedTaskRecord, TaskFailure, TaskStatus
 
 log = event_log("lq.cloudrun")
@@ -64,7 +64,8 @@ class Dispatcher:
         """
         at_once = record.status is TaskStatus.PENDING
         if at_once:
-            reserved = lifecycle.dispatch(record, at=service.queue_backend.now(), execution_backend=self._name)
+            looked_after = None if _is_external(record.execution_backend) else self._name
+            reserved = lifecycle.dispatch(record, at=service.queue_backend.now(), execution_backend=looked_after)
             if not await service.swap(record, reserved):
                 return await _current(service, record)
             record = reserved
@@ -164,6 +165,14 @@ class Dispatcher:
         at = service.queue_backend.now()
         elsewhere = lifecycle.reroute(record, execution_backend=fallback, at=at, message=str(error))
         return elsewhere if await service.swap(record, elsewhere) else await _current(service, record)
+
+
+def _is_external(name: str) -> bool:
+    """Whether workers look after dispatched records of an execution backend."""
+    try:
+        return get_execution_backend_class(name).external
+    except (QueueError, ImportError):
+        return False
 
 
 async def _give_back(

@@ -155,6 +155,8 @@ class _Draining:
             await asyncio.gather(*loops)
             await self._let_end(pump)
             await heartbeat.stop()
+            runner.hosts.remove(pump)
+            runner.on_end.remove(maintenance.nudge)
 
     async def _until_nothing_is_left(self, pump: Pump) -> None:
         idle_since = time.monotonic()

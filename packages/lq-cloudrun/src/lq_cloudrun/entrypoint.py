@@ -184,11 +184,13 @@ class _Run:
     async def _run(self, record: QueuedTaskRecord) -> CloudRunExitCode:
         log.info("cloudrun.claimed", extra=self._facts(task_name=record.task_name, attempt=record.attempt))
         running = asyncio.create_task(self._service.execute_record(record, worker_id=record.worker_id))
-        self._service.runner.hosts.append(_OneBody(running))
+        host = _OneBody(running)
+        self._service.runner.hosts.append(host)
         await asyncio.wait({running, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             await self._stop(record)
         after = await running
+        self._service.runner.hosts.remove(host)
         reason = after.error.message if after.error else ""
         log.info("cloudrun.ended", extra=self._facts(status=after.status.value, reason=reason))
         return self._code(_code_of(after))
@@ -241,6 +243,9 @@ class _OneBody:
 
     def is_for_one(self, execution: "asyncio.Task[object]", /) -> bool:
         return execution is self._body
+
+    def holds(self, _: Place, /) -> bool:
+        return False  # The worker id tells.
 
     def free(self, execution: "asyncio.Task[object]", place: Place, /) -> None:
         """There is nothing else to do in it."""

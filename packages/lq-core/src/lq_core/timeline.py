@@ -8,6 +8,8 @@ from msgspec.structs import asdict, replace
 
 from lq_core.record import HistoryEntry, Progress, QueuedTaskRecord, TaskFailure, TaskStatus
 
+_OF_RESERVATIONS = {"released", "rerouted", "lost", "failed"}
+
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened to one record."""
@@ -40,8 +42,9 @@ def timeline(record: QueuedTaskRecord) -> list[Event]:
         told = replace(enqueued, **facts)
         if entry.started_at is not None and entry.started_at not in begun:
             begun.add(entry.started_at)
-            # A reservation names no worker; nor does a record that has completed.
-            is_dispatched = entry.worker_id is None and entry.event != "completed"
+            is_dispatched = record.status is TaskStatus.DISPATCHED and entry.started_at == record.started_at
+            # What has happened to a reservation names no worker.
+            is_dispatched = is_dispatched or (entry.worker_id is None and entry.event in _OF_RESERVATIONS)
             began = "dispatched" if is_dispatched else "claimed"
             events.append(replace(told, event=began, at=entry.started_at, failure=None, message=None))
         if entry.event:

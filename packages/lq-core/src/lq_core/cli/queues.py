@@ -11,6 +11,7 @@ from lq_core.cli.session import Session
 from lq_core.queue import QueueState, Statistics
 from lq_core.record import Limits, RateLimit, TaskStatus
 from lq_core.service import QueueService
+from lq_core.task import known_tasks
 
 NAMES = click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
 
@@ -112,7 +113,8 @@ def _limit(session: Session) -> click.Command:
 
 
 async def _warn_of_typo(service: QueueService, name: str) -> None:
-    if name not in (await service.statistics()).counts:
+    named = {task.options.queue for task in known_tasks().values()}
+    if name not in named and name not in (await service.statistics()).counts:
         click.echo(f"Warning: no record has been in {name} so far. Is that its name?", err=True)
 
 

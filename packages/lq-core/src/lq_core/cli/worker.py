@@ -75,7 +75,8 @@ async def _serve(config: QueueConfig, metrics: Metrics) -> None:
     service.executions.check()
     import_tasks(config.task_modules)
     queue = service.queue_backend
-    if not known_tasks() and isinstance(queue, SQLiteQueueBackend) and not queue.path.exists():
+    typed = [one for one in (config.execution_backend, *config.execution_backends) if not isinstance(one, str)]
+    if not known_tasks() and not typed and isinstance(queue, SQLiteQueueBackend) and not queue.path.exists():
         raise ConfigurationError(NO_TASK)  # And no new file in a folder that is not the application's.
     async with service:
         attempts = service.runner.attempts
@@ -158,7 +159,9 @@ def _signals(ask: Callable[[int], None]) -> Generator[None, None, None]:
     def handle(number: int, _: FrameType | None) -> None:
         loop.call_soon_threadsafe(ask, number)
 
-    before: Mapping[signal.Signals, object] = {number: signal.signal(number, handle) for number in SIGNALS}
+    # What is ignored stays so: `nohup` has SIGHUP ignored.
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before: Mapping[signal.Signals, object] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -109,11 +109,11 @@ class QueueVerbs(ABC):
 
     @abstractmethod
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
-        """Read pending records whose ``expires_at`` has passed."""
+        """Read pending records whose ``expires_at`` has passed; what a transaction holds may be left for later."""
 
     @abstractmethod
     async def freed(self, *, limit: int) -> Freed:
-        """Read blocked records of which every one that they come after has ended, or is there no more."""
+        """Read blocked records of which every one that they come after has ended, or is there no more; as above."""
 
     @abstractmethod
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:

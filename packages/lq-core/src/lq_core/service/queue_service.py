@@ -70,6 +70,7 @@ class QueueService:
         Raises ConfigurationError when a task module cannot be imported, StorageError when the database cannot be used.
         """
         if self._started is not None:
+            self._open()
             return self
         self.executions.check()
         import_tasks(self.config.task_modules)
@@ -101,7 +102,7 @@ class QueueService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered -= 1
-        if not self._entered:  # Whoever has entered it first has it for longest.
+        if not self._entered:  # The last one to leave closes it.
             await self.close()
 
     # ------------------------------------------------------------ enqueue

@@ -43,6 +43,10 @@ class Host(Protocol):
         """Whether an asyncio task was made to run one record: nobody cancels it but that record's own function."""
         ...
 
+    def holds(self, place: Place, /) -> bool:
+        """Whether it has this record, by id and epoch, to run."""
+        ...
+
     def free(self, execution: asyncio.Task[object], place: Place, /) -> None:
         """Take note that the function in an asyncio task has returned; its record is still to be settled."""
         ...
@@ -137,7 +141,7 @@ class Runner:
         """
         if record.status is not TaskStatus.RUNNING:
             record = await self._claim(record, worker_id=worker_id or await self.worker_id())
-        elif record.worker_id not in {worker_id, self._presence and self._presence.worker_id}:
+        elif not self._is_ours(record, worker_id):
             raise OwnershipLostError(record.id, record.epoch)
         place = (record.id, record.epoch)
         attempt = Attempt(record, self._surroundings)
@@ -156,6 +160,11 @@ class Runner:
         if attempt.is_abandoned:
             raise asyncio.CancelledError
         return kept
+
+    def _is_ours(self, record: QueuedTaskRecord, worker_id: str | None) -> bool:
+        if record.worker_id in {worker_id, self._presence and self._presence.worker_id}:
+            return True
+        return any(host.holds((record.id, record.epoch)) for host in self.hosts)
 
     async def claimed(self, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
         """Claim a record that waits, to be run here at once; None when a worker was quicker."""

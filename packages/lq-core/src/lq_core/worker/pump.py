@@ -78,6 +78,10 @@ class Pump:
         leaving = self._body is None or self._body.done() or self._body.cancelling() > 0
         return execution in self.running and not leaving
 
+    def holds(self, place: Place) -> bool:
+        """Whether it has claimed this record, by id and epoch, and not seen the end of it."""
+        return place in self.running.values()
+
     def nudge(self) -> None:
         """Do not wait for a slot any longer."""
         self._freed.set()

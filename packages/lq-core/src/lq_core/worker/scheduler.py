@@ -57,10 +57,10 @@ class Scheduler:
                 has_changed.append(await self._fire(state, schedule))
             except StorageError as error:  # Such as for a key that a transaction of the application holds.
                 refused.append(error)
-        if refused:
-            raise refused[0]
         if is_upkeep_due:
             await self._keep_up(states, declared)
+        if refused:
+            raise refused[0]
         if any(has_changed):
             return 0
         soonest = min((due for state, _ in ours if (due := self._next_due(state)) is not None), default=None)

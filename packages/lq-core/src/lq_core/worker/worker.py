@@ -17,7 +17,7 @@ from lq_core.identity import new_worker_id
 from lq_core.queue import WorkerInfo
 from lq_core.record import Place
 from lq_core.service import QueueService
-from lq_core.service.runner import SETTLE_GRACE
+from lq_core.service.runner import SETTLE_GRACE, Runner
 from lq_core.worker.loop import Stop, repeat
 from lq_core.worker.maintenance import Maintenance
 from lq_core.worker.needs import check_providers
@@ -76,7 +76,7 @@ class Worker:
         happens while it works ends it.
         """
         service = self._service
-        config = service.config
+        config, runner = service.config, service.runner
         backends = await service.executions.usable(service)
         if not backends:
             raise ConfigurationError("There is no execution backend to run records with: pip install lq-local")
@@ -91,7 +91,7 @@ class Worker:
         pumps = self._pumps
         if local:
             pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
-            service.runner.hosts.append(pumps[0])
+            runner.hosts.append(pumps[0])
         for name, backend in external.items():
             one = {name: backend}
             pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
@@ -102,7 +102,7 @@ class Worker:
         try:
             await asyncio.shield(asyncio.gather(*claiming))
         finally:
-            await self._drain(claiming, upkeep, heartbeat)
+            await self._drain(claiming, upkeep, heartbeat, runner)
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.create_task(self.run())
@@ -152,7 +152,11 @@ class Worker:
         return loops
 
     async def _drain(
-        self, claiming: list[asyncio.Task[None]], upkeep: list[asyncio.Task[None]], heartbeat: Heartbeat
+        self,
+        claiming: list[asyncio.Task[None]],
+        upkeep: list[asyncio.Task[None]],
+        heartbeat: Heartbeat,
+        runner: Runner,
     ) -> None:
         """Let what runs finish within grace, give back the rest, and sign off; at once when it is cancelled again."""
         self.stop()
@@ -168,14 +172,10 @@ class Worker:
             try:
                 await self._give_back_what_runs(heartbeat)
             finally:
-                self._leave()
                 await heartbeat.stop()
+                runner.hosts[:] = [host for host in runner.hosts if host not in self._pumps]
+                runner.on_end[:] = [nudge for nudge in runner.on_end if nudge not in self._nudges]
         log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
-
-    def _leave(self) -> None:
-        runner = self._service.runner
-        runner.hosts[:] = [host for host in runner.hosts if host not in self._pumps]
-        runner.on_end[:] = [nudge for nudge in runner.on_end if nudge not in self._nudges]
 
     def _running(self) -> set[asyncio.Task[object]]:
         return {execution for pump in self._pumps for execution in pump.running}
