@@ -159,8 +159,9 @@ def _signals(ask: Callable[[int], None]) -> Generator[None, None, None]:
     def handle(number: int, _: FrameType | None) -> None:
         loop.call_soon_threadsafe(ask, number)
 
-    # What is ignored stays so: `nohup` has SIGHUP ignored.
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # `nohup` has SIGHUP ignored, and means it; what a shell starts with `&` has SIGINT ignored, and is to heed it.
+    asked_for = (signal.SIGINT, signal.SIGTERM)
+    heeded = [one for one in SIGNALS if one in asked_for or signal.getsignal(one) is not signal.SIG_IGN]
     before: Mapping[signal.Signals, object] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
