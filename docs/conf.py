@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation."""
+"""The configuration of Sphinx for the documentation."""
 
 project = "lq"
 author = "the lq authors"
@@ -11,6 +11,7 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["_build", "examples"]
+html_extra_path = ["llms.txt"]
 html_theme = "shibuya"
 html_title = "lq"
 html_theme_options = {"accent_color": "cyan"}

@@ -1,8 +1,9 @@
 """
-Runs the application of documents.py over the whole standard library, and kills its server in the middle.
+Runs the application in documents.py over the whole standard library, and kills its server half way.
 
-Every ``.py`` file is posted to a real server; half way the server gets SIGKILL and is started again. In the end every
-result is compared to a direct computation. The exit code is 0 if each file was analysed and each result is right.
+The program posts every ``.py`` file to a real server. Half way, it kills the server with SIGKILL and starts it again.
+At the end, it compares every result with a direct computation. The exit code is 0 if each file was analysed and each
+result is right.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from uuid import UUID
 import httpx
 import msgspec
 from documents import Analysis, analyse, config
+from look_around import look_around
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -35,10 +37,10 @@ from lq_core import QueuedTaskRecord, Statistics, TaskStatus
 
 HERE: Final = Path(__file__).resolve().parent
 CLIENTS: Final = 8
-"""How many files are being posted at once."""
+"""The number of files that are posted at once."""
 
 IDLE: Final = 20
-"""How many files are posted one by one in the end, to see how soon an idle worker starts."""
+"""The number of files that are posted one by one at the end, to measure how soon an idle worker starts."""
 
 STALLED: Final = 120.0
 """Seconds without any progress after which the demonstration gives up."""
@@ -46,12 +48,12 @@ STALLED: Final = 120.0
 console = Console(highlight=False)
 
 
-class Failure(Exception):  # noqa: N818 -- what is wrong with the queue, as it is told in the end
+class Failure(Exception):  # noqa: N818 -- a fault of the queue that is printed at the end
     """The demonstration cannot go on; the message says why."""
 
 
 class Server:
-    """The application under uvicorn, in a process that can be killed."""
+    """The application under uvicorn, in a process that this program can kill."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -63,11 +65,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server, and return when it answers."""
         command = [sys.executable, "-m", "uvicorn", "documents:app", "--app-dir", str(HERE), "--port", self._port]
         environment = {**os.environ, "LQ_SQLITE_PATH": str(self._folder / "lq.db"), "PYTHONWARNINGS": "ignore"}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 -- starting takes no time; the command is ours
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 -- starting takes no time; the command is fixed
                 [*command, "--no-access-log"], cwd=self._folder, env=environment, stdout=log, stderr=log
             )
         until = time.monotonic() + STALLED
@@ -79,14 +81,14 @@ class Server:
         self.up.set()
 
     def kill(self) -> None:
-        """End it as a power cut would: it has no time to say goodbye."""
+        """Kill the server: like in a power cut, it has no time to shut down."""
         self.up.clear()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Ask the server to end, and wait until it has ended."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -94,23 +96,23 @@ class Server:
 
 @dataclass
 class Story:
-    """What has happened so far."""
+    """The events of the demonstration so far."""
 
     root: Path
     files: Sequence[Path]
     accepted: dict[Path, UUID] = field(default_factory=dict[Path, UUID])
-    """The files whose record is stored: the server has said so."""
+    """The files whose record is stored, according to the server."""
 
     repeated: int = 0
-    """How many requests got no answer and were sent again."""
+    """The number of requests that got no answer and were sent again."""
 
 
 async def tell(story: Story, folder: Path) -> bool:
-    """Run the demonstration, print what came of it, and say whether all is well."""
+    """Run the demonstration, print its outcome, and return whether every result is right."""
     server = Server(folder)
     megabytes = sum(path.stat().st_size for path in story.files) / 1e6
-    console.print(f"Posting {len(story.files):,} files ({megabytes:.1f} MB), and killing the server half way.")
-    console.print(f"Here a silent worker is dead after {config.heartbeat_timeout:g} s; the default is more patient.")
+    console.print(f"Posting {len(story.files):,} files ({megabytes:.1f} MB). The server is killed half way.")
+    console.print(f"A worker without a heartbeat is dead after {config.heartbeat_timeout:g} s; the default is longer.")
     began = time.monotonic()
     try:
         await server.start()
@@ -129,7 +131,7 @@ async def tell(story: Story, folder: Path) -> bool:
         raise
     finally:
         server.kill()
-    console.print("Comparing every result to a direct computation.")
+    console.print("Comparing every result with a direct computation.")
     wrong = await asyncio.to_thread(faults, story, records)
     print_table(story, records, idle, wrong=len(wrong), seconds=seconds)
     for problem in wrong[:10]:
@@ -138,7 +140,7 @@ async def tell(story: Story, folder: Path) -> bool:
 
 
 async def post_all(server: Server, story: Story, bars: Progress) -> None:
-    """Post every file, some at once."""
+    """Post every file, several at once."""
     waiting = iter(story.files)
 
     async def post_some(client: httpx.AsyncClient) -> None:
@@ -151,7 +153,7 @@ async def post_all(server: Server, story: Story, bars: Progress) -> None:
 
 
 async def post_until_answered(client: httpx.AsyncClient, server: Server, story: Story, path: Path) -> UUID:
-    """Post one file; when the server dies before it has answered, post it again when the server is back."""
+    """Post one file. If the server dies before it answers, post the file again when the server is back."""
     name = path.relative_to(story.root).as_posix()
     content = await asyncio.to_thread(path.read_bytes)
     while True:
@@ -168,16 +170,16 @@ async def post_until_answered(client: httpx.AsyncClient, server: Server, story: 
 
 
 async def kill_half_way(server: Server, story: Story) -> None:
-    """Kill the server when half of the files are accepted, and start it again."""
+    """Kill the server when it has accepted half of the files, and start it again."""
     while len(story.accepted) < len(story.files) / 2:  # noqa: ASYNC110 -- the answers come from another process
         await asyncio.sleep(0.005)
     server.kill()
-    console.print(f"SIGKILL after {len(story.accepted):,} files were accepted. Starting again.")
+    console.print(f"SIGKILL after the server accepted {len(story.accepted):,} files. Starting it again.")
     await server.start()
 
 
 async def watch(server: Server, story: Story, bars: Progress) -> None:
-    """Show how many files are analysed, until all are."""
+    """Show how many files are analysed, until all of them are."""
     best, since = 0, time.monotonic()
     async with httpx.AsyncClient(base_url=server.address, timeout=30) as client:
         while best < len(story.files):
@@ -188,11 +190,11 @@ async def watch(server: Server, story: Story, bars: Progress) -> None:
                 best, since = ended, time.monotonic()
                 bars.update(bars.task_ids[1], completed=min(ended, len(story.files)))
             if time.monotonic() - since > STALLED:
-                raise Failure(f"Nothing has moved for {STALLED:g} s: {statistics or 'the server does not answer'}.")
+                raise Failure(f"No progress for {STALLED:g} s: {statistics or 'the server does not answer'}.")
 
 
 async def read_all(client: httpx.AsyncClient, accepted: Mapping[Path, UUID]) -> Mapping[Path, QueuedTaskRecord]:
-    """Read the record of every file; one that is missing is left out."""
+    """Read the record of every file; leave out missing records."""
     found: dict[Path, QueuedTaskRecord] = {}
     for path, record_id in accepted.items():
         record = await read_ended(client, record_id)
@@ -202,7 +204,7 @@ async def read_all(client: httpx.AsyncClient, accepted: Mapping[Path, UUID]) -> 
 
 
 async def read_ended(client: httpx.AsyncClient, record_id: UUID) -> QueuedTaskRecord | None:
-    """Read a record when it has ended; None if there is none."""
+    """Wait until a record has ended, and read it; return None if there is no such record."""
     until = time.monotonic() + STALLED
     while True:
         answer = await client.get(f"/documents/{record_id}")
@@ -215,28 +217,28 @@ async def read_ended(client: httpx.AsyncClient, record_id: UUID) -> QueuedTaskRe
 
 
 async def measure_idle(client: httpx.AsyncClient) -> Sequence[QueuedTaskRecord]:
-    """Post a small file again and again, each time to an idle worker."""
+    """Post a small file repeatedly, each time to an idle worker."""
     records: list[QueuedTaskRecord] = []
     for number in range(IDLE):
         answer = await client.post("/documents", params={"name": f"idle {number}"}, content=b"import this\n")
         record = await read_ended(client, UUID(answer.json()))
         if record is None:
-            raise Failure(f"The record {answer.json()} is lost.")
+            raise Failure(f"Record {answer.json()} is lost.")
         records.append(record)
     return records
 
 
 def faults(story: Story, records: Mapping[Path, QueuedTaskRecord]) -> Sequence[str]:
-    """Compare every result to a direct computation, and say what is wrong."""
+    """Compare every result with a direct computation, and describe what is wrong."""
     found: list[str] = []
     for path in story.files:
         record = records.get(path)
         if record is None:
-            found.append(f"{path}: lost, there is no record {story.accepted.get(path)}")
+            found.append(f"{path}: lost; there is no record {story.accepted.get(path)}")
         elif record.status is not TaskStatus.COMPLETED or record.result is None:
             found.append(f"{path}: {record.status}, {record.error}")
         elif msgspec.json.decode(record.result, type=Analysis) != analyse(path.read_bytes()):
-            found.append(f"{path}: the result is not what a direct computation gives: {record.result}")
+            found.append(f"{path}: the result differs from a direct computation: {record.result}")
     return found
 
 
@@ -248,7 +250,7 @@ def print_table(
     wrong: int,
     seconds: float,
 ) -> None:
-    """Print what came of it."""
+    """Print the figures of the demonstration."""
     every = list(records.values())
     table = Table(title="documents", title_justify="left", show_header=False)
     rows = {
@@ -259,7 +261,7 @@ def print_table(
         "wrong or missing results": f"{wrong:,}",
         "requests without an answer, sent again": f"{story.repeated:,}",
         "running at SIGKILL, rescued and run again": f"{sum(record.losses > 0 for record in every):,}",
-        "seconds, with start, kill and restart": f"{seconds:.1f}",
+        "seconds, including start, kill and restart": f"{seconds:.1f}",
         "tasks per second": f"{len(every) / seconds:,.0f}",
         "pick-up with this backlog, p50 / p95": pick_up(every),
         "pick-up when idle, p50 / p95": pick_up(idle),
@@ -270,13 +272,13 @@ def print_table(
 
 
 def pick_up(records: Sequence[QueuedTaskRecord]) -> str:
-    """How long records waited for their first attempt, from when they were due."""
+    """Return how long records waited for their first attempt after they were due."""
     waits = [
         (record.started_at - record.scheduled_at).total_seconds()
         for record in records
         if record.started_at is not None and record.attempt == 1
     ]
-    if len(waits) < 2:  # noqa: PLR2004 -- quantiles need two
+    if len(waits) < 2:  # noqa: PLR2004 -- quantiles needs two values
         return "-"
     percents = quantiles(waits, n=100)
     return " / ".join(
@@ -285,12 +287,12 @@ def pick_up(records: Sequence[QueuedTaskRecord]) -> str:
 
 
 async def answers(client: httpx.AsyncClient) -> bool:
-    """Whether the server answers."""
+    """Return whether the server answers."""
     return await read_statistics(client) is not None
 
 
 async def read_statistics(client: httpx.AsyncClient) -> Statistics | None:
-    """Read the counts; None when the server does not answer."""
+    """Read the counts; return None if the server does not answer."""
     try:
         answer = await client.get("/queue")
     except httpx.TransportError:
@@ -300,7 +302,7 @@ async def read_statistics(client: httpx.AsyncClient) -> Statistics | None:
 
 @contextmanager
 def progress_bars(total: int) -> Generator[Progress, None, None]:
-    """Show two bars while this lasts: accepted, and analysed."""
+    """Show two progress bars while the block runs: accepted and analysed."""
     columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         bars.add_task("accepted", total=total)
@@ -309,31 +311,36 @@ def progress_bars(total: int) -> Generator[Progress, None, None]:
 
 
 def standard_library(limit: int | None) -> Story:
-    """Find the Python files of the standard library; if they are limited, some from everywhere."""
+    """Find the Python files of the standard library, or, with a limit, an even selection of them."""
     root = Path(sysconfig.get_path("stdlib"))
     found = sorted(path for path in root.rglob("*.py") if "site-packages" not in path.parts)
     return Story(root, found if limit is None else found[:: max(1, len(found) // limit)][:limit])
 
 
 def main() -> None:
-    """Run it, and end with 0 if all is well."""
+    """Run the demonstration, and exit with 0 if every result is right."""
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
-    parser.add_argument("--limit", type=int, help="take only so many files")
-    limit: int | None = parser.parse_args().limit
-    if limit is not None and limit < 1:
-        parser.error(f"--limit is {limit}; it must be at least 1.")
-    warnings.simplefilter("ignore")  # The standard library tests itself with doubtful Python.
+    parser.add_argument("--limit", type=int, help="the largest number of files to post")
+    parser.add_argument("--look", action=argparse.BooleanOptionalAction, help="serve the dashboard at the end")
+    asked = parser.parse_args()
+    if asked.limit is not None and asked.limit < 1:
+        parser.error(f"--limit is {asked.limit}; it must be at least 1.")
+    warnings.simplefilter("ignore")  # The tests of the standard library contain doubtful Python.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     well = False
     with TemporaryDirectory(prefix="lq-demo-") as folder:
         try:
-            well = asyncio.run(tell(standard_library(limit), Path(folder)))
+            well = asyncio.run(tell(standard_library(asked.limit), Path(folder)))
         except* Failure as failures:
             for failure in failures.exceptions:
                 console.print(f"Failed: {failure}", style="red", markup=False)
-    if not well:
-        sys.exit(1)
-    console.print("Nothing was lost, and every result is right.")
+        if not well:
+            sys.exit(1)
+        console.print("Nothing was lost, and every result is right.")
+        if asked.look or (asked.look is None and sys.stdout.isatty()):
+            look_around(Path(folder) / "lq.db", console)
+        else:
+            console.print("./dev demo --look serves the dashboard of all this at the end.")
 
 
 if __name__ == "__main__":

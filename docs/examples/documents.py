@@ -1,8 +1,8 @@
 """
-A small application: it takes Python files over HTTP and analyses each as a background task.
+A small application that accepts Python files over HTTP and analyses each one in a background task.
 
-Start it with ``uvicorn documents:app``; then ``curl --data-binary @some.py 'localhost:8000/documents?name=some.py'``
-answers with the id of a record, and ``curl localhost:8000/documents/ID`` shows what has become of it.
+Start it with ``uvicorn documents:app``. Then ``curl --data-binary @some.py 'localhost:8000/documents?name=some.py'``
+answers with the id of a record, and ``curl localhost:8000/documents/ID`` shows the record.
 """
 
 import ast
@@ -18,24 +18,24 @@ from lq_litestar import QueuePlugin
 
 
 class Analysis(Struct, frozen=True):
-    """What there is to know about one Python file."""
+    """The analysis of one Python file."""
 
     lines: int
     functions: int = 0
     classes: int = 0
     imports: tuple[str, ...] = ()
-    """The modules that it imports, sorted."""
+    """The modules that the file imports, sorted."""
 
     longest: str | None = None
-    """The function that takes the most lines."""
+    """The name of the function with the most lines."""
 
     problem: str | None = None
-    """Why the file is no Python, if it is not."""
+    """The error, if the file is not valid Python."""
 
 
 @task(name="documents.analyse", queue="documents", retries=2, timeout=60)
 def analyse(source: bytes) -> Analysis:
-    """Read a Python file. A plain function: the worker runs it in a thread, and the server goes on answering."""
+    """Analyse a Python file. The worker runs a plain function in a thread, so the server still answers requests."""
     lines = source.count(b"\n") + 1
     try:
         tree = ast.parse(source)
@@ -68,14 +68,14 @@ def analyse(source: bytes) -> Analysis:
 
 @post("/documents")
 async def take(name: FromQuery[str], body: bytes, queue_service: NamedDependency[QueueService]) -> UUID:
-    """Store the call, and answer when it is safe. A file that is sent twice while it waits is analysed once."""
+    """Store the call, and answer when it is stored. If a file arrives again while it waits, it is analysed once."""
     sent = await queue_service.enqueue(analyse.using(key=name), body)
     return sent.id
 
 
 @get("/documents/{record_id:uuid}")
 async def show(record_id: FromPath[UUID], queue_service: NamedDependency[QueueService]) -> QueuedTaskRecord:
-    """Show the record; its result is there when it has completed."""
+    """Show the record; it has a result when it has completed."""
     record = await queue_service.get(record_id)
     if record is None:
         raise RecordNotFoundError(record_id)
@@ -90,8 +90,8 @@ async def count(queue_service: NamedDependency[QueueService]) -> Statistics:
 
 config = QueueConfig(
     concurrency=4,
-    max_payload_bytes=4_000_000,  # The largest module of the standard library is a megabyte in JSON.
+    max_payload_bytes=4_000_000,  # The largest module of the standard library takes a megabyte in JSON.
     heartbeat_interval=0.5,
-    heartbeat_timeout=3.0,  # Short, so that a demonstration need not wait: a killed server is missed after 3 s, not 30.
+    heartbeat_timeout=3.0,  # Short for the demonstration: a killed server is dead after 3 s instead of 30 s.
 )
 app = Litestar([take, show, count], plugins=[QueuePlugin(config)])

@@ -1,7 +1,8 @@
 """
-How much memory a worker takes for what only waits: ``./dev bench backlog``.
+How much memory waiting records cost a worker: ``./dev bench backlog``.
 
-A worker process runs the same number of records beside a small and a large backlog on SQLite; its peaks are compared.
+A worker process runs the same number of records beside a small and a large backlog on SQLite. The peaks of its memory
+are compared.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from figures import Figure, show
-from stage import ARRIVALS, all_completed, nothing, output, stage
+from fixture import ARRIVALS, all_completed, nothing, output, stage
 
 from lq_core import Worker
 
@@ -35,7 +36,7 @@ def measure() -> list[Figure]:
 async def _peak_beside(backlog: int) -> float:
     with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
         path = Path(room) / "lq.db"
-        # Filled by another process: the peak of a parent would be passed on to its child.
+        # Another process fills the file, because a child inherits the peak of its parent.
         await output("backlog", "--fill", str(backlog), str(path))
         return float(await output("backlog", "--work", str(path)))
 

@@ -1,7 +1,7 @@
 """
-What Cloud Run execution costs on this side of the API, against the emulator: ``./dev bench cloudrun``.
+The cost of Cloud Run execution without Google, measured with the emulator: ``./dev bench cloudrun``.
 
-No process of a job is started where only calls are counted: those of this machine would be measured instead.
+Where only calls are counted, no process of a job starts, because its cost would be measured too.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from uuid import UUID
 
 from figures import Figure, show
 
-import warehouse as shop
+import container_tasks as shop
 from cloud import Cloud, cloud, sqlite_address
-from cloud.sky import CONTAINER
-from lq_cloudrun.emulator import connected
+from cloud.emulated import CONTAINER
+from lq_cloudrun.emulator import NO_LIMITS, connected
 from lq_core import QueueConfig, RecordFilter, Worker
 from lq_core.queue.sqlite import SQLiteConfig
 
@@ -47,24 +47,24 @@ def measure() -> list[Figure]:
 
 
 @asynccontextmanager
-async def _sky(**settings: Any) -> AsyncGenerator[Cloud]:
+async def _open_project(**settings: Any) -> AsyncGenerator[Cloud]:
     with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
         path = Path(room) / "lq.db"
         queue = QueueConfig(queue_backend=SQLiteConfig(path=path))
-        # What is held back is never released: it would be a thousand processes.
-        async with cloud(queue, sqlite_address(path), **{**PATIENT, **settings}) as sky:
-            yield sky
+        # Starts that are held are never released: that would start a thousand processes.
+        async with cloud(queue, sqlite_address(path), limits=NO_LIMITS, **{**PATIENT, **settings}) as project:
+            yield project
 
 
 async def _dispatch() -> list[Figure]:
-    async with _sky() as sky:
-        sky.emulator.faults.hold_starts("shop")
-        bare = await _bare(sky)
-        await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
-        wanted = sky.emulator.calls("RunJob") + RECORDS
+    async with _open_project() as project:
+        project.emulator.faults.hold_starts("shop")
+        bare = await _bare(project)
+        await project.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
+        wanted = project.emulator.calls("RunJob") + RECORDS
         began = perf_counter()
-        async with Worker(sky.service):
-            await sky.emulator.wait_until(lambda: sky.emulator.calls("RunJob") == wanted, within=120)
+        async with Worker(project.service):
+            await project.emulator.wait_until(lambda: project.emulator.calls("RunJob") == wanted, within=120)
             took = perf_counter() - began
         return [
             Figure("Cloud Run, run_job by the bare client", RECORDS / bare, "/s"),
@@ -73,9 +73,9 @@ async def _dispatch() -> list[Figure]:
         ]
 
 
-async def _bare(sky: Cloud) -> float:
-    async with connected(sky.emulator.address) as clients:
-        name = sky.emulator.job_name("shop")
+async def _bare(project: Cloud) -> float:
+    async with connected(project.emulator.address) as clients:
+        name = project.emulator.job_name("shop")
         await clients.jobs.run_job(name=name, timeout=30)
         began = perf_counter()
         for _ in range(RECORDS // 50):
@@ -84,18 +84,18 @@ async def _bare(sky: Cloud) -> float:
 
 
 async def _reconcile() -> list[Figure]:
-    async with _sky() as sky:
-        sky.emulator.faults.hold_starts("shop")
-        await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
-        async with Worker(sky.service):
-            await sky.emulator.wait_until(lambda: sky.emulator.calls("RunJob") == RECORDS, within=120)
-        backend = await sky.backend()
+    async with _open_project() as project:
+        project.emulator.faults.hold_starts("shop")
+        await project.service.enqueue_many(shop.add.call(number, second=1) for number in range(RECORDS))
+        async with Worker(project.service):
+            await project.emulator.wait_until(lambda: project.emulator.calls("RunJob") == RECORDS, within=120)
+        backend = await project.backend()
         began, after = perf_counter(), UUID(int=0)
-        while page := await sky.service.queue_backend.find(RecordFilter(), limit=PAGE, after=after):
-            await backend.reconcile_many(sky.service, page)
+        while page := await project.service.queue_backend.find(RecordFilter(), limit=PAGE, after=after):
+            await backend.reconcile_many(project.service, page)
             after = page[-1].id
         took = perf_counter() - began
-        calls = sky.emulator.calls("ListExecutions") + sky.emulator.calls("GetExecution")
+        calls = project.emulator.calls("ListExecutions") + project.emulator.calls("GetExecution")
         return [
             Figure(f"Cloud Run, {RECORDS:,} in flight compared", took * 1000, "ms"),
             Figure(f"Cloud Run, {RECORDS:,} in flight compared, calls of the API", calls, "times"),
@@ -103,14 +103,14 @@ async def _reconcile() -> list[Figure]:
 
 
 async def _drain() -> Figure:
-    """The rate of one container that drains, from the first start of a task to the last result."""
-    settings: dict[str, Any] = {"dispatch": "drain", "drain_concurrency": 50, "max_in_flight": 1}
-    async with _sky(**{**PATIENT, **settings}) as sky:
-        sent = await sky.service.enqueue_many(shop.describe.call(ID, NOW) for _ in range(5 * RECORDS))
-        async with Worker(sky.service):
-            [name] = await _started(sky)
-            await sky.emulator.wait_until_over(name, within=120)
-        ended = await sky.service.queue_backend.get_many([each.id for each in sent])
+    """Measure the rate of one container that drains, from the first start of a task to the last result."""
+    settings: dict[str, Any] = {"dispatch": "pull", "pull_concurrency": 50, "max_in_flight": 1}
+    async with _open_project(**{**PATIENT, **settings}) as project:
+        sent = await project.service.enqueue_many(shop.describe.call(ID, NOW) for _ in range(5 * RECORDS))
+        async with Worker(project.service):
+            [name] = await _started(project)
+            await project.emulator.wait_until_over(name, within=120)
+        ended = await project.service.queue_backend.get_many([each.id for each in sent])
     starts = [each.started_at for each in ended if each.started_at]
     ends = [each.finished_at for each in ended if each.finished_at]
     assert len(ends) == len(sent)
@@ -118,9 +118,9 @@ async def _drain() -> Figure:
     return Figure("Cloud Run, records drained by one container", len(sent) / took, "/s")
 
 
-async def _started(sky: Cloud) -> list[str]:
-    await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
-    return sky.emulator.executions()
+async def _started(project: Cloud) -> list[str]:
+    await project.emulator.wait_until(lambda: len(project.emulator.executions()) == 1)
+    return project.emulator.executions()
 
 
 def _imports() -> list[Figure]:
@@ -141,25 +141,25 @@ def _imports() -> list[Figure]:
 
 
 async def _claim() -> Figure:
-    """The best time from the start of a container's process to the moment that its claim carries."""
+    """Measure the shortest time from the start of the process of a container to its claim."""
     best = float("inf")
-    async with _sky() as sky:
-        backend = await sky.backend()
-        sky.emulator.faults.hold_starts("shop")
+    async with _open_project() as project:
+        backend = await project.backend()
+        project.emulator.faults.hold_starts("shop")
         for number in range(ROUNDS):
-            sent = await sky.service.enqueue(shop.add, number, second=1)
-            record = await backend.execute(sky.service, sent.record)
-            env = {each.name: each.value for each in _variables(sky, str(record.execution_ref))}
+            sent = await project.service.enqueue(shop.add, number, second=1)
+            record = await backend.execute(project.service, sent.record)
+            env = {each.name: each.value for each in _variables(project, str(record.execution_ref))}
             began = datetime.now(UTC)
             await asyncio.to_thread(subprocess.run, CONTAINER, env=env, check=True, capture_output=True)
-            ended = await sky.record(record)
+            ended = await project.record(record)
             assert ended.started_at is not None
             best = min(best, (ended.started_at - began).total_seconds() * 1000)
     return Figure("Cloud Run, from the start of a process to its claim", best, "ms", CLAIM_GOAL)
 
 
-def _variables(sky: Cloud, name: str) -> Any:
-    return sky.emulator.execution(name).template.containers[0].env
+def _variables(project: Cloud, name: str) -> Any:
+    return project.emulator.execution(name).template.containers[0].env
 
 
 if __name__ == "__main__":

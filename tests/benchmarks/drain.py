@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from figures import Figure, show
-from stage import ARRIVALS, all_completed, nothing, stage
+from fixture import ARRIVALS, all_completed, nothing, stage
 
 from lq_core import Worker
 

@@ -1,4 +1,4 @@
-"""How fast 50 concurrent callers enqueue on durable SQLite, beside a naive way to do it: ``./dev bench enqueue``."""
+"""How fast 50 concurrent callers enqueue on durable SQLite, compared with a naive way: ``./dev bench enqueue``."""
 
 import asyncio
 import tempfile
@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import Final
 
 from figures import Figure, show
-from stage import nothing, stage
+from fixture import nothing, stage
 
 from lq_core import QueuedTaskRecord
-from lq_core.queue.sqlite import SQLiteConfig, statements, writing
+from lq_core.queue.sqlite import SQLiteConfig, writing
+from lq_core.queue.sqlite import write_statements as statements
 from lq_core.queue.sqlite.schema import connect
-from lq_core.service.calls import new_record
 
 GOAL: Final = 40_000
 GOAL_TIMES: Final = 10
@@ -39,7 +39,7 @@ async def _through_lq(each: int) -> float:
 
 
 async def _naively(each: int) -> float:
-    """Store the same records by the same statements."""
+    """Store the same records with the same statements."""
     with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
         path = Path(room) / "lq.db"
         async with stage("sqlite", path=path) as service:
@@ -52,7 +52,7 @@ async def _naively(each: int) -> float:
 
             async def enqueue(number: int) -> None:
                 at = service.queue_backend.now()
-                record = new_record(nothing.call(number), service.config, service.executions, at=at)
+                record = service.record_of(nothing.call(number), at=at)
                 async with lock:
                     await asyncio.to_thread(store, record)
 

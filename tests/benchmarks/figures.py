@@ -1,7 +1,7 @@
 """
-One measured figure beside its goal, and the table of many.
+One measured figure with its goal, and the table of many.
 
-Every script here offers ``measure()`` and prints its figures as a table, or as JSON with ``--json``.
+Every script here has ``measure()`` and prints its figures as a table, or as JSON with ``--json``.
 """
 
 import re
@@ -17,7 +17,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 class Figure(Struct, frozen=True):
-    """What was measured; a rate or a multiple is better when larger, time and memory when smaller."""
+    """One measurement. A rate or a multiple is better if larger; time and memory are better if smaller."""
 
     what: str
     value: float
@@ -33,12 +33,12 @@ class Figure(Struct, frozen=True):
 
 
 def show(figures: Sequence[Figure]) -> None:
-    """Print the figures of one script, in the form that its caller asks for."""
+    """Print the figures of one script, as a table or as JSON."""
     print(json.encode(figures).decode() if "--json" in sys.argv[1:] else table(figures))
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """Write figures as a Markdown table; a ratio above 1 is a goal that is reached."""
+    """Write figures as a Markdown table; a ratio above 1 means that the goal is reached."""
     lines = ["| measurement | goal | value | ratio |", "|---|---:|---:|---:|"]
     for figure in figures:
         value = _written(figure.value, figure.unit)
@@ -47,16 +47,16 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def report(figures: Sequence[Figure], machine: str, *, place: str) -> None:
-    """Print figures, the machine, and what has missed its goal; with ``--write``, put the table in its *place* too."""
-    told = f"{machine}\n\n{table(figures)}"
-    print(told)
+    """Print figures, the machine and missed goals. With ``--write``, also replace the table at *place* in the page."""
+    text = f"{machine}\n\n{table(figures)}"
+    print(text)
     for what in missed(figures):
         print(f"Missed its goal: {what}")
     if "--write" in sys.argv[1:]:
         marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
         if not marked.search(PAGE.read_text()):
             raise LookupError(f"{PAGE.name} has no place for these figures: <!-- {place} -->")
-        PAGE.write_text(marked.sub(lambda _: f"\n{told}\n\n", PAGE.read_text()))
+        PAGE.write_text(marked.sub(lambda _: f"\n{text}\n\n", PAGE.read_text()))
 
 
 def missed(figures: Iterable[Figure]) -> list[str]:

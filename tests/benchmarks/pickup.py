@@ -1,7 +1,7 @@
 """
-How soon an idle worker starts what was just enqueued: ``./dev bench pickup``.
+How soon an idle worker starts a new record: ``./dev bench pickup``.
 
-The time runs from the call of ``enqueue``, so that it holds the commit, to the first line of the task.
+The time runs from the call of ``enqueue`` to the first line of the task, so it includes the commit.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Final
 
 from figures import Figure, show
-from stage import stage, work, worker_process
+from fixture import stage, work, worker_process
 
 from lq_core import QueueService, Worker, task
 
@@ -25,7 +25,7 @@ PICK_UPS: Final = 200
 
 @task(name="benchmark.waited")
 async def waited(since: float) -> float:
-    """Tell the milliseconds since a moment of this machine's monotonic clock, which its processes share."""
+    """Return the milliseconds since *since*, by the monotonic clock that the processes of a machine share."""
     return (perf_counter() - since) * 1000
 
 
@@ -60,9 +60,9 @@ async def _waits(service: QueueService) -> list[float]:
     for number in range(PICK_UPS + 10):
         result = await service.enqueue(waited, perf_counter())
         wait = await result.wait(timeout=30)
-        if number >= 10:  # The first ones meet a process that is still warming up.
+        if number >= 10:  # The process is still warming up for the first ones.
             waits.append(wait)
-        await asyncio.sleep(random.uniform(0.01, 0.05))  # The queue is idle again, at no fixed beat.
+        await asyncio.sleep(random.uniform(0.01, 0.05))  # The queue becomes idle, for a random time.
     return waits
 
 

@@ -1,10 +1,9 @@
 """
-lq on one durable PostgreSQL, beside the raw statements on the same server: ``./dev bench postgres``.
+lq on one durable PostgreSQL, compared with raw statements on the same server: ``./dev bench postgres``.
 
-Each round measures the raw loop and lq one after the other, so that both have the same neighbours. A rate is the best
-of all rounds; how lq stands beside something else is told by the middle one of the rounds. What
-``./dev bench postgres_workers`` measures comes after it. With ``--write`` the table in docs/performance.md is replaced
-by this one.
+Each round measures the raw loop and lq one after the other, so that both run under the same load. A rate is the best
+of all rounds; a comparison is the median of the rounds. The measurements of ``./dev bench postgres_workers`` follow.
+``--write`` replaces the table in docs/performance.md.
 """
 
 import asyncio
@@ -17,14 +16,14 @@ from time import perf_counter
 from typing import Final
 
 from figures import Figure, report
+from fixture import output
 from msgspec import json
-from stage import output
 
-from lq_core import lifecycle
-from lq_core.clock import utc_now
-from lq_core.identity import new_id
+from lq_core.foundation.clock import utc_now
 from lq_core.queue import Claim, Swap, WorkerInfo
-from lq_core.record import QueuedTaskRecord
+from lq_core.records import lifecycle
+from lq_core.records.identity import new_id
+from lq_core.records.record import QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import PostgresServer, find_installation
 
@@ -40,7 +39,7 @@ def a_record() -> QueuedTaskRecord:
 
 
 async def rate(jobs: int, work: Callable[[], Awaitable[object]]) -> float:
-    """How many of *jobs* a second."""
+    """Return the jobs per second."""
     began = perf_counter()
     _ = await work()
     return jobs / (perf_counter() - began)
@@ -84,7 +83,7 @@ class Bench:
         return await rate(20_000, work)
 
     async def statements(self, size: int) -> float:
-        """Settle and claim with nothing between: what a worker could do at most."""
+        """Settle and claim with nothing between, the upper limit for a worker."""
         claim = Claim(worker_id="bench", limit=size, execution_backends=("local",))
         jobs = min(20_000, 300 * size)
 
@@ -148,7 +147,7 @@ def a_running() -> QueuedTaskRecord:
 
 
 def main() -> None:
-    """Measure on the version that is asked for, or on the oldest there is, and print."""
+    """Measure on the version in the arguments, or on the oldest one, and print."""
     wanted = [int(word) for word in sys.argv[1:] if word.isdecimal()]
     with PostgresServer(find_installation(*wanted), durable=True) as server:
         print("Measuring postgres", file=sys.stderr, flush=True)

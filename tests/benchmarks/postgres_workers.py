@@ -1,8 +1,8 @@
 """
-One and two worker processes that drain one durable PostgreSQL, and how soon an idle one starts what is enqueued.
+The rate of one and two worker processes on one durable PostgreSQL, and how soon an idle worker starts a record.
 
-``./dev bench postgres_workers``. A rate is the middle of several rounds, in which one process and two take turns; it
-runs from the start of the first task to the end of the last, by what the records say.
+``./dev bench postgres_workers``. A rate is the median of several rounds, in which one process and two processes
+take turns. It is measured from the start of the first task to the end of the last one, as stored in the records.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Final
 
 from figures import Figure, show
-from stage import work, worker_process
+from fixture import work, worker_process
 
 from lq_core import QueueConfig, QueueService, Worker, task
 from lq_postgres import PostgresConfig, PostgresQueueBackend
@@ -26,8 +26,8 @@ ROUNDS: Final = 5
 RECORDS: Final = 40_000
 CONCURRENCY: Final = 50
 PICK_UPS: Final = 1000
-SELDOM: Final = 0.25
-"""Seconds between two looks at a drain: each costs the server a few milliseconds, which the workers are to have."""
+LOOK_INTERVAL: Final = 0.25
+"""Seconds between two looks at a drain. Each look costs the server a few milliseconds."""
 
 SPAN: Final = """
 SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM lq.records
@@ -37,13 +37,13 @@ HAVING count(*) FILTER (WHERE status = 'completed') = $1
 
 @task(name="benchmark.noop", timeout=30)
 async def noop() -> bool:
-    """Do nothing, and say so."""
+    """Do nothing."""
     return True
 
 
 @task(name="benchmark.picked_up", timeout=30)
 async def picked_up(since: float) -> float:
-    """Tell the milliseconds since a moment of this machine's monotonic clock."""
+    """Return the milliseconds since *since*, by the monotonic clock of this machine."""
     return (perf_counter() - since) * 1000
 
 
@@ -93,8 +93,8 @@ async def _drained(dsn: str, workers: int) -> float:
 
         await until(all_there, what="every worker is registered")
         await service.resume("default")
-        await until(all_claimed, what="every record is claimed", pause=SELDOM)
-        await until(all_completed, what="every record is completed", pause=SELDOM)
+        await until(all_claimed, what="every record is claimed", pause=LOOK_INTERVAL)
+        await until(all_completed, what="every record is completed", pause=LOOK_INTERVAL)
         return RECORDS / (await backend.connections.fetch(SPAN, RECORDS))[0][0]
 
 
@@ -104,9 +104,9 @@ async def _picked_up(dsn: str) -> list[float]:
     async with QueueService(config) as service, QueueService(replace(config)) as other, Worker(other):
         for number in range(PICK_UPS + 10):
             wait = await (await service.enqueue(picked_up, perf_counter())).wait(timeout=30)
-            if number >= 10:  # The first ones meet a process that is still warming up.
+            if number >= 10:  # The process is still warming up for the first ones.
                 waits.append(wait)
-            await asyncio.sleep(random.uniform(0.005, 0.02))  # The queue is idle again, at no fixed beat.
+            await asyncio.sleep(random.uniform(0.005, 0.02))  # The queue becomes idle, for a random time.
     return waits
 
 

@@ -1,7 +1,7 @@
 """
 Where the time goes while one worker drains no-op tasks, by the part that spends it: ``./dev bench shares``.
 
-The profiler counts calls, and so makes what calls much look dearer than it is: read the order, not the digits.
+The profiler adds a cost to each call, so code with many calls looks more expensive than it is.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from stage import ARRIVALS, all_completed, nothing, stage
+from fixture import ARRIVALS, all_completed, nothing, stage
 
 from lq_core import Worker
 
 RECORDS: Final = 20_000
 WAITING: Final = "waiting"
-"""What one thread spends while the other one works is left out."""
+"""The time of a thread that waits for another one does not count."""
 
 PARTS: Final = (
     (WAITING, ("'poll' of 'select", "'get' of '_queue", "'acquire' of '_thread")),
@@ -42,7 +42,7 @@ class Profiler:
 
     @contextmanager
     def on(self) -> Generator[None]:
-        """Profile this thread, and those that begin meanwhile."""
+        """Profile this thread, and the threads that start during that time."""
         threading.setprofile(self._begin)
         try:
             with cProfile.Profile() as mine:
@@ -57,7 +57,7 @@ class Profiler:
         profile.enable()
 
     def shares(self) -> dict[str, float]:
-        """Tell the seconds of each part, over all threads."""
+        """Return the seconds of each part, over all threads."""
         seconds = defaultdict[str, float](float)
         for profile in self.profiles:
             for entry in profile.getstats():

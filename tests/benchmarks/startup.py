@@ -1,7 +1,7 @@
 """
 How long ``import lq_core`` takes in a fresh process: ``./dev bench startup``.
 
-Measured where nothing but lq-core is installed; where typing_extensions is installed too, msgspec imports that.
+It is measured with only lq-core installed, because msgspec also imports typing_extensions if that is installed.
 """
 
 import shutil
@@ -43,8 +43,8 @@ def _best(python: Path, module: str = "lq_core") -> float:
 
 
 def _milliseconds(python: Path, module: str) -> float:
-    """Read the last line of ``-X importtime``: what the import took together with all that it imports."""
-    # Isolated from the shell, whose PYTHONDONTWRITEBYTECODE would have every module compiled again each time.
+    """Read the last line of ``-X importtime``: the time of the import with all that it imports."""
+    # Isolated, because PYTHONDONTWRITEBYTECODE would make Python compile every module each time.
     command = [python, "-I", "-X", "importtime", "-c", f"import {module}"]
     report = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
     return int(report.splitlines()[-1].split("|")[1]) / 1000

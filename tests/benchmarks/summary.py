@@ -1,7 +1,7 @@
 """
-Every measurement of the house in one run, each in a fresh process: ``./dev bench``.
+All measurements in one run, each in a fresh process: ``./dev bench``.
 
-With ``--write`` the table in docs/performance.md is replaced by this one.
+``--write`` replaces the table in docs/performance.md.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from os import cpu_count
 from typing import Final
 
 from figures import Figure, report
+from fixture import output
 from msgspec import json
-from stage import output
 
 SCRIPTS: Final = ("enqueue", "drain", "pickup", "backlog", "startup", "cloudrun")
 
 
 async def measure() -> list[Figure]:
-    """Run one script after the other, so that none disturbs another."""
+    """Run one script after the other, so that they do not disturb each other."""
     figures: list[Figure] = []
     for script in SCRIPTS:
         print(f"Measuring {script}", file=sys.stderr, flush=True)
@@ -28,7 +28,7 @@ async def measure() -> list[Figure]:
 
 
 def machine() -> str:
-    """Say in a sentence what was measured on."""
+    """Describe the machine in a sentence."""
     return (
         f"Measured with Python {platform.python_version()} and SQLite {sqlite3.sqlite_version} "
         f"on {platform.system()} with {cpu_count()} cores."

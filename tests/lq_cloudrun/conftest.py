@@ -1,4 +1,4 @@
-"""A queue of its own for each test, which the containers share: in every queue backend that is installed."""
+"""A queue for each test, which its containers share, in every queue backend that is installed."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 
 from cloud import sqlite_address
+from container_tasks import queue_config
 from lq_core import QueueConfig
 from servers.postgres import PostgresServer
-from warehouse import queue_config
 
-pytest.register_assert_rewrite("lq_core.testing")
+pytest.register_assert_rewrite("lq_core.contracts")
 
-# Where this package is tested alone, there is only what the core brings.
+# If this package is tested alone, only the stores of lq-core are installed.
 STORES: Final = ("sqlite", "postgres") if find_spec("lq_postgres") else ("sqlite",)
 NUMBERS: Final = count(1)
 
@@ -30,7 +30,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=STORES)
 def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """What SHOP_QUEUE says: an empty file, or an empty database."""
+    """The value of SHOP_QUEUE: an empty file, or an empty database."""
     with stored(request, tmp_path) as where:
         monkeypatch.setenv("SHOP_QUEUE", where)
         yield where

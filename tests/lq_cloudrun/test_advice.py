@@ -1,13 +1,22 @@
-"""``lq-cloudrun doctor``, ``gcloud`` and ``terraform``: what they say of a configuration."""
+"""The reports of ``lq doctor`` and of the commands of ``lq-cloudrun`` on a configuration of Cloud Run."""
 
-import shlex
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from google.api_core.exceptions import PermissionDenied
+from google.cloud import run_v2
 
+from lq_cloudrun import CloudRunExecutionBackend, CloudRunExecutionConfig
 from lq_cloudrun.cli import main
 from lq_cloudrun.emulator import EmulatedJob, Emulator, EmulatorThread
+from lq_core import Finding, QueueConfig, QueueService
 
 SAID = """
 from lq_cloudrun import CloudRunExecutionConfig
@@ -40,83 +49,50 @@ def emulated(name: str, *, max_retries: int = 0, config: str = "shop:config", ta
     return EmulatedJob(name=name, command=["true"], env=env, max_retries=max_retries, task_count=task_count)
 
 
-def test_the_doctor_finds_healthy_jobs_well(tmp_path: Path) -> None:
+def test_healthy_jobs_are_ok(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports"), emulated("reports-large")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
 
-    assert told.exit_code == 0, told.output
-    assert told.output.count("is there.") == 2
-    assert "--max-retries" not in told.output
+    assert result.exit_code == 0, result.output
+    assert result.output.count("exists") == 2
+    assert "--max-retries" not in result.output
 
 
-def test_the_doctor_tells_the_limits_and_warns_of_more_than_any_quota(tmp_path: Path) -> None:
+def test_the_doctor_reports_the_limits_and_warns_of_more_than_any_quota(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more="max_runs_per_minute=500")
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more="max_runs_per_minute=500")
 
-    assert told.exit_code == 0, told.output
-    assert "Up to 500 executions are started in a minute and 100 are in flight" in told.output
-    assert "lower max_runs_per_minute" in told.output
+    assert result.exit_code == 1
+    assert "at most 500 starts per minute and 100 executions at once" in result.output
+    assert "Lower max_runs_per_minute" in result.output
 
 
 def test_the_doctor_gives_the_command_that_makes_a_missing_job(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
 
-    assert told.exit_code == 1
-    assert "jobs/reports-large does not exist" in told.output
-    assert "gcloud run jobs create reports-large" in told.output
+    assert result.exit_code == 1
+    assert "jobs/reports-large does not exist" in result.output
+    assert "gcloud run jobs create reports-large" in result.output
 
 
 def test_the_doctor_warns_of_restarts_of_a_missing_queue_and_of_more_tasks(tmp_path: Path) -> None:
     job = emulated("reports", max_retries=3, config="", task_count=2)
     with EmulatorThread(Emulator([job, emulated("reports-large")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
 
-    assert told.exit_code == 0, told.output
-    assert "gcloud run jobs update reports --project=emulated --region=us-central1 --max-retries=0" in told.output
-    assert "does not set LITESTAR_QUEUES_CONFIG" in told.output
-    assert "--tasks=1" in told.output
+    assert result.exit_code == 1
+    assert "gcloud run jobs update reports --project=emulated --region=us-central1 --max-retries=0" in result.output
+    assert "does not set LITESTAR_QUEUES_CONFIG or LQ_CONFIG" in result.output
+    assert "--tasks=1" in result.output
 
 
 def test_the_doctor_finds_a_container_that_is_not_there(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports"), emulated("reports-large")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, container="main")
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address, container="main")
 
-    assert told.exit_code == 1
-    assert "counts on ['main']" in told.output
-
-
-def test_the_commands_make_each_job_and_let_the_workers_run_it(tmp_path: Path) -> None:
-    told = ask(tmp_path, "gcloud", *JOBS, "--env", "LITESTAR_QUEUES_CONFIG=shop:config", "--env", "LEVEL=7")
-
-    assert told.exit_code == 0, told.output
-    assert told.output.count("gcloud run jobs create") == 2
-    assert told.output.count("--max-retries=0") == 2
-    assert "--set-env-vars='^|^LITESTAR_QUEUES_CONFIG=shop:config|LEVEL=7'" in told.output
-    assert told.output.count("--role=roles/run.jobsExecutorWithOverrides") == 2
-
-
-def test_flags_of_a_container_come_after_those_of_the_job(tmp_path: Path) -> None:
-    more = 'profiles={"a": "reports", "b": "reports"}, containers={"b": "web"}'
-    told = ask(tmp_path, "gcloud", *JOBS, "--env", "LEVEL=7", container="main", more=more)
-
-    assert told.exit_code == 0, told.output
-    words = told.output.partition("gcloud run jobs add-iam")[0].split()
-    assert [word.partition("=")[0] for word in words if word.startswith("--")] == [
-        *("--project", "--region", "--tasks", "--max-retries", "--task-timeout"),
-        *("--container", "--image", "--set-env-vars") * 2,
-    ]
-    assert [word for word in words if word.startswith("--container")] == ["--container=main", "--container=web"]
-
-
-def test_terraform_gets_a_block_for_each_container(tmp_path: Path) -> None:
-    more = 'profiles={"a": "reports", "b": "reports"}, containers={"b": "web"}'
-    told = ask(tmp_path, "terraform", *JOBS, "--env", "LEVEL=7", container="main", more=more)
-
-    assert told.exit_code == 0, told.output
-    blocks = told.output.split("containers {")[1:]
-    assert [("name  = " in each, each.count("image = "), each.count("env {")) for each in blocks] == [(True, 1, 1)] * 2
-    assert told.output.count("{") - told.output.count("}") == 0
+    assert result.exit_code == 1
+    assert "the configuration expects main" in result.output
 
 
 @pytest.mark.parametrize("command", [("gcloud", *JOBS), ("terraform", *JOBS), ("doctor",)], ids=" ".join)
@@ -125,72 +101,158 @@ def test_without_any_job_each_command_says_what_to_set(tmp_path: Path, command: 
         "from lq_cloudrun import CloudRunExecutionConfig\n"
         "cloud = CloudRunExecutionConfig('emulated', endpoint='127.0.0.1:1', fallback_execution_backend=None)\n"
     )
-    told = CliRunner().invoke(main, [*command, "--config", "jobless:cloud"])
+    result = CliRunner().invoke(main, [*command, "--config", "jobless:cloud"])
 
-    assert told.exit_code == 1
-    assert "No job is configured: set CloudRunExecutionConfig(job_name=...)" in told.output
-    assert "record" not in told.output
-
-
-@pytest.mark.parametrize(
-    "command, lines",
-    [
-        ("gcloud", ("--tasks=10", "--max-retries=0", "--task-timeout=1020s")),
-        ("terraform", ("task_count = 10", "max_retries = 0", 'timeout     = "1020s"')),
-    ],
-)
-def test_a_job_that_drains_gets_its_containers_and_their_time(
-    tmp_path: Path, command: str, lines: tuple[str, ...]
-) -> None:
-    told = ask(tmp_path, command, *JOBS, more='dispatch="drain"')
-
-    assert told.exit_code == 0, told.output
-    assert [line for line in lines if line not in told.output] == []
+    assert result.exit_code == 1
+    assert "No job is configured: set CloudRunExecutionConfig(job_name=...)" in result.output
+    assert "record" not in result.output
 
 
-def test_the_doctor_does_not_mind_many_tasks_or_restarts_where_the_job_drains(tmp_path: Path) -> None:
+def test_the_doctor_does_not_mind_many_tasks_or_restarts_where_the_job_pulls(tmp_path: Path) -> None:
     with EmulatorThread(Emulator([emulated("reports", task_count=10, max_retries=3)])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more='dispatch="drain"')
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more='dispatch="pull"')
 
-    assert told.exit_code == 0, told.output
-    assert "gcloud" not in told.output
-
-
-def test_terraform_gets_the_same(tmp_path: Path) -> None:
-    told = ask(tmp_path, "terraform", *JOBS, "--env", 'QUOTED="${x}"')
-
-    assert told.exit_code == 0, told.output
-    assert told.output.count('resource "google_cloud_run_v2_job" ') == 2
-    assert told.output.count('role     = "roles/run.viewer"') == 2
-    assert 'value = "\\"$${x}\\""' in told.output
-    assert told.output.count("{") - told.output.count("}") == 0
+    assert result.exit_code == 0, result.output
+    assert "gcloud" not in result.output
 
 
 @pytest.mark.parametrize(
     "path, complaint", [("nowhere:config", "there is no module 'nowhere'"), ("asyncio:run", "which has no")]
 )
-def test_a_configuration_that_is_none_is_told_clearly(path: str, complaint: str) -> None:
-    told = CliRunner().invoke(main, ["doctor", "-c", path])
+def test_a_wrong_configuration_gives_a_clear_message(path: str, complaint: str) -> None:
+    result = CliRunner().invoke(main, ["doctor", "-c", path])
 
-    assert told.exit_code == 1
-    assert complaint in told.output
+    assert result.exit_code == 1
+    assert complaint in result.output
 
 
-def test_a_variable_with_the_delimiter_in_it_comes_out_whole(tmp_path: Path) -> None:
-    told = ask(tmp_path, "gcloud", *JOBS, "--env", "FIRST=a|b", "--env", "SECOND=c", container="it's")
+def test_a_variable_that_the_image_may_set_is_no_warning(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports", config=""), emulated("reports-large")])) as thread:
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address)
 
-    assert told.exit_code == 0, told.output
-    command = told.output.partition("\n\n")[0].replace("\\\n", " ").splitlines()[0]
-    words = shlex.split(command)
-    assert "--set-env-vars=^|1|^FIRST=a|b|1|SECOND=c" in words
-    assert "--container=it's" in words
+    assert result.exit_code == 0, result.output
+    assert "job reports: queue: Unless the image sets it, run: gcloud run jobs update reports" in result.output
 
 
 def test_the_doctor_counts_what_the_dispatcher_sets(tmp_path: Path) -> None:
     sets = 'extra_env={"LITESTAR_QUEUES_CONFIG": "shop:config", "LITESTAR_QUEUES_EXIT_POLICY": "recorded"}'
     with EmulatorThread(Emulator([emulated("reports", max_retries=3, config="")])) as thread:
-        told = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more=sets)
+        result = ask(tmp_path, "doctor", endpoint=thread.emulator.address, more=sets)
 
-    assert told.exit_code == 0, told.output
-    assert "does not set" not in told.output
-    assert "--max-retries" not in told.output
+    assert result.exit_code == 0, result.output
+    assert "does not set" not in result.output
+    assert "--max-retries" not in result.output
+
+
+SHOP = """
+from lq_cloudrun import CloudRunExecutionConfig
+from lq_core import QueueConfig
+config = QueueConfig(execution_backends=(
+    CloudRunExecutionConfig("emulated", job_name="reports", endpoint={endpoint!r}, fallback_execution_backend=None),
+))
+named = QueueConfig(execution_backends=("cloudrun",))
+unnamed = QueueConfig()
+"""
+LQ = "from lq_core.__main__ import main; main()"
+
+
+def lq_doctor(
+    folder: Path, *, config: str = "config", endpoint: str | None = None, program: str = LQ
+) -> tuple[int, dict[str, Finding]]:
+    """Run ``lq migrate`` and ``lq doctor`` in a process that finds no Google credentials."""
+    (folder / "shop.py").write_text(SHOP.format(endpoint=endpoint))
+    environment = {**os.environ, "NO_GCE_CHECK": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "none.json")}
+    for words in (("migrate",), ("doctor", "--json")):
+        command = [sys.executable, "-c", program, *words, f"shop:{config}"]
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert "Traceback" not in result.stderr
+    findings = msgspec.json.decode(result.stdout, type=list[Finding])
+    return result.returncode, {finding.check: finding for finding in findings}
+
+
+def test_lq_doctor_checks_the_jobs_beside_the_store(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports", max_retries=3)])) as thread:
+        code, found = lq_doctor(tmp_path, endpoint=thread.emulator.address)
+
+    assert (code, found["journal mode"].level, found["job reports"].level) == (1, "ok", "ok")
+    assert found["job reports: retries"].level == "warning"
+    assert "--max-retries=0" in (found["job reports: retries"].advice or "")
+
+
+def test_lq_doctor_says_how_to_get_credentials(tmp_path: Path) -> None:
+    code, found = lq_doctor(tmp_path)
+
+    assert (code, found["journal mode"].level) == (1, "ok")
+    assert "gcloud auth application-default login" in (found["Cloud Run client"].advice or "")
+
+
+def test_lq_doctor_says_how_to_install_the_client(tmp_path: Path) -> None:
+    code, found = lq_doctor(tmp_path, program=f"import sys; sys.modules['google.cloud.run_v2'] = None; {LQ}")
+
+    assert (code, found["journal mode"].level) == (1, "ok")
+    assert "pip install 'lq-cloudrun[dispatch]'" in (found["Cloud Run client"].advice or "")
+
+
+@pytest.mark.parametrize("config, checks", [("named", ["Cloud Run jobs"]), ("unnamed", [])])
+def test_lq_doctor_misses_the_configuration_of_a_backend_only_if_the_application_names_it(
+    tmp_path: Path, config: str, checks: list[str]
+) -> None:
+    code, found = lq_doctor(tmp_path, config=config)
+
+    assert (code, [check for check in found if "Cloud Run" in check]) == (len(checks), checks)
+
+
+def test_a_server_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
+    with EmulatorThread(Emulator([emulated("reports")])) as thread:
+        gone = thread.emulator.address
+    result = ask(tmp_path, "doctor", "--json", endpoint=gone, more="rpc_timeout=0.5")
+
+    [job] = [found for found in msgspec.json.decode(result.output, type=list[Finding]) if found.check == "job reports"]
+    assert (result.exit_code, job.level, "gcloud auth" in (job.advice or "")) == (1, "warning", True)
+
+
+class Google:
+    """Answers as Google's clients do if you may run the job, but not override its settings."""
+
+    async def get_job(self, **_: object) -> run_v2.Job:
+        job = run_v2.Job()
+        job.template.template.max_retries = 0
+        return job
+
+    async def test_iam_permissions(self, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(permissions=["run.jobs.run", "run.executions.cancel"])
+
+    async def list_executions(self, **_: object) -> None:
+        raise PermissionDenied("no run.executions.list")
+
+
+async def test_a_permission_that_is_missing_comes_with_the_command_that_grants_it() -> None:
+    google: Any = Google()
+    config = CloudRunExecutionConfig("shop", job_name="reports", fallback_execution_backend=None)
+    backend = CloudRunExecutionBackend(execution_config=config, jobs_client=google, executions_client=google)
+
+    found = {finding.check: finding for finding in await backend.diagnose(QueueService(QueueConfig()))}
+
+    assert found["job reports: permissions"].found == "missing: run.jobs.runWithOverrides"
+    assert found["job reports: executions"].found.startswith("cannot be listed: PermissionDenied")
+    for check in ("permissions", "executions"):
+        assert "gcloud run jobs add-iam-policy-binding reports" in (found[f"job reports: {check}"].advice or "")
+
+
+def test_the_configuration_is_named_as_in_the_commands_of_lq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_option = ask(tmp_path, "gcloud", *JOBS).output
+    config = f"said_{tmp_path.name}:cloud"
+    by_argument = CliRunner().invoke(main, ["gcloud", config, *JOBS])
+    monkeypatch.setenv("LQ_CONFIG", config)
+    by_variable = CliRunner().invoke(main, ["gcloud", *JOBS])
+
+    assert (by_argument.exit_code, by_variable.exit_code) == (0, 0)
+    assert by_argument.output == by_variable.output == by_option
+
+
+def test_without_a_configuration_the_command_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LQ_CONFIG", raising=False)
+
+    result = CliRunner().invoke(main, ["doctor"])
+
+    assert (result.exit_code, "Name a configuration, or set LQ_CONFIG." in result.output) == (2, True)

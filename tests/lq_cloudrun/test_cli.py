@@ -1,4 +1,4 @@
-"""The command ``lq-cloudrun``, run as a person runs it."""
+"""The command ``lq-cloudrun``, as a person runs it."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def stopped(process: Process, how: signal.Signals) -> tuple[int, str]:
     return process.returncode, rest.decode()
 
 
-async def test_it_runs_jobs_tells_their_events_and_stops_on_ctrl_c() -> None:
+async def test_it_runs_jobs_prints_their_events_and_stops_on_ctrl_c() -> None:
     process, address = await started("--job", "reports=sh -c 'exit $CODE'", "--env", "CODE=3", "--max-retries", "1")
     async with connected(address) as clients:
         operation = await clients.jobs.run_job(name=JOB, timeout=5)
@@ -65,7 +65,7 @@ async def test_stopping_ends_the_jobs_and_keeps_what_they_printed(tmp_path: Path
     held, printed = tmp_path / "held", tmp_path / "printed"
     os.mkfifo(held)
     os.mkfifo(printed)
-    # The end of the file is reached when nobody has the other side open any more.
+    # The file ends when no process has the other side open.
     all_gone = asyncio.create_task(asyncio.to_thread(held.read_bytes))
     process, address = await started(
         "--job",
@@ -86,26 +86,26 @@ async def test_stopping_ends_the_jobs_and_keeps_what_they_printed(tmp_path: Path
 @pytest.mark.parametrize(
     "missing, program, advice",
     [
-        ("click", "from lq_cloudrun.command import main; main()", "'lq-cloudrun[cli]'"),
+        ("click", "from lq_cloudrun.__main__ import command; command()", "'lq-cloudrun[cli]'"),
         ("grpc", "import lq_cloudrun.emulator", "'lq-cloudrun[emulator]'"),
         (
             "grpc",
-            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.command import main; main()",
+            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.__main__ import command; command()",
             "'lq-cloudrun[emulator]'",
         ),
         (
             "google.cloud.run_v2",
-            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.command import main; main()",
+            "sys.argv[1:] = ['emulator', '--job', 'a=b']; from lq_cloudrun.__main__ import command; command()",
             "'lq-cloudrun[emulator]'",
         ),
     ],
 )
 def test_without_an_extra_the_last_line_says_what_to_install(missing: str, program: str, advice: str) -> None:
     without = f"import sys; sys.modules[{missing!r}] = None; {program}"
-    told = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
 
-    assert told.returncode == 1
-    assert told.stderr.splitlines()[-1].endswith(f"Install it with: pip install {advice}")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith(f"Install it with: pip install {advice}")
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def test_without_an_extra_the_last_line_says_what_to_install(missing: str, progr
         (["--job", "reports=true", "--timeout", "0"], "x>0"),
     ],
 )
-def test_wrong_usage_is_told_clearly(options: list[str], complaint: str) -> None:
+def test_wrong_usage_gives_a_clear_message(options: list[str], complaint: str) -> None:
     result = CliRunner().invoke(main, ["emulator", *options])
 
     assert (result.exit_code, complaint in " ".join(result.output.split())) == (2, True), result.output
 
 
-def test_a_port_in_use_is_told_clearly() -> None:
+def test_a_port_in_use_gives_a_clear_message() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(main, ["emulator", "--job", "reports=true", "--port", port])
 
-    assert (result.exit_code, f"The port {port} cannot be had" in result.output) == (1, True), result.output
+    assert (result.exit_code, f"The port {port} is not free" in result.output) == (1, True), result.output

@@ -1,11 +1,12 @@
-"""The configuration: its fixed defaults, and what it refuses with which advice."""
+"""The configuration: its fixed defaults, and the advice for refused values."""
 
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
 
-import warehouse as shop
+import container_tasks as shop
 from lq_cloudrun import CloudRunExecutionBackend, CloudRunExecutionConfig, UnknownProfileError
 from lq_core import ConfigurationError, QueueConfig, QueueService, Worker
 from lq_core.queue.memory import InMemoryQueueBackend
@@ -35,43 +36,55 @@ def test_the_first_fields_and_their_defaults_are_fixed() -> None:
     [
         ({"project_id": ""}, "project_id is ''"),
         ({"project_id": "my project"}, "project_id is 'my project'"),
-        ({"project_id": None}, "project_id is None; it must be str"),
+        ({"project_id": None}, "project_id is None; it must be the id of the project"),
         ({"region": ""}, "region is ''"),
-        ({"job_name": ""}, "'' is not the name of a job"),
-        ({"job_name": "Reports Job"}, "'Reports Job' is not the name of a job"),
-        ({"job_name": "team/reports"}, "'team/reports' is not the name of a job"),
-        ({"job_name": "projects/other/jobs/gpu"}, "is not the name of a job; give it as"),
-        ({"job_name": "projects/o/locations/l/jobs/j/executions/x"}, "is not the name of a job; give it as"),
-        ({"profiles": {"large": ""}}, "'' is not the name of a job"),
-        ({"profiles": {"large": None}}, "profiles is {'large': None}; it must be dict"),
+        ({"job_name": ""}, "job_name is ''; it must be the name of a job"),
+        ({"job_name": "Reports Job"}, "job_name is 'Reports Job'; it must be the name of a job"),
+        ({"job_name": "team/reports"}, "job_name is 'team/reports'; it must be the name of a job"),
+        ({"job_name": "projects/other/jobs/gpu"}, "it must be the name of a job as `gcloud run jobs list` shows it"),
+        (
+            {"job_name": "projects/o/locations/l/jobs/j/executions/x"},
+            "it must be the name of a job as `gcloud run jobs list` shows it",
+        ),
+        (
+            {"profiles": {"large": ""}},
+            "profiles is {'large': ''}; it must be a dict from profiles to the names of jobs",
+        ),
+        ({"profiles": {"large": None}}, "profiles is {'large': None}; it must be a dict"),
         (
             {"containers": {"lagre": "web"}, "profiles": {"large": "big"}},
-            "containers names 'lagre', which is no profile",
+            "containers names 'lagre', which is not a profile",
         ),
-        ({"timeout": "300"}, "timeout is '300'; it must be int"),
-        ({"timeout": 0.5}, "timeout is 0.5; it must be int"),
-        ({"timeout": 604_801}, "timeout is 604801; Cloud Run allows 604800 s at most"),
-        ({"poll_interval": float("nan")}, "poll_interval is nan; it must be greater than 0"),
-        ({"drain_tasks": 10_001}, "drain_tasks is 10001; Cloud Run allows 10000 at most"),
-        ({"extra_env": {"LEVEL": 7}}, "extra_env is {'LEVEL': 7}; it must be dict"),
-        ({"extra_env": {"A=B": "x"}}, "extra_env sets 'A=B', which is no name of a variable"),
-        ({"endpoint": "127.0.0.1:http"}, "for an emulator on this machine only"),
+        ({"timeout": "300"}, "timeout is '300'; it must be a whole number"),
+        ({"timeout": 0.5}, "timeout is 0.5; it must be a whole number"),
+        ({"timeout": 604_801}, "timeout is 604801; it must be .* to 604800, the most that Cloud Run allows"),
+        ({"poll_interval": float("nan")}, "poll_interval is nan; it must be a number of seconds greater than 0"),
+        ({"pull_tasks": 10_001}, "pull_tasks is 10001; it must be .* to 10000, the most that Cloud Run allows"),
+        ({"extra_env": {"LEVEL": 7}}, "extra_env is {'LEVEL': 7}; it must be a dict"),
+        (
+            {"extra_env": {"A=B": "x"}},
+            "extra_env is {'A=B': 'x'}; it must be a dict from the names of variables, without '='",
+        ),
+        ({"endpoint": "127.0.0.1:http"}, "it must be the address of an emulator on this machine"),
         ({"fallback_execution_backend": "cloudrun"}, "name another one, or None to wait"),
-        ({"start_deadline": float("inf")}, "start_deadline is inf; it must be greater than 0, and finite"),
-        ({"startup_margin": float("inf")}, "startup_margin is inf; it must not be negative, and finite"),
-        ({"max_interruptions": 21}, "max_interruptions is 21; a record remembers 20 at most"),
-        ({"timeout": 0}, "timeout is 0; it must be greater than 0"),
+        ({"start_deadline": float("inf")}, "start_deadline is inf; it must be a number of seconds greater than 0"),
+        ({"startup_margin": float("inf")}, "startup_margin is inf; it must be a number of seconds from 0"),
+        ({"max_interruptions": 21}, "max_interruptions is 21; it must be .* to 20, the most that a record remembers"),
+        ({"timeout": 0}, "timeout is 0; it must be a whole number of seconds from 1"),
         ({"runs_per_minute": -1}, "runs_per_minute is -1"),
-        ({"startup_margin": -1}, "startup_margin is -1; it must not be negative"),
+        ({"startup_margin": -1}, "startup_margin is -1; it must be a number of seconds from 0"),
         ({"env_prefix": "1 2"}, "env_prefix is '1 2'"),
+        ({"env_prefix": "K"}, "which Cloud Run keeps for itself"),
+        ({"env_prefix": "CLOUD_RUN_SHOP"}, "which Cloud Run keeps for itself"),
+        ({"env_prefix": "X_GOOGLE"}, "which Cloud Run keeps for itself"),
         ({"extra_env": {"LITESTAR_QUEUES_EPOCH": "7"}}, "tells the container its work"),
         ({"extra_env": {"CLOUD_RUN_JOB": "7"}}, "which Cloud Run keeps for itself"),
         ({"extra_env": {"PORT": "80"}}, "which Cloud Run keeps for itself"),
-        ({"extra_env": {"LITESTAR_QUEUES_DRAIN": "7"}}, "tells the container its work"),
-        ({"dispatch": "all"}, "dispatch is 'all'; it must be Literal.'each', 'drain'.."),
-        ({"dispatch": "drain", "profiles": {"large": "tasks-large"}}, "profiles do not go with dispatch='drain'"),
-        ({"drain_tasks": 0}, "drain_tasks is 0"),
-        ({"endpoint": "run.example:443"}, "for an emulator on this machine only"),
+        ({"extra_env": {"LITESTAR_QUEUES_PULL": "7"}}, "tells the container its work"),
+        ({"dispatch": "all"}, "dispatch is 'all'; it must be 'each' or 'pull'"),
+        ({"dispatch": "pull", "profiles": {"large": "tasks-large"}}, "profiles do not go with dispatch='pull'"),
+        ({"pull_tasks": 0}, "pull_tasks is 0"),
+        ({"endpoint": "run.example:443"}, "it must be the address of an emulator on this machine"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_name_of_the_field(settings: dict[str, Any], advice: str) -> None:
@@ -81,9 +94,17 @@ def test_what_cannot_work_is_refused_with_the_name_of_the_field(settings: dict[s
         CloudRunExecutionConfig(**values)
 
 
+def test_a_timedelta_is_kept_as_its_seconds() -> None:
+    settings = CloudRunExecutionConfig("shop", timeout=timedelta(minutes=5), poll_interval=timedelta(seconds=1.5))
+
+    assert (settings.timeout, settings.poll_interval) == (300, 1.5)
+    with pytest.raises(ConfigurationError, match=r"timeout is datetime\.timedelta.*; it must be a whole number of sec"):
+        CloudRunExecutionConfig("shop", timeout=timedelta(seconds=1.5))
+
+
 @pytest.mark.parametrize("job", ["j", "reports-2", "projects/shop.example:old/locations/us-east4/jobs/gpu"])
 def test_a_job_may_be_named_in_short_or_in_full(job: str) -> None:
-    config = CloudRunExecutionConfig("shop.example:old", job_name=job, timeout=604_800, drain_tasks=10_000)
+    config = CloudRunExecutionConfig("shop.example:old", job_name=job, timeout=604_800, pull_tasks=10_000)
 
     assert config.job_name == job
 
@@ -93,8 +114,8 @@ def test_without_a_configuration_the_backend_says_where_it_belongs() -> None:
         _ = CloudRunExecutionBackend().execution_config
 
 
-@pytest.mark.parametrize("dispatch", ["each", "drain"])
-async def test_a_queue_that_containers_cannot_reach_is_refused_with_advice(dispatch: Literal["each", "drain"]) -> None:
+@pytest.mark.parametrize("dispatch", ["each", "pull"])
+async def test_a_queue_that_containers_cannot_reach_is_refused_with_advice(dispatch: Literal["each", "pull"]) -> None:
     config = CloudRunExecutionConfig("shop", job_name="tasks", dispatch=dispatch, fallback_execution_backend=None)
     async with QueueService(QueueConfig(queue_backend="memory", execution_backend=config)) as service:
         with pytest.raises(ConfigurationError, match=r"in the memory of one process.*lq-postgres, or a SQLiteConfig"):

@@ -1,4 +1,4 @@
-"""Cloud Run keeps the contract of execution backends, on every queue backend that its containers can reach."""
+"""Cloud Run passes the contract of execution backends, on every queue backend that its containers can reach."""
 
 from collections.abc import AsyncGenerator
 
@@ -7,9 +7,9 @@ import pytest
 from cloud import Cloud, cloud
 from lq_cloudrun import CloudRunExecutionBackend
 from lq_core import BaseExecutionBackend, QueueConfig, QueuedTaskRecord, QueueService, get_execution_backend
-from lq_core.testing import ExecutionBackendContract
+from lq_core.contracts import ExecutionBackendContract
 
-TASKS = {"LITESTAR_QUEUES_TASK_MODULES": "lq_core.testing.execution"}
+TASKS = {"SHOP_HEARTBEAT": "0.2", "LITESTAR_QUEUES_TASK_MODULES": "lq_core.execution.probes"}
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ async def sky(queue: QueueConfig, address: str) -> AsyncGenerator[Cloud]:
 
 class TestCloudRunExecutionBackend(ExecutionBackendContract):
     name = "cloudrun"
+    external = True
     emulated: Cloud
 
     @pytest.fixture
@@ -32,10 +33,13 @@ class TestCloudRunExecutionBackend(ExecutionBackendContract):
         return await sky.backend()
 
     async def ended(self, service: QueueService, record: QueuedTaskRecord) -> QueuedTaskRecord:
-        """Wait until all containers are gone, and read what they have left."""
+        """Wait until all containers have ended, and read the records."""
         emulator = self.emulated.emulator
         await emulator.wait_until(lambda: all(emulator.phase(name).over for name in emulator.executions()))
         return await super().ended(service, record)
+
+    async def executor_dies_before_its_claim(self, service: QueueService, backend: BaseExecutionBackend) -> None:
+        self.emulated.emulator.faults.fail_image("shop")
 
 
 def test_it_is_found_by_its_short_name_without_a_configuration() -> None:

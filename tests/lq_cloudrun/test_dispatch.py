@@ -1,18 +1,16 @@
-"""Between the reservation and the claim: replies that are lost, calls that are refused, dispatchers that die."""
+"""From the reservation to the claim: lost replies, refused calls, and dispatchers that die."""
 
 import asyncio
 import dataclasses
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from grpc import StatusCode
 from msgspec.structs import replace
 
-import warehouse as shop
+import container_tasks as shop
 from cloud import cloud, events_of
 from lq_cloudrun import CloudRunExecutionBackend
-from lq_cloudrun.clients import JobsClient
 from lq_cloudrun.emulator import connected
 from lq_core import (
     ConfigurationError,
@@ -22,10 +20,10 @@ from lq_core import (
     TaskStatus,
     UnknownBackendError,
     Worker,
-    lifecycle,
 )
+from lq_core.contracts.records import a_worker
 from lq_core.execution import ExecutionService
-from lq_core.testing.records import a_worker
+from lq_core.records import lifecycle
 
 
 async def test_a_container_adopts_its_record_after_a_lost_reply(queue: QueueConfig, address: str) -> None:
@@ -33,18 +31,18 @@ async def test_a_container_adopts_its_record_after_a_lost_reply(queue: QueueConf
         sky.emulator.faults.lose_reply("RunJob")
         sent = await sky.service.enqueue(shop.add, 1, second=2)
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         kept = await sky.record(sent.record)
         assert (kept.attempt, kept.losses, len(sky.emulator.executions())) == (1, 0, 1)
         assert kept.log_url is not None
 
 
 async def test_a_container_adopts_its_record_after_silence_until_the_deadline(queue: QueueConfig, address: str) -> None:
-    async with cloud(queue, address, confirm_after=60, rpc_timeout=0.3) as sky, Worker(sky.service):
+    async with cloud(queue, address, confirm_after=60, rpc_timeout=3) as sky, Worker(sky.service):
         sky.emulator.faults.never_reply("RunJob")
         sent = await sky.service.enqueue(shop.add, 1, second=2)
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         assert len(sky.emulator.executions()) == 1
 
 
@@ -56,18 +54,16 @@ async def test_a_lost_execution_is_found_by_its_environment_before_it_starts(que
             await sky.until(sent.record, lambda record: "/executions/" in (record.execution_ref or ""))
             hold.release()
 
-            assert await sent.wait(timeout=20) == 3
+            assert await sent.wait(timeout=60) == 3
         assert len(sky.emulator.executions()) == 1
 
 
-async def test_a_reservation_without_an_execution_is_given_back_after_two_looks(
-    queue: QueueConfig, address: str
-) -> None:
-    async with cloud(queue, address, rpc_timeout=0.3) as sky, Worker(sky.service):
+async def test_a_reservation_without_an_execution_is_released_after_two_looks(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, rpc_timeout=3) as sky, Worker(sky.service):
         sky.emulator.faults.refuse("RunJob", StatusCode.UNAVAILABLE)
         sent = await sky.service.enqueue(shop.add, 1, second=2)
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         kept = await sky.record(sent.record)
         assert (events_of(kept), kept.losses) == (["released"], 0)
         assert (len(sky.emulator.executions()), sky.emulator.calls("RunJob")) == (1, 2)
@@ -85,47 +81,15 @@ async def test_an_execution_that_the_list_does_not_show_yet_is_not_started_twice
             shown.release()
             start.release()
 
-            assert await sent.wait(timeout=20) == 3
+            assert await sent.wait(timeout=60) == 3
         assert len(sky.emulator.executions()) == 1
-
-
-class Unreadable:
-    """A client whose calls arrive, and whose answers cannot be read."""
-
-    def __init__(self, client: JobsClient, answer: object) -> None:
-        self._client = client
-        self._answer = answer
-
-    async def run_job(self, request: dict[str, Any], *, timeout: float) -> Any:
-        await self._client.run_job(request=request, timeout=timeout)
-        return self._answer
-
-
-NO_ANSWER = (None, SimpleNamespace(metadata=None), SimpleNamespace(metadata=SimpleNamespace(name="")))
-
-
-@pytest.mark.parametrize("answer", NO_ANSWER, ids=("nothing", "no execution", "no name"))
-@pytest.mark.parametrize("dispatch", ["each", "drain"])
-async def test_after_an_answer_that_cannot_be_read_nothing_is_started_twice(
-    queue: QueueConfig, address: str, answer: object, dispatch: str
-) -> None:
-    async with cloud(queue, address, confirm_after=60, dispatch=dispatch, max_in_flight=1) as sky:
-        backend = await sky.backend()
-        assert backend.jobs_client is not None
-        backend.jobs_client = Unreadable(backend.jobs_client, answer)
-        async with Worker(sky.service):
-            sent = await sky.service.enqueue(shop.add, 1, second=2)
-
-            assert await sent.wait(timeout=20) == 3
-        assert sky.emulator.calls("RunJob") == 1
-        assert events_of(await sky.record(sent.record)) == []
 
 
 async def test_a_storm_of_429_costs_no_attempt_and_slows_the_pace(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address, runs_per_minute=600) as sky, Worker(sky.service):
         sky.emulator.faults.refuse("RunJob", StatusCode.RESOURCE_EXHAUSTED, times=3)
         sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
-        results = [await each.wait(timeout=30) for each in sent]
+        results = [await each.wait(timeout=60) for each in sent]
 
         assert results == [1, 2, 3, 4, 5]
         kept = [await sky.record(each.record) for each in sent]
@@ -140,21 +104,21 @@ async def test_an_unknown_profile_waits_with_its_reason_while_good_records_go_th
         bad = await sky.service.enqueue(shop.add.using(execution_profile="lagre", priority=9), 1, second=2)
         good = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(3))
 
-        assert [await each.wait(timeout=20) for each in good] == [1, 2, 3]
+        assert [await each.wait(timeout=60) for each in good] == [1, 2, 3]
         kept = await sky.record(bad.record)
         assert (kept.status, kept.history[-1].event) == (TaskStatus.PENDING, "released")
         assert "Did you mean 'large'?" in (kept.history[-1].message or "")
 
 
 @pytest.mark.parametrize("code", [StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED, StatusCode.INVALID_ARGUMENT])
-async def test_without_a_fallback_a_misconfigured_job_is_tried_again_until_it_is_mended(
+async def test_without_a_fallback_a_misconfigured_job_is_tried_again_until_it_is_repaired(
     queue: QueueConfig, address: str, code: StatusCode
 ) -> None:
     async with cloud(queue, address) as sky, Worker(sky.service):
         sky.emulator.faults.refuse("RunJob", code, times=2)
         sent = await sky.service.enqueue(shop.add, 1, second=2)
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         kept = await sky.record(sent.record)
         assert (events_of(kept), kept.attempt) == (["released", "released"], 1)
 
@@ -187,7 +151,7 @@ async def test_no_more_executions_are_in_flight_than_allowed(queue: QueueConfig,
                 await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
                 most = len(sky.emulator.executions())
                 hold.release()
-                results = [await each.wait(timeout=30) for each in sent]
+                results = [await each.wait(timeout=60) for each in sent]
 
         assert (most, results) == (2, [1, 2, 3, 4, 5])
 
@@ -202,7 +166,7 @@ async def test_records_of_a_full_job_let_those_of_a_free_one_through_and_are_not
             many = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(40))
             large = await sky.service.enqueue(shop.add.using(execution_profile="large"), 1, second=2)
 
-            assert await large.wait(timeout=20) == 3
+            assert await large.wait(timeout=60) == 3
             await sky.emulator.wait_until(lambda: caplog.text.count("cloudrun.put_off") == 39)
             looks = sky.emulator.calls("ListExecutions")
             await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
@@ -210,7 +174,7 @@ async def test_records_of_a_full_job_let_those_of_a_free_one_through_and_are_not
 
         assert max(each.epoch for each in kept) == 2
         assert {tuple(events_of(each)) for each in kept} == {()}
-        assert "its pace is 1 in a minute" in caplog.text
+        assert "its rate is 1 per minute" in caplog.text
 
 
 async def test_the_cap_of_a_job_holds_beside_a_free_one(queue: QueueConfig, address: str) -> None:
@@ -220,10 +184,10 @@ async def test_the_cap_of_a_job_holds_beside_a_free_one(queue: QueueConfig, addr
                 many = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(5))
                 large = await sky.service.enqueue(shop.add.using(execution_profile="large", priority=-9), 1, second=2)
 
-                assert await large.wait(timeout=20) == 3
+                assert await large.wait(timeout=60) == 3
                 assert len(sky.emulator.executions()) == 2 + 1
                 hold.release()
-                assert [await each.wait(timeout=30) for each in many] == [1, 2, 3, 4, 5]
+                assert [await each.wait(timeout=60) for each in many] == [1, 2, 3, 4, 5]
 
 
 async def test_records_of_other_jobs_take_no_room(queue: QueueConfig, address: str) -> None:
@@ -249,13 +213,15 @@ async def test_two_dispatchers_share_the_cap(queue: QueueConfig, address: str) -
                 sent = await sky.service.enqueue_many(shop.add.call(number, second=1) for number in range(12))
                 await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) >= 5)
                 backends = [await service.execution_backend("cloudrun") for service in (sky.service, other)]
-                room = [await backend.capacity(sky.service) for backend in backends]
+                room = [
+                    await each.capacity(sky.service) for each in backends if isinstance(each, CloudRunExecutionBackend)
+                ]
                 most = len(sky.emulator.executions())
                 hold.release()
-                results = [await each.wait(timeout=30) for each in sent]
+                results = [await each.wait(timeout=60) for each in sent]
 
         assert room == [0, 0]
-        # Each takes half of what is free; the first may not have noticed the second when it did.
+        # Each takes half of the free places. The first may not have noticed the second by then.
         assert most <= 5 + 3
         assert results == [number + 1 for number in range(12)]
 
@@ -282,7 +248,7 @@ async def test_a_dispatch_that_is_cancelled_keeps_its_reservation(queue: QueueCo
 
         with pytest.raises(asyncio.CancelledError):
             await dispatching
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         assert len(sky.emulator.executions()) == 1
 
 
@@ -319,10 +285,10 @@ BY_PATH = "lq_cloudrun.backend:CloudRunExecutionBackend"
     "path, advice",
     [
         (BY_PATH, "which is what failed"),
-        ("lq_cloudrun.drain_container:DrainedExecution", "which no worker looks for: give its short name"),
+        ("lq_cloudrun.container.pull_mode:PullExecution", "which no worker looks for: give its short name"),
     ],
 )
-async def test_a_fallback_that_nobody_would_run_is_refused_when_the_worker_starts(
+async def test_a_fallback_that_no_worker_would_run_is_refused_when_the_worker_starts(
     queue: QueueConfig, address: str, path: str, advice: str
 ) -> None:
     async with cloud(queue, address, fallback_execution_backend=path) as sky:
@@ -342,7 +308,7 @@ async def test_the_cap_holds_for_a_backend_that_goes_by_its_path(queue: QueueCon
                 await sky.emulator.wait_until(lambda: sky.emulator.calls("ListExecutions") > looks + 5)
                 most = len(sky.emulator.executions())
                 hold.release()
-                results = [await each.wait(timeout=30) for each in sent]
+                results = [await each.wait(timeout=60) for each in sent]
 
         assert (most, results) == (1, [1, 2, 3])
 
@@ -364,11 +330,13 @@ async def test_a_record_whose_request_cannot_be_built_fails_alone(queue: QueueCo
         assert sky.emulator.executions() == []
 
 
-async def test_who_dispatches_a_record_looks_after_it_from_then_on(queue: QueueConfig, address: str) -> None:
+async def test_the_backend_that_dispatches_a_record_looks_after_it_from_then_on(
+    queue: QueueConfig, address: str
+) -> None:
     async with cloud(queue, address) as sky:
         sent = await sky.service.enqueue(shop.add.using(execution_backend="local"), 1, second=2)
         name = await (await sky.backend()).dispatch(sky.service, sent.record)
 
         assert name in sky.emulator.executions()
         assert (await sky.record(sent.record)).execution_backend == "cloudrun"
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3

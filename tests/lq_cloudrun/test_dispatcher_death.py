@@ -1,4 +1,4 @@
-"""A dispatcher may be killed at any moment: another one goes on, and no execution is started twice."""
+"""A dispatcher may die at any moment: another one continues, and no execution starts twice."""
 
 import json
 import os
@@ -7,15 +7,15 @@ from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import warehouse as shop
+import container_tasks as shop
 from cloud import Cloud, cloud, events_of
-from cloud.sky import GROUND, HASTY
+from cloud.emulated import HASTY, SUPPORT
 from lq_core import QueueConfig, TaskStatus, Worker
 
 
 @asynccontextmanager
 async def another_dispatcher(sky: Cloud, *how: str) -> AsyncGenerator[Process]:
-    """A worker in another process; it is killed in the end, if not before."""
+    """A worker in another process. It is killed at the latest at the end."""
     process = await create_subprocess_exec(
         *(
             sys.executable,
@@ -25,7 +25,7 @@ async def another_dispatcher(sky: Cloud, *how: str) -> AsyncGenerator[Process]:
             json.dumps({**HASTY, "rpc_timeout": 30}),
             *how,
         ),
-        env={**os.environ, "PYTHONPATH": str(GROUND)},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
         stdout=PIPE,
     )
     assert process.stdout is not None
@@ -51,7 +51,7 @@ async def test_killed_before_the_name_of_the_job_is_stored(queue: QueueConfig, a
             await killed(process)
         left = await sky.record(sent.record)
         async with Worker(sky.service):
-            assert await sent.wait(timeout=20) == 3
+            assert await sent.wait(timeout=60) == 3
 
         kept = await sky.record(sent.record)
         assert (left.status, left.execution_ref) == (TaskStatus.DISPATCHED, None)
@@ -67,7 +67,7 @@ async def test_killed_between_reservation_and_reply_when_the_call_has_arrived(qu
             await sky.emulator.wait_until(lambda: len(sky.emulator.executions()) == 1)
             await killed(process)
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         kept = await sky.record(sent.record)
         assert (kept.attempt, kept.losses, len(sky.emulator.executions())) == (1, 0, 1)
 
@@ -84,7 +84,7 @@ async def test_killed_between_reservation_and_reply_when_the_start_is_slow(queue
                 await sky.until(sent.record, lambda record: "/executions/" in (record.execution_ref or ""))
                 hold.release()
 
-                assert await sent.wait(timeout=20) == 3
+                assert await sent.wait(timeout=60) == 3
         assert len(sky.emulator.executions()) == 1
 
 
@@ -96,7 +96,7 @@ async def test_killed_between_reservation_and_reply_when_the_call_was_lost(queue
             await sky.emulator.wait_until(lambda: sky.emulator.calls("RunJob") == 1)
             await killed(process)
         async with Worker(sky.service):
-            assert await sent.wait(timeout=20) == 3
+            assert await sent.wait(timeout=60) == 3
 
         assert len(sky.emulator.executions()) == 1
 
@@ -110,7 +110,7 @@ async def test_killed_after_the_reply(queue: QueueConfig, address: str) -> None:
                 await killed(process)
             hold.release()
 
-        assert await sent.wait(timeout=20) == 3
+        assert await sent.wait(timeout=60) == 3
         kept = await sky.record(sent.record)
         assert (kept.attempt, len(sky.emulator.executions())) == (1, 1)
 

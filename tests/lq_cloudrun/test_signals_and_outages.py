@@ -1,4 +1,4 @@
-"""SIGTERM at the wrong moment, and a database that goes away for a while: one outcome all the same."""
+"""SIGTERM at a bad moment, and a database that is away for a while: there is still one outcome."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 
-import warehouse as shop
+import container_tasks as shop
 from cloud import Cloud, cloud, events_of, sqlite_address
-from cloud.sky import CONTAINER, GROUND
+from cloud.emulated import CONTAINER, SUPPORT
+from container_tasks import queue_config
 from lq_cloudrun import CloudRunExitCode
 from lq_core import QueueConfig, TaskStatus, Worker
-from warehouse import queue_config
 
 
 async def container(sky: Cloud, task_id: str, *, epoch: int, address: str, **env: str) -> Process:
-    """Start a container by hand, so that the test may send it signals."""
+    """Start a container by hand, so that the test can send signals to it."""
     return await create_subprocess_exec(
         *CONTAINER,
         env={
-            "PYTHONPATH": str(GROUND),
+            "PYTHONPATH": str(SUPPORT),
             "SHOP_QUEUE": address,
-            "LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:queue_config",
-            "LITESTAR_QUEUES_TASK_MODULES": "warehouse",
+            "LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:queue_config",
+            "LITESTAR_QUEUES_TASK_MODULES": "container_tasks",
             "LITESTAR_QUEUES_TASK_ID": task_id,
             "LITESTAR_QUEUES_EPOCH": str(epoch),
             "CLOUD_RUN_EXECUTION": "shop-abcde",
@@ -94,7 +94,7 @@ async def test_the_limit_of_the_execution_is_recorded_as_a_timeout_when_the_cont
 ) -> None:
     async with cloud(queue, address) as sky:
         sent = await sky.service.enqueue(shop.hang)
-        factory = {"LITESTAR_QUEUES_CONFIG_FACTORY": "warehouse:queue_config_with_a_limit"}
+        factory = {"LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:queue_config_with_a_limit"}
         process = await container(sky, str(sent.id), epoch=0, address=address, **factory)
         await line_with(process, "hanging")
         process.send_signal(signal.SIGTERM)
@@ -102,6 +102,23 @@ async def test_the_limit_of_the_execution_is_recorded_as_a_timeout_when_the_cont
 
         kept = await sky.record(sent.record)
         assert (kept.status, kept.error and kept.error.type) == (TaskStatus.FAILED, "TimeoutError")
+
+
+@pytest.mark.parametrize(
+    "seconds, status", [("600", TaskStatus.CANCELLED), ("1", TaskStatus.PENDING)], ids=["early", "at the limit"]
+)
+async def test_sigterm_before_the_limit_cancels_the_record_if_the_dispatcher_says_so(
+    queue: QueueConfig, address: str, seconds: str, status: TaskStatus
+) -> None:
+    async with cloud(queue, address) as sky:
+        sent = await sky.service.enqueue(shop.hang)
+        env = {"LITESTAR_QUEUES_CANCEL_WITHIN": seconds}
+        process = await container(sky, str(sent.id), epoch=0, address=address, **env)
+        await line_with(process, "hanging")
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+        assert (await sky.record(sent.record)).status is status
 
 
 async def test_an_outage_shorter_than_the_limit_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +135,7 @@ async def test_an_outage_shorter_than_the_limit_costs_nothing(tmp_path: Path, mo
                 lock.rollback()
             (tmp_path / "go on").touch()
 
-            assert await sent.wait(timeout=20) == "waited"
+            assert await sent.wait(timeout=60) == "waited"
         kept = await sky.record(sent.record)
         assert (kept.attempt, kept.losses, len(sky.emulator.executions())) == (1, 0, 1)
 
@@ -139,7 +156,7 @@ async def test_a_container_that_was_thought_dead_stops_and_another_one_has_the_o
         stopped = await sky.emulator.wait_until_over(first)
         (tmp_path / "go on").touch()
 
-        assert await sent.wait(timeout=20) == "waited"
+        assert await sent.wait(timeout=60) == "waited"
         assert stopped.failed_count == 1
         kept = await sky.record(sent.record)
         assert (kept.attempt, kept.losses, events_of(kept)) == (2, 1, ["lost"])

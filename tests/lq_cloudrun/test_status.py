@@ -1,4 +1,4 @@
-"""What is read out of an execution: the condition decides, and neither times nor counts."""
+"""The status of an execution: its condition decides, not its times or counts."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -7,10 +7,10 @@ import pytest
 from google.cloud.run_v2 import types as run
 from grpc import StatusCode
 
-import warehouse as shop
+import container_tasks as shop
 from cloud import cloud
 from lq_cloudrun import CloudRunExecutionStatus
-from lq_cloudrun.status import status_of
+from lq_cloudrun.executions.status import status_of
 from lq_core import QueueConfig
 
 State = run.Condition.State
@@ -55,7 +55,7 @@ def test_the_defaults_say_running() -> None:
     assert words(CloudRunExecutionStatus()) == RUNNING
 
 
-async def test_what_nobody_can_say_reads_as_running_with_the_reason(queue: QueueConfig, address: str) -> None:
+async def test_an_unknown_status_reads_as_running_with_the_reason(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address) as sky:
         backend = await sky.backend()
         sky.emulator.faults.refuse("GetExecution", StatusCode.UNAVAILABLE)
@@ -68,7 +68,7 @@ async def test_what_nobody_can_say_reads_as_running_with_the_reason(queue: Queue
     assert "does not know" in str(gone.error)
 
 
-async def test_an_execution_tells_its_exit_code(queue: QueueConfig, address: str) -> None:
+async def test_the_status_of_an_execution_has_its_exit_code(queue: QueueConfig, address: str) -> None:
     async with cloud(queue, address, job={"command": ["sh", "-c", "exit 6"]}) as sky:
         backend = await sky.backend()
         sent = await sky.service.enqueue(shop.add, 1, second=2)

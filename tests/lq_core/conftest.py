@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("lq_core.testing")
+pytest.register_assert_rewrite("lq_core.contracts")

@@ -3,8 +3,8 @@
 import pytest
 
 from lq_core import Backoff
-from lq_core.backoff import backoff_delay
-from lq_core.clock import LONGEST_WAIT
+from lq_core.foundation.clock import LONGEST_WAIT
+from lq_core.records.backoff import backoff_delay
 
 
 def test_a_wait_grows_up_to_its_cap() -> None:

@@ -1,13 +1,24 @@
 """The records of calls that are enqueued together are those that each call would have alone."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import cast
+
 import pytest
 from msgspec.structs import replace
 
-from lq_core import PayloadTooLargeError, QueueConfig, task
-from lq_core.clock import utc_now
-from lq_core.service.calls import new_record, new_records
+from lq_core import (
+    ConfigurationError,
+    DuplicateRecordError,
+    PayloadTooLargeError,
+    QueueConfig,
+    QueueService,
+    TaskResult,
+    task,
+)
+from lq_core.foundation.clock import utc_now
 from lq_core.service.executions import Executions
-from lq_core.task import TaskCall
+from lq_core.service.new_records import new_record, new_records
+from lq_core.tasks.call import TaskCall
 
 
 @task(name="calls.send", retries=2)
@@ -54,3 +65,90 @@ def test_a_call_that_is_too_large_is_refused_beside_others() -> None:
 
     with pytest.raises(PayloadTooLargeError, match=r"calls\.send"):
         _ = new_records(calls, config, Executions(config), at=utc_now())
+
+
+def used_up() -> Generator[TaskCall[None]]:
+    calls = (send.call(number) for number in range(2))
+    assert len(list(calls)) == 2
+    return calls
+
+
+async def async_calls() -> AsyncIterator[TaskCall[None]]:
+    yield send.call(1)
+
+
+Use = Callable[[QueueService], Awaitable[object]]
+
+
+async def check(service: QueueService) -> None:
+    service.check(send.call(number) for number in range(2))
+
+
+def used_up_results() -> Generator[TaskResult[None]]:
+    results = (result for result in list[TaskResult[None]]())
+    assert not list(results)
+    return results
+
+
+async def enqueue_within(service: QueueService) -> None:
+    await service.within(None).enqueue_many(used_up())
+
+
+def enqueuing(calls: Callable[[], object]) -> Use:
+    return lambda service: service.enqueue_many(cast("list[TaskCall[None]]", calls()))
+
+
+@pytest.mark.parametrize(
+    "use, advice",
+    [
+        (enqueuing(used_up), "has been used up, so it gives no calls; pass a list"),
+        (enqueuing(async_calls), r"pass one: \[one async for one in calls\]"),
+        (enqueuing(lambda: send.call(1)), r"is not a list of calls; pass one: \[call\]"),
+        (enqueue_within, "has been used up"),
+        (check, r"This would use up .*; pass a list of calls"),
+    ],
+)
+async def test_calls_that_cannot_be_read_again_are_refused_with_the_way(use: Use, advice: str) -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        with pytest.raises(TypeError, match=advice):
+            await use(service)
+
+
+async def test_results_that_cannot_be_read_again_are_refused() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        with pytest.raises(TypeError, match="has been used up, so it gives no results"):
+            service.events(of=used_up_results())
+
+
+async def test_a_generator_without_calls_and_calls_without_an_id_may_be_used_again() -> None:
+    call = send.call(1)
+
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        assert await service.enqueue_many(send.call(number) for number in range(0)) == []
+        first, second = await service.enqueue_many([call, call])
+
+    assert first.id != second.id
+
+
+async def test_a_call_whose_id_was_read_is_enqueued_once() -> None:
+    call = send.call(1)
+
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        await service.enqueue_many([call, send.using(after=[call.id]).call(2)])
+        with pytest.raises(DuplicateRecordError, match=r"make another one with task\.call"):
+            await service.enqueue_many([call])
+
+
+def test_predecessors_that_can_be_read_only_once_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"after is <generator.*, which can be read only once; make a list"):
+        send.using(after=(call.id for call in used_up()))  # pyright: ignore[reportArgumentType] -- the mistake is the example
+
+
+async def test_a_result_says_when_its_service_is_closed() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service:
+        sent = await service.enqueue(send, 1)
+
+    with pytest.raises(ConfigurationError, match="The QueueService is not open"):
+        await sent.wait()
+    with pytest.raises(ConfigurationError, match="The QueueService is not open"):
+        await sent.refresh()

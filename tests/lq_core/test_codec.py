@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lq_core import INJECTED, InvalidArgumentError, TaskDefinitionError
-from lq_core.codec import CallCodec
+from lq_core.tasks.codec import CallCodec
 
 
 class Colour(Enum):
@@ -107,7 +107,7 @@ def test_without_annotations_plain_data_arrives_as_it_was() -> None:
         (("a",), {"name": "b"}, "multiple values for argument 'name'"),
         (("a",), {"tims": 2}, "unexpected keyword argument 'tims'"),
         ((object(),), {}, "the argument 'name' cannot be encoded as JSON"),
-        (("a",), {"times": float("nan")}, "the argument 'times' cannot be encoded as JSON: nan is no number in JSON"),
+        (("a",), {"times": float("nan")}, "the argument 'times' cannot be encoded as JSON: JSON has no number nan"),
     ],
 )
 def test_a_call_that_does_not_fit_is_refused_with_the_parameter(
@@ -148,7 +148,7 @@ def test_any_text_and_any_whole_number_arrive_unchanged(name: str, times: int) -
 
 @pytest.mark.parametrize("value", [float("nan"), {"mean": (1.0, float("inf"))}, Point(1, -float("inf"))])  # pyright: ignore[reportArgumentType] -- a wrong type is part of the example
 def test_a_result_with_a_number_that_json_has_not_is_refused_instead_of_turned_into_null(value: object) -> None:
-    with pytest.raises(ValueError, match="is no number in JSON"):
+    with pytest.raises(ValueError, match="JSON has no number"):
         codec_of(plain).encode_result(value)
 
 
@@ -176,7 +176,7 @@ def with_untyped_pool(pool=INJECTED) -> None:  # noqa: ANN001 # pyright: ignore[
     raise NotImplementedError
 
 
-def test_what_is_injected_is_no_part_of_the_call() -> None:
+def test_an_injected_parameter_is_not_part_of_the_call() -> None:
     codec = codec_of(with_pool)
 
     encoded = codec.encode(("ada",), {"times": 2})
@@ -212,6 +212,54 @@ def test_who_gives_what_is_injected_is_refused_with_the_parameter(
 def test_a_parameter_that_cannot_be_injected_is_refused_with_the_way_to_write_it(function: object, advice: str) -> None:
     with pytest.raises(TaskDefinitionError, match=advice):
         codec_of(function)
+
+
+class Door(msgspec.Struct):
+    number: int
+    pool: Pool | None = INJECTED
+
+
+@dataclass
+class House:
+    doors: list[Door]
+    pool: Pool
+
+
+class Settings(msgspec.Struct):
+    path: str
+
+
+def with_door(door: Door) -> None:
+    raise NotImplementedError
+
+
+def with_house(house: House | None) -> None:
+    raise NotImplementedError
+
+
+def with_settings(name: str, settings: Settings) -> None:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "function, advice",
+    [
+        (with_door, "INJECTED is the default of the field 'pool', and lq injects only parameters.* of its own"),
+        (with_house, "in the field 'doors': INJECTED is the default of the field 'pool'"),
+    ],
+)
+def test_a_field_cannot_be_injected(function: object, advice: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=advice):
+        codec_of(function)
+
+
+def test_a_missing_value_with_fields_may_have_to_be_injected() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"'settings'; if lq has to inject .*`settings: .*Settings = INJECTED`"
+    ):
+        codec_of(with_settings).encode(("a",), {})
+    with pytest.raises(InvalidArgumentError, match=r"missing a required argument: 'first'$"):
+        codec_of(gapped).encode((), {})
 
 
 def gapped(first: int, /, second: int = 1, third: int = 2) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lq_core.deadlines import Deadlines
+from lq_core.attempts.deadlines import Deadlines
 
 
 async def test_an_earlier_deadline_that_comes_later_is_kept_in_time() -> None:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from lq_core.identity import id_of, new_id, new_worker_id
+from lq_core.records.identity import id_of, new_id, new_worker_id
 
 
-def test_an_id_is_a_uuid_of_version_7_that_tells_the_time() -> None:
+def test_an_id_is_a_uuid_of_version_7_with_the_time() -> None:
     before = time.time_ns() // 1_000_000
     made = new_id()
 

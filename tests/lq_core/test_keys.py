@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 
 from lq_core import ConfigurationError, InvalidArgumentError, QueueConfig, QueueService, TaskContext, task
-from lq_core.options import OptionArguments
-from lq_core.record import NAME_LIMIT
+from lq_core.foundation.validation import NAME_LIMIT
+from lq_core.tasks.options import OptionArguments
 
 ADA = UUID("01a208d6-f3cf-7975-a1ad-42770b79d626")
 

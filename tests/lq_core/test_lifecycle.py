@@ -6,11 +6,13 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from lq_core import IllegalMoveError, KeyScope, QueuedTaskRecord, TaskFailure, TaskStatus, lifecycle
-from lq_core.record import TERMINAL, Dependencies
-from lq_core.timeline import timeline
+from lq_core import IllegalMoveError, KeyScope, OnLoss, QueuedTaskRecord, RetryRules, TaskFailure, TaskStatus
+from lq_core.records import lifecycle
+from lq_core.records.record import TERMINAL, Dependencies
+from lq_core.records.timeline import timeline
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+AT_MOST_ONCE = RetryRules(on_loss=OnLoss.FAIL)
 FAILURE = TaskFailure(type="ValueError", message="no")
 
 
@@ -67,7 +69,34 @@ def test_a_record_whose_workers_keep_dying_fails_in_the_end() -> None:
     assert lifecycle.lose(goner, failure=FAILURE, at=NOON).status == "failed"
 
 
-@pytest.mark.parametrize("end", ["retry", "snooze", "interrupt", "lose"])
+def test_a_task_may_set_how_many_losses_it_survives() -> None:
+    patient = replace(running(losses=6), retry_rules=RetryRules(max_losses=7))
+    fragile = replace(running(), retry_rules=RetryRules(max_losses=0))
+
+    assert lifecycle.lose(patient, failure=FAILURE, at=NOON).losses == 7
+    assert lifecycle.lose(fragile, failure=FAILURE, at=NOON).status == "failed"
+
+
+def test_a_task_that_must_not_start_twice_fails_when_its_start_is_lost_or_interrupted() -> None:
+    begun = replace(running(), retry_rules=AT_MOST_ONCE)
+
+    lost = lifecycle.lose(begun, failure=FAILURE, at=NOON)
+    interrupted = lifecycle.interrupt(begun, at=NOON, message="stopped: stopping", has_begun=True)
+
+    assert (lost.status, lost.error) == ("failed", FAILURE)
+    assert interrupted.error is not None
+    assert (interrupted.status, interrupted.error.type) == ("failed", "Interrupted")
+
+
+def test_a_task_that_must_not_start_twice_starts_later_if_it_has_not_begun() -> None:
+    reserved = lifecycle.dispatch(replace(a_record(), retry_rules=AT_MOST_ONCE), at=NOON)
+    claimed = lifecycle.claim(reserved, worker_id="ada", at=NOON)
+
+    assert lifecycle.lose(reserved, failure=FAILURE, at=NOON).status == "pending"
+    assert lifecycle.interrupt(claimed, at=NOON, message="the answer to its claim was lost").status == "pending"
+
+
+@pytest.mark.parametrize("end", ["retry", "snooze", "interrupt", "lose", "pass_on"])
 def test_a_record_that_was_asked_to_stop_is_not_started_again(end: str) -> None:
     asked = lifecycle.request_cancel(running(retries=3))
 
@@ -76,6 +105,7 @@ def test_a_record_that_was_asked_to_stop_is_not_started_again(end: str) -> None:
         "snooze": lambda: lifecycle.snooze(asked, delay=1, at=NOON),
         "interrupt": lambda: lifecycle.interrupt(asked, at=NOON),
         "lose": lambda: lifecycle.lose(asked, failure=FAILURE, at=NOON),
+        "pass_on": lambda: lifecycle.pass_on(asked, failure=FAILURE, patience=60, at=NOON),
     }[end]()
 
     assert (ended.status, ended.cancel_requested) == ("cancelled", False)
@@ -127,6 +157,68 @@ def test_a_retry_by_hand_of_what_has_never_begun_still_waits_for_others() -> Non
     assert not lifecycle.retry(lifecycle.cancel(begun, at=NOON), at=NOON).blocked
 
 
+UNKNOWN = TaskFailure(type="UnknownTaskError", message="no such task")
+
+
+def passed_on(record: QueuedTaskRecord, *, after: float, patience: float = 86_400) -> QueuedTaskRecord:
+    at = NOON + timedelta(seconds=after)
+    claimed = lifecycle.claim(record, worker_id="old", at=at)
+    return lifecycle.pass_on(claimed, failure=UNKNOWN, patience=patience, at=at)
+
+
+def test_a_record_that_its_worker_cannot_read_waits_as_it_was_before_the_claim() -> None:
+    soon = NOON + timedelta(seconds=60)
+    before = replace(a_record(retries=1, losses=2), expires_at=soon)
+
+    waiting = passed_on(before, after=0)
+
+    assert replace(waiting, epoch=0, history=(), scheduled_at=NOON) == before
+    assert (waiting.scheduled_at, waiting.epoch) == (NOON + timedelta(seconds=1), 2)
+
+
+def test_the_pauses_of_a_record_that_nobody_can_read_grow_to_a_minute_and_its_history_does_not_grow() -> None:
+    waiting, pauses = a_record(), list[float]()
+
+    for after in (0, 1, 3, 10, 100, 80_000):
+        waiting = passed_on(waiting, after=after)
+        pauses.append((waiting.scheduled_at - NOON).total_seconds() - after)
+
+    assert pauses == [1, 1, 3, 10, 60, 60]
+    (entry,) = waiting.history
+    assert (entry.at, entry.event, entry.failure, entry.worker_id) == (NOON, "passed_on", UNKNOWN, "old")
+
+
+def test_a_record_that_no_worker_can_read_fails_when_patience_ends() -> None:
+    waiting = passed_on(a_record(retries=3), after=0, patience=10)
+
+    failed = passed_on(waiting, after=10, patience=10)
+
+    assert (failed.status, failed.error) == ("failed", UNKNOWN)
+    assert [entry.event for entry in failed.history] == ["passed_on", "failed"]
+
+
+@pytest.mark.parametrize("step", ["a real start", "a retry by hand"])
+def test_patience_begins_again_after(step: str) -> None:
+    waiting = passed_on(a_record(retries=3), after=0, patience=10)
+    started = lifecycle.claim(waiting, worker_id="new", at=NOON)
+    again = {
+        "a real start": lambda: lifecycle.retry_or_fail(started, failure=FAILURE, delay=0, at=NOON),
+        "a retry by hand": lambda: lifecycle.retry(lifecycle.cancel(waiting, at=NOON), at=NOON),
+    }[step]()
+
+    later = passed_on(again, after=20, patience=10)
+
+    assert (later.status, later.history[-1].at) == ("pending", NOON + timedelta(seconds=20))
+    assert [entry.event for entry in later.history].count("passed_on") == 1
+
+
+def test_releases_of_reservations_do_not_extend_the_patience() -> None:
+    waiting = passed_on(a_record(), after=0, patience=10)
+    released = lifecycle.release(lifecycle.dispatch(waiting, at=NOON), at=NOON, message="refused")
+
+    assert passed_on(released, after=10, patience=10).status == "failed"
+
+
 def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:
     with pytest.raises(IllegalMoveError, match="is running and cannot become a new try before it has ended"):
         lifecycle.retry(running(), at=NOON)
@@ -140,10 +232,10 @@ def test_why_a_completed_record_cannot_be_retried_by_hand_is_said() -> None:
 def test_a_retry_by_hand_gives_the_whole_budget_back() -> None:
     failed = lifecycle.retry_or_fail(running(retries=2, losses=3), failure=FAILURE, delay=None, at=NOON)
 
-    revived = lifecycle.retry(failed, at=NOON)
+    retried = lifecycle.retry(failed, at=NOON)
 
-    assert (revived.status, revived.retry_count, revived.losses, revived.finished_at) == ("pending", 0, 0, None)
-    assert revived.epoch == failed.epoch + 1
+    assert (retried.status, retried.retry_count, retried.losses, retried.finished_at) == ("pending", 0, 0, None)
+    assert retried.epoch == failed.epoch + 1
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))

@@ -90,10 +90,10 @@ async def with_a_size(size: int = 3) -> AsyncIterator[Session]:
         ((pool, another_pool), r"pool and .*another_pool both provide Pool\. Leave one of them out"),
         ((session, pool_in_circle), r"in a circle: .*(session needs .*pool_in_circle needs|pool_in_circle needs .*se)"),
         ((session, pool_of_sessions), "pool_of_sessions is kept per worker, and its parameter 'session' is a Session"),
-        ((pool_of_attempt,), "'context' is a TaskContext, which there is only during an attempt"),
-        ((returned,), r"returned does not say what it yields: it is annotated with .*Directory\[str\]\. Write it as"),
-        ((untyped,), "'pool' of the provider .*untyped has no annotation"),
-        ((Pool,), "takes functions with the decorator @per_worker or @per_attempt"),
+        ((pool_of_attempt,), "'context' is a TaskContext, which exists only during an attempt"),
+        ((returned,), r"provider .*returned, .*Directory\[str\], does not name what it yields\. Write it as"),
+        ((untyped,), "'pool' of the provider .*untyped needs an annotation"),
+        ((Pool,), "it must be a tuple of functions with @per_worker or @per_attempt"),
         (pool, "providers is <Provider"),
     ],
 )
@@ -103,7 +103,9 @@ def test_what_cannot_work_together_is_refused_with_the_configuration(providers: 
 
 
 def test_what_a_provider_needs_has_to_be_provided() -> None:
-    with pytest.raises(MissingProviderError, match=r"session asks for a Pool as 'pool', and nobody provides one"):
+    with pytest.raises(
+        MissingProviderError, match=r"session asks for a Pool as 'pool', and there is no provider for it"
+    ):
         QueueService(QueueConfig(queue_backend="memory", providers=(session,)))
 
 

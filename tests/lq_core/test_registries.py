@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from lq_core import (
-    BaseExecutionBackend,
     ConfigurationError,
+    InProcessExecutionBackend,
     Limits,
     QueueConfig,
     QueuedTaskRecord,
@@ -27,11 +27,17 @@ from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
 
 
 @execution_backend("tests-here")
-class Here(BaseExecutionBackend):
+class Here(InProcessExecutionBackend):
     async def execute(
         self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
     ) -> QueuedTaskRecord:
         return await service.execute_record(record, worker_id=worker_id)
+
+
+@execution_backend("tests-shut")
+class Shut(Here):
+    async def open(self, service: ExecutionService) -> None:
+        raise ConfigurationError("It is shut.")
 
 
 opened: list[str] = []
@@ -50,8 +56,32 @@ class HereSettings:
     size: int = 1
 
 
+@execution_backend("tests-lenient")
+class Lenient(Here):
+    def __init__(self, config: QueueConfig | None = None, **given: object) -> None:
+        super().__init__(config)
+        self.given = given
+
+
+@dataclass(frozen=True)
+class LenientSettings:
+    execution_backend: str = "tests-lenient"
+
+
 def test_a_backend_is_found_by_the_name_of_its_decorator() -> None:
     assert get_execution_backend_class("tests-here") is Here
+
+
+async def test_an_installed_backend_that_cannot_be_opened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async with QueueService(QueueConfig(queue_backend="memory", execution_backend="tests-here")) as service:
+        await service.execution_backends()
+        await service.execution_backends()
+
+    assert [message for message in caplog.messages if "tests-shut" in message] == [
+        "execution_backend.left_out backend=tests-shut error='It is shut.'"
+    ]
 
 
 async def test_a_backend_that_several_ask_for_at_once_is_opened_once() -> None:
@@ -82,6 +112,14 @@ def test_a_typed_configuration_selects_and_configures_its_backend(tmp_path: obje
     assert made.address == f"sqlite:{tmp_path}/x.db"
 
 
+def test_a_class_that_takes_any_keyword_gets_its_typed_configuration() -> None:
+    settings = LenientSettings()
+    made = get_execution_backend(settings)
+
+    assert isinstance(made, Lenient)
+    assert made.given == {"execution_config": settings}
+
+
 def test_a_typed_configuration_for_a_class_that_takes_none_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="HereSettings selects Here, which does not accept execution_config"):
         get_execution_backend(HereSettings())
@@ -106,20 +144,20 @@ def test_an_unknown_queue_backend_names_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["nowhere.Backend", "lq_core.queue.memory:Nothing", "lq_core.queue.memory:Lanes", "lq_core:"]
+    "path", ["nowhere.Backend", "lq_core.queue.memory:Nothing", "lq_core.queue.memory:Partitions", "lq_core:"]
 )
 def test_a_path_that_leads_nowhere_is_refused_with_the_path(path: str) -> None:
     with pytest.raises(ConfigurationError, match=path):
         get_queue_backend_class(path)
 
 
-def test_a_class_that_is_no_backend_cannot_be_registered() -> None:
+def test_only_a_backend_class_can_be_registered() -> None:
     with pytest.raises(ConfigurationError, match="BaseQueueBackend"):
         queue_backend("tests-nonsense")(dict)  # pyright: ignore[reportArgumentType] -- the mistake is the example
 
 
 def test_an_incomplete_backend_cannot_be_made() -> None:
-    class Half(BaseExecutionBackend):
+    class Half(InProcessExecutionBackend):
         pass
 
     with pytest.raises(TypeError, match="execute"):
@@ -135,14 +173,14 @@ def test_an_incomplete_backend_cannot_be_made() -> None:
         ({"shutdown_grace": -1}, "shutdown_grace is -1"),
         ({"task_modules": "shop.tasks"}, r"\('shop\.tasks',\)"),
         ({"queues": "mail"}, r"\('mail',\)"),
-        ({"queues": ()}, r"queues is \(\); name a queue"),
-        ({"retention": 5}, r"retention is 5; it must be a dict, such as \{TaskStatus\.FAILED"),
+        ({"queues": ()}, r"queues is \(\); it must be a tuple of the names of queues, such as \('mail',\), or None"),
+        ({"retention": 5}, r"retention is 5; it must be a dict such as \{TaskStatus\.FAILED"),
         ({"retention": {"failed": "1d"}}, "'1d'"),
-        ({"queue_limits": 5}, r"queue_limits is 5; it must be a dict, such as \{\"mail\": Limits"),
+        ({"queue_limits": 5}, r"queue_limits is 5; it must be a dict from .* such as \{\"mail\": Limits"),
         ({"retention": {"running": 5}}, "'running'"),
         ({"retention": {"failed": -5}}, "-5"),
         ({"retention_count": {"pending": 5}}, "'pending'"),
-        ({"retention_count": {"failed": -1}}, "it takes numbers of records, not negative"),
+        ({"retention_count": {"failed": -1}}, "with counts, not negative, for: cancelled, completed"),
         ({"max_payload_bytes": 0}, "max_payload_bytes is 0"),
         ({"concurrency": "5"}, "concurrency is '5'; it must be a whole number"),
         ({"concurrency": 2.5}, "concurrency is 2.5; it must be a whole number"),
@@ -150,22 +188,28 @@ def test_an_incomplete_backend_cannot_be_made() -> None:
         ({"queue_backend": None}, "queue_backend is None; it must be a name"),
         ({"execution_backend": 5}, "execution_backend is 5; it must be a name"),
         ({"concurrency": 10**30}, r"concurrency is 10+; it must be a whole number from 1 to 2147483647"),
-        ({"poll_interval": float("nan")}, "poll_interval is nan; it must be a number of seconds from 0 to 3.1536e"),
+        (
+            {"poll_interval": float("nan")},
+            "poll_interval is nan; it must be a number of seconds greater than 0, at most 3,153,600,000",
+        ),
         ({"poll_interval": float("inf")}, "poll_interval is inf; it must be"),
         ({"heartbeat_interval": float("nan")}, "heartbeat_interval is nan; it must be"),
         ({"heartbeat_timeout": float("nan")}, "heartbeat_timeout is nan; it must be"),
-        ({"heartbeat_timeout": 10**400}, "heartbeat_timeout is 10+; it must be"),
+        ({"heartbeat_timeout": 10**400}, "heartbeat_timeout is 10+…; it must be"),
         ({"shutdown_grace": float("nan")}, "shutdown_grace is nan; it must be"),
-        ({"retention": {"failed": float("nan")}}, "'failed': nan; it takes seconds, not negative"),
-        ({"queues": (1,)}, r"queues is \(1,\); it must be a tuple of names: \('mail',\)"),
+        ({"retention": {"failed": float("nan")}}, "'failed': nan}; it must be .* with seconds, not negative"),
+        ({"queues": (1,)}, r"queues is \(1,\); it must be a tuple of the names of queues, such as \('mail',\)"),
         ({"queues": 5}, "queues is 5; it must be a tuple"),
         ({"queues": ("",)}, r"queues is \('',\); it must be a tuple"),
-        ({"queue_limits": {1: Limits(concurrency=5)}}, "queue_limits says 1"),
-        ({"task_modules": (5,)}, r"task_modules is \(5,\); it must be a tuple of names: \('shop\.tasks',\)"),
+        ({"queue_limits": {1: Limits(concurrency=5)}}, "queue_limits is {1: Limits"),
+        (
+            {"task_modules": (5,)},
+            r"task_modules is \(5,\); it must be a tuple of the names of modules, such as \('shop\.tasks',\)",
+        ),
         ({"execution_backends": (HereSettings(), HereSettings(size=2))}, "two configurations of 'tests-here'"),
-        ({"middleware": print}, "middleware is <built-in function print>; it takes a tuple"),
+        ({"middleware": print}, "middleware is <built-in function print>; it must be a tuple of objects"),
         ({"execution_backends": (5,)}, r"execution_backends is \(5,\); it must be a tuple of names or typed"),
-        ({"execution_backends": "cloudrun"}, r"typed configurations: \('cloudrun',\)"),
+        ({"execution_backends": "cloudrun"}, r"typed configurations, such as \('cloudrun',\)"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_with_its_value(options: dict[str, object], problem: str) -> None:
@@ -173,19 +217,26 @@ def test_a_setting_that_cannot_work_is_refused_with_its_value(options: dict[str,
         QueueConfig(**options)  # pyright: ignore[reportArgumentType] -- the mistakes are the example
 
 
+def test_a_misspelt_setting_is_refused_with_the_closest_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"no field of QueueConfig 'quues'\. Did you mean 'queues'"):
+        QueueConfig(quues=("mail",))  # pyright: ignore[reportCallIssue] -- the mistake is the example
+
+
 @pytest.mark.parametrize("path", [None, 5, "", ":memory:"])
-def test_a_sqlite_path_that_is_no_file_is_refused_with_its_value(path: object) -> None:
+def test_a_sqlite_path_that_is_not_a_file_is_refused_with_its_value(path: object) -> None:
     with pytest.raises(ConfigurationError, match=f"path is {path!r}; it must be a file"):
         SQLiteConfig(path=path)  # pyright: ignore[reportArgumentType] -- the mistakes are the example
 
 
-async def test_a_service_refuses_an_execution_backend_that_nobody_knows() -> None:
+async def test_a_service_refuses_an_unknown_execution_backend() -> None:
     with pytest.raises(UnknownBackendError, match="tests-hre"):
         await QueueService(QueueConfig(queue_backend="memory", execution_backend="tests-hre")).open()
 
 
 async def test_a_service_refuses_a_task_module_that_is_not_there() -> None:
-    with pytest.raises(ConfigurationError, match=r"'shop\.taks' cannot be imported"):
+    with pytest.raises(
+        ConfigurationError, match=r"task_modules=\.\.\.\) names 'shop\.taks', but there is no module 'shop"
+    ):
         await QueueService(QueueConfig(queue_backend="memory", task_modules=("shop.taks",))).open()
 
 

@@ -8,16 +8,16 @@ from uuid import UUID
 import pytest
 
 from lq_core import Backoff, ConfigurationError, NonRetryable, QueuedTaskRecord, RetryLater, task
-from lq_core.backoff import retry_delay
-from lq_core.context import LINE_LIMIT
-from lq_core.options import OptionArguments
-from lq_core.record import RetryRules
+from lq_core.records.backoff import retry_delay
+from lq_core.records.record import RetryRules
+from lq_core.tasks.context import LINE_LIMIT
+from lq_core.tasks.options import OptionArguments
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FIXED = Backoff(base=7, factor=1, jitter=0)
 
 
-class BrokenPumpError(OSError):
+class BrokenPrinterError(OSError):
     """An exception of the application's."""
 
 
@@ -53,14 +53,14 @@ def failed(rules: RetryRules | None = None, *, failures: int = 1) -> QueuedTaskR
     "rules, error, delay",
     [
         (RetryRules(), ValueError(), 7),
-        (RetryRules(only=("builtins.OSError",)), BrokenPumpError(), 7),
+        (RetryRules(only=("builtins.OSError",)), BrokenPrinterError(), 7),
         (RetryRules(only=("builtins.OSError",)), TimeoutError(), 7),
         (RetryRules(only=("builtins.OSError",)), ValueError(), None),
         (RetryRules(only=("builtins.OSError", "builtins.ValueError")), ValueError(), 7),
-        (RetryRules(never=("builtins.OSError",)), BrokenPumpError(), None),
+        (RetryRules(never=("builtins.OSError",)), BrokenPrinterError(), None),
         (RetryRules(never=("builtins.OSError",)), ValueError(), 7),
-        (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPumpError",)), BrokenPumpError(), None),
-        (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPumpError",)), OSError(), 7),
+        (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPrinterError",)), BrokenPrinterError(), None),
+        (RetryRules(only=("builtins.OSError",), never=(f"{__name__}.BrokenPrinterError",)), OSError(), 7),
     ],
 )
 def test_a_failure_is_judged_by_the_classes_of_its_exception(
@@ -69,7 +69,7 @@ def test_a_failure_is_judged_by_the_classes_of_its_exception(
     assert retry_delay(failed(rules), error) == delay
 
 
-def test_a_failure_that_is_no_exception_is_retried() -> None:
+def test_a_failure_without_an_exception_is_retried() -> None:
     assert retry_delay(failed(RetryRules(only=("builtins.OSError",)))) == 7
 
 
@@ -91,7 +91,9 @@ def test_a_function_says_how_long_to_wait() -> None:
         (f"{__name__}:impatience", 3, "It returned inf"),
         (f"{__name__}:impatience", 4, "4"),
         (f"{__name__}:gone", 1, "has no attribute 'gone'"),
-        ("no_such_module:patience", 1, "No module named 'no_such_module'"),
+        ("no_such_module:patience", 1, "is not in a package of the tasks of this process"),
+        ("posixpath:os.mkdir", 1, "is not in a package of the tasks of this process"),
+        (f"{__name__}:logging.getLevelName", 1, "is not in a package of the tasks of this process"),
     ],
 )
 def test_a_function_that_gives_no_answer_is_logged_and_done_without(
@@ -124,15 +126,15 @@ def test_a_backoff_is_a_policy_or_seconds_or_a_function(
 
 
 def test_a_lambda_is_refused_with_the_reason() -> None:
-    with pytest.raises(ConfigurationError, match=r"No other process finds .*<lambda>"):
+    with pytest.raises(ConfigurationError, match=r"No other process can find .*<lambda>"):
         fetch.using(backoff=lambda failures: failures)
 
 
 def test_exceptions_are_kept_by_name_and_may_be_changed_per_call() -> None:
-    careful = fetch.using(retry_on=(OSError, BrokenPumpError), never_retry_on=[NonRetryable])
+    careful = fetch.using(retry_on=(OSError, BrokenPrinterError), never_retry_on=[NonRetryable])
 
-    assert careful.options.retry_on == ("builtins.OSError", f"{__name__}.BrokenPumpError")
-    assert careful.options.never_retry_on == ("lq_core.context.NonRetryable",)
+    assert careful.options.retry_on == ("builtins.OSError", f"{__name__}.BrokenPrinterError")
+    assert careful.options.never_retry_on == ("lq_core.tasks.context.NonRetryable",)
     assert careful.using(retry_on=None, priority=1).options.retry_on is None
     assert careful.using(priority=1).options.retry_on == careful.options.retry_on
 

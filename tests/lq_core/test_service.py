@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from lq_core import ConfigurationError, QueueConfig, QueueService, RecordFilter, Worker, task
-from lq_core.options import OptionArguments
-from lq_core.testing import a_record
+from lq_core.contracts import a_record
+from lq_core.tasks.options import OptionArguments
 
 NEXT_YEAR = datetime(datetime.now(UTC).year + 1, 7, 1, tzinfo=UTC)
 ID = "01a208d6-f3cf-7975-a1ad-42770b79d626"
@@ -30,15 +30,24 @@ async def service() -> AsyncIterator[QueueService]:
 
 @pytest.mark.parametrize("verb", ["get", "wait", "cancel", "retry"])
 @pytest.mark.parametrize(
-    "wrong, said", [(ID, f"which is a UUID: UUID\\('{ID}'\\)"), (a_record(), "which is a UUID: result.id or record.id")]
+    "wrong, said",
+    [
+        (ID, f"the id of a record is a UUID: UUID\\('{ID}'\\)"),
+        (a_record(), "the id of a record is a UUID: result.id or record.id"),
+    ],
 )
-async def test_what_is_no_id_is_told(service: QueueService, verb: str, wrong: object, said: str) -> None:
+async def test_a_wrong_id_is_refused_with_its_value(service: QueueService, verb: str, wrong: object, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         await getattr(service, verb)(wrong)
 
 
 @pytest.mark.parametrize(
-    "queue, said", [("", "0 characters"), ("q" * 256, "256 characters"), ("\ud800", "no database")]
+    "queue, said",
+    [
+        ("", "it must be text of 1 to 255 characters"),
+        ("q" * 256, "256 characters"),
+        ("\ud800", "without NUL and lone surrogates"),
+    ],
 )
 async def test_a_name_that_no_queue_can_have_is_refused(service: QueueService, queue: str, said: str) -> None:
     for change in (service.pause(queue), service.resume(queue), service.drain(queue), service.limit_queue(queue)):
@@ -58,7 +67,7 @@ async def test_a_call_that_would_expire_before_it_may_start_is_refused(
     service: QueueService, options: OptionArguments
 ) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"not to start before 2.*, and expires at 2.*: it would expire before"
+        ConfigurationError, match=r"can start at 2.*, but expires at 2.*: it would expire before it can start"
     ):
         await service.enqueue(send.using(**options))
 
@@ -72,7 +81,7 @@ async def test_moments_are_kept_in_utc(service: QueueService) -> None:
     assert (sent.record.expires_at or moment).tzinfo is UTC
 
 
-async def test_pausing_tells_whether_anything_names_the_queue(service: QueueService) -> None:
+async def test_pausing_returns_whether_anything_names_the_queue(service: QueueService) -> None:
     await service.queue_backend.insert([a_record(queue="mail")])
 
     assert await service.pause("letters")
@@ -101,8 +110,8 @@ async def test_who_enters_a_service_that_is_open_does_not_close_it(service: Queu
 
 
 @pytest.mark.parametrize("make", [QueueService, Worker])
-def test_what_is_no_configuration_and_no_service_is_told(make: Callable[[Any], object]) -> None:
-    with pytest.raises(TypeError, match=r"'memory' is no Queue(Config|Service)"):
+def test_a_wrong_configuration_or_service_is_refused(make: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=r"'memory' is (not a QueueConfig|no QueueService)"):
         make("memory")
 
 

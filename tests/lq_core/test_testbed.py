@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -10,8 +11,8 @@ from typing_extensions import override
 
 from lq_core import (
     Backoff,
-    BaseExecutionBackend,
     ConfigurationError,
+    InProcessExecutionBackend,
     NonRetryable,
     QueueConfig,
     QueuedTaskRecord,
@@ -26,14 +27,14 @@ from lq_core import (
     task,
 )
 from lq_core.execution import ExecutionService
-from lq_core.schedule import SCHEDULES
+from lq_core.schedules.schedule import SCHEDULES
 from lq_core.testing import QueueTestbed
 
 SENT = list[str]()
 
 
 @execution_backend("far-away")
-class FarAway(BaseExecutionBackend):
+class FarAway(InProcessExecutionBackend):
     """Where no test goes."""
 
     @override
@@ -150,7 +151,7 @@ async def test_a_drain_without_an_end_is_told(bed: QueueTestbed, monkeypatch: py
     monkeypatch.setattr("lq_core.testing.testbed.MOST", 10)
     await bed.service.enqueue(never_ready)
 
-    with pytest.raises(QueueError, match=r"there is still something due, last testbed\.never_ready"):
+    with pytest.raises(QueueError, match=r"there are still due records, last testbed\.never_ready"):
         await bed.drain()
 
 
@@ -246,3 +247,14 @@ def test_an_application_in_another_event_loop_shares_the_records() -> None:
             bed.assert_enqueued(send, "ada")
 
     asyncio.run(test())
+
+
+async def test_a_testbed_whose_clock_is_in_a_time_zone_moves_by_real_seconds() -> None:
+    """In this night, the clock is set back from 3 to 2."""
+    berlin = ZoneInfo("Europe/Berlin")
+    async with QueueTestbed(at=datetime(2026, 10, 25, 2, 30, tzinfo=berlin)) as bed:
+        bed.advance(3600)
+
+        assert bed.now() == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    with pytest.raises(ConfigurationError, match=r"at is .*; it must be a moment with a time zone"):
+        QueueTestbed(at=datetime(2026, 10, 25, 2, 30))  # noqa: DTZ001 -- the naive moment is the example

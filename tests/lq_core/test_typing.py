@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import assert_type
 from uuid import UUID, uuid4
@@ -34,6 +35,7 @@ def resize(context: TaskContext, width: int) -> list[int]:
     return [width, context.attempt]
 
 
+@dataclass
 class Pool:
     """What a task needs and no caller has."""
 
@@ -98,3 +100,31 @@ async def test_a_wrong_call_is_a_type_error_and_an_error_here() -> None:
             resize.call("wide")  # pyright: ignore[reportArgumentType] -- the width is a number
         with pytest.raises(ConfigurationError):
             welcome.using(priorty=5)  # pyright: ignore[reportCallIssue] -- it is called priority
+
+
+async def test_calls_with_different_results_are_enqueued_together() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as queue:
+        made = await queue.enqueue_many([welcome.call(uuid4()), resize.call(3)])
+        calls = [welcome.call(uuid4()), resize.call(3)]
+        again = await queue.enqueue_many(calls)
+        named: list[TaskResult[str | list[int]]] = await queue.enqueue_many([welcome.call(uuid4()), resize.call(3)])
+
+    assert_type(made, list[TaskResult[str | list[int]]])  # In mypy, no union but what both have in common.
+    assert_type(again, list[TaskResult[str | list[int]]])  # In mypy, no union but what both have in common.
+    assert [each.record.task_name for each in (*made, *named)] == ["typing.welcome", "typing.resize"] * 2
+
+
+async def test_the_habits_of_other_queues_are_errors_that_say_what_to_write() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as queue:
+        with pytest.raises(InvalidArgumentError, match=r"delay is an option of the task: .*\.using\(delay="):
+            await queue.enqueue(welcome, uuid4(), delay=3)  # pyright: ignore[reportCallIssue] -- the mistake
+    with pytest.raises(AttributeError, match=r"has no 'delay'\. .*: await queue\.enqueue\(welcome,"):
+        welcome.delay(uuid4())  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- the mistake
+    with pytest.raises(AttributeError, match=r": await queue\.enqueue\(welcome\.using\(delay=60\),"):
+        welcome.apply_async((uuid4(),))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- the mistake
+    with pytest.raises(AttributeError, match=r"await queue\.enqueue\(resize, \.\.\.\)"):
+        resize.send(3)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- the mistake
+    with pytest.raises(AttributeError, match=r"A task has no 'usign'\. Did you mean 'using'"):
+        resize.usign(priority=3)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- the mistake
+    with pytest.raises(TypeError, match=r"A task cannot be awaited: `await queue\.enqueue\(welcome, \.\.\.\)`"):
+        await welcome.using(priority=3)  # pyright: ignore[reportGeneralTypeIssues] -- the mistake

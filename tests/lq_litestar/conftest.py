@@ -1,11 +1,11 @@
-"""An application in a folder of its own, for the tests that start real servers and commands."""
+"""An application in its own folder, for the tests that start real servers and commands."""
 
 from pathlib import Path
 
 import pytest
 
 APPLICATION = '''
-"""A shop whose tasks say where they run, and wait where a test wants them to."""
+"""A shop whose tasks print where they run, and wait for a test."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from lq_litestar import QueuePlugin
 async def wait() -> str:
     print("waiting", flush=True)
     while not Path("gate").exists():
-        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
+        await asyncio.sleep(0.01)  # A file has no event to wait for.
     return "through the gate"
 
 
@@ -33,7 +33,7 @@ async def wait() -> str:
 async def meet(me: str, other: str) -> int:
     Path(me).touch()
     while not Path(other).exists():
-        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
+        await asyncio.sleep(0.01)  # A file has no event to wait for.
     return os.getpid()
 
 

@@ -1,7 +1,7 @@
-"""What ``import lq_litestar`` gives."""
+"""The docstring of ``lq_litestar``."""
 
 import lq_litestar
 
 
-def test_the_package_says_what_it_is_for() -> None:
+def test_the_package_has_a_docstring() -> None:
     assert lq_litestar.__doc__

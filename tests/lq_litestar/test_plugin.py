@@ -37,8 +37,8 @@ from lq_core import (
     per_worker,
     task,
 )
-from lq_core.identity import new_id
 from lq_core.queue.sqlite import SQLiteConfig
+from lq_core.records.identity import new_id
 from lq_litestar import QueuePlugin
 
 
@@ -106,7 +106,7 @@ def test_a_handler_enqueues_and_the_worker_in_the_application_runs_it(config: Qu
         assert double_over_http(client, 21) == "42"
 
 
-def test_what_is_per_worker_is_open_as_long_as_the_application(config: QueueConfig) -> None:
+def test_values_per_worker_are_open_while_the_application_runs(config: QueueConfig) -> None:
     diary: list[str] = []
 
     @per_worker
@@ -238,13 +238,13 @@ def test_a_name_that_is_taken_is_refused(config: QueueConfig) -> None:
         Litestar(dependencies={"queue_service": lambda: 1}, plugins=[QueuePlugin(config)])
 
 
-def test_a_client_without_a_lifespan_is_told_what_to_do(config: QueueConfig) -> None:
+def test_a_client_without_a_lifespan_gets_an_error_with_advice(config: QueueConfig) -> None:
     client = TestClient(Litestar([enqueue_double], plugins=[QueuePlugin(config)], debug=True))
 
     assert "with TestClient(app) as client" in client.post("/double/1").text
 
 
-async def test_a_queue_that_cannot_be_opened_keeps_the_application_from_starting(tmp_path: Path) -> None:
+async def test_a_queue_that_cannot_be_opened_stops_the_start_of_the_application(tmp_path: Path) -> None:
     (tmp_path / "letter.db").write_text("not a database, but long enough to be taken for one" * 100)
     broken = QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "letter.db"))
 
@@ -252,7 +252,7 @@ async def test_a_queue_that_cannot_be_opened_keeps_the_application_from_starting
         await application(QueuePlugin(broken)).lifespan().__aenter__()
 
 
-def test_the_lifespan_of_the_user_spans_that_of_the_queue(config: QueueConfig) -> None:
+def test_the_lifespan_of_the_user_contains_the_lifespan_of_the_queue(config: QueueConfig) -> None:
     seen: list[str] = []
     plugin = QueuePlugin(config)
 
@@ -271,7 +271,7 @@ def test_the_lifespan_of_the_user_spans_that_of_the_queue(config: QueueConfig) -
 
 
 @pytest.mark.parametrize("plugins, warned", [(["queue", "channels"], True), (["channels", "queue"], False)])
-def test_a_plugin_that_would_be_closed_before_the_worker_is_warned_of(
+def test_a_plugin_that_closes_before_the_worker_gives_a_warning(
     config: QueueConfig, plugins: Sequence[str], warned: bool, recwarn: pytest.WarningsRecorder
 ) -> None:
     known = {"queue": QueuePlugin(config), "channels": ChannelsPlugin(MemoryChannelsBackend(), channels=["news"])}
@@ -292,7 +292,7 @@ def test_a_plugin_that_would_be_closed_before_the_worker_is_warned_of(
         (QueueError("a secret of the application"), 500, "Internal Server Error"),
     ],
 )
-def test_errors_of_lq_become_answers(config: QueueConfig, error: QueueError, status: int, detail: str) -> None:
+def test_errors_of_lq_become_responses(config: QueueConfig, error: QueueError, status: int, detail: str) -> None:
     @get("/")
     async def refuse() -> None:
         raise error
@@ -304,25 +304,30 @@ def test_errors_of_lq_become_answers(config: QueueConfig, error: QueueError, sta
     assert "secret" not in answer.text
 
 
-def test_an_unknown_task_is_not_found_and_a_wrong_argument_is_a_bad_request(config: QueueConfig) -> None:
-    with TestClient(application(QueuePlugin(config))) as client:
-        unknown = client.post("/tasks/plugin.duoble?number=1")
-        wrong = client.post("/tasks/plugin.double?number=one")
+@pytest.mark.parametrize(
+    "path, told", [("plugin.duoble?number=1", "plugin.double"), ("plugin.double?number=one", "number")]
+)
+def test_a_fault_of_the_application_is_logged_and_not_blamed_on_the_client(
+    config: QueueConfig, caplog: pytest.LogCaptureFixture, path: str, told: str
+) -> None:
+    app = Litestar([enqueue_by_name], plugins=[QueuePlugin(config)], logging_config=None)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post(f"/tasks/{path}")
 
-    assert (unknown.status_code, "Did you mean 'plugin.double'?" in unknown.json()["detail"]) == (404, True)
-    assert (wrong.status_code, "$.number" in wrong.json()["detail"]) == (400, True)
+    assert (answer.status_code, answer.json()["detail"]) == (500, "Internal Server Error")
+    assert told in caplog.text
 
 
-def test_errors_of_lq_are_answered_as_the_application_answers_http_errors(config: QueueConfig) -> None:
+def test_errors_of_lq_use_the_handler_for_http_errors_of_the_application(config: QueueConfig) -> None:
     problems = ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))
 
     with TestClient(application(problems, QueuePlugin(config))) as client:
-        answer = client.post("/tasks/nothing?number=1")
+        answer = client.get(f"/results/{new_id()}")
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_the_application_may_answer_errors_of_lq_itself(config: QueueConfig) -> None:
+def test_the_application_can_handle_errors_of_lq_itself(config: QueueConfig) -> None:
     def teapot(_: Request[object, object, State], __: QueueError) -> Response[str]:
         return Response("teapot", status_code=418)
 

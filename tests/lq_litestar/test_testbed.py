@@ -1,4 +1,4 @@
-"""The tests of an application see what its handlers enqueue, and run it when they like."""
+"""The tests of an application see the records that its handlers enqueue, and decide when they run."""
 
 from litestar import Litestar, post
 from litestar.di import NamedDependency
@@ -27,7 +27,7 @@ def make_app(config: QueueConfig) -> Litestar:
     return Litestar([register], plugins=[QueuePlugin(config, worker=False)])
 
 
-async def test_what_a_handler_enqueues_is_asserted_and_drained(queue_testbed: QueueTestbed) -> None:
+async def test_the_records_of_a_handler_are_asserted_and_drained(queue_testbed: QueueTestbed) -> None:
     async with AsyncTestClient(make_app(queue_testbed.config)) as client:
         answer = await client.post("/users/ada")
 

@@ -5,11 +5,27 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from servers.fixtures import Database, database, own_postgres_server, pgbouncer, postgres_server
+from servers.fixtures import (
+    Database,
+    common_database,
+    database,
+    emptied_database,
+    own_postgres_server,
+    pgbouncer,
+    postgres_server,
+)
 
-__all__ = ["backend", "database", "own_postgres_server", "pgbouncer", "postgres_server"]
+__all__ = [
+    "backend",
+    "common_database",
+    "database",
+    "emptied_database",
+    "own_postgres_server",
+    "pgbouncer",
+    "postgres_server",
+]
 
-pytest.register_assert_rewrite("lq_core.testing")
+pytest.register_assert_rewrite("lq_core.contracts")
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from lq_core.contracts import a_claim, a_record, a_worker, opened
 from lq_core.queue import BaseQueueBackend, Claim
-from lq_core.record import QueuedTaskRecord
-from lq_core.testing import a_claim, a_record, a_worker, opened
-from lq_postgres import PostgresConfig, PostgresQueueBackend, bookmarks
+from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.claims import backlog_positions as bookmarks
 from servers.fixtures import Database
 
 INDEX_ENTRIES_READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'records_ready'"
@@ -166,11 +167,20 @@ def test_a_look_from_the_front_forgets_the_queues_in_which_it_has_found_nothing(
 
 
 @pytest.mark.parametrize("queues, looks", [(99, False), (100, True)])
-def test_a_claim_carries_a_hundred_bookmarks_at_most(queues: int, *, looks: bool) -> None:
+def test_a_claim_of_some_queues_carries_a_hundred_bookmarks_at_most(queues: int, *, looks: bool) -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(queues, *map(str, range(queues))), took=None)
+    claim = a_claim(queues=("default", *map(str, range(queues))), limit=1000)
+    hand.bookmarks.keep(claim, a_backlog(1000), took=0.01)
+    hand.bookmarks.keep(claim, a_backlog(1000, *map(str, range(queues))), took=None)
 
-    assert hand.looks_from_front(0) is looks
+    assert hand.looks_from_front(0, claim) is looks
+
+
+def test_a_claim_of_all_queues_carries_one_bookmark_for_the_default_queue_and_one_for_all_others() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(500, "default", *map(str, range(499))), took=None)
+
+    assert (hand.bookmarks.of(a_claim()) or "").count('"execution_backend"') == 2
 
 
 def test_a_claim_of_nothing_changes_nothing() -> None:
@@ -178,3 +188,16 @@ def test_a_claim_of_nothing_changes_nothing() -> None:
     hand.bookmarks.keep(a_claim(limit=0), [], took=0.01)
 
     assert not hand.looks_from_front(0.05)
+
+
+@pytest.mark.usefixtures("front_is_far")
+async def test_a_backlog_with_fairness_keys_is_claimed_from_the_front(backend: PostgresQueueBackend) -> None:
+    backlog = [replace(record, metadata={FAIRNESS_KEY: "large"}) for record in a_backlog(1500)]
+    early = replace(a_record(), scheduled_at=backlog[0].scheduled_at)
+    await backend.register(a_worker())
+    await backend.insert(backlog)
+    before = await claim_ids(backend, times=24)
+    await backend.insert([early])
+
+    assert before == ids_of(backlog[:1200])
+    assert await claim_ids(backend, limit=1) == [early.id]

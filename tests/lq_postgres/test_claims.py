@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lq_core import StorageError
-from lq_core.record import Limits, TaskStatus
-from lq_core.testing import a_claim, a_record, a_worker, claimed, opened
+from lq_core.contracts import a_claim, a_record, a_worker, claimed, opened
+from lq_core.records.record import Limits, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import limiting
 from programs import until
@@ -68,10 +68,10 @@ async def test_a_limit_that_is_set_during_a_claim_that_heeds_others_counts_what_
         _ = await fetch(limiting.LOCK)
         setting = asyncio.create_task(backend.change_queue("mail", limits=Limits(concurrency=1)))
         await until(setting_waits, what="the limit waits for the claim")
-        _ = await fetch(limiting.CLAIM_CHOSEN, None, "ada", [one.record.id, two.record.id], "running", 1, 1, [])
+        _ = await fetch(limiting.CLAIM_CHOSEN, None, "ada", [one.record.id, two.record.id], "running", 1, [])
     _ = await setting
 
-    counted = "SELECT count(*) FROM lq.records WHERE permit_queue = 'mail'"
+    counted = "SELECT count(*) FROM lq.records WHERE semaphore_queue = 'mail'"
     assert database.server.run_sql(counted, at=database.dsn) == "2"
 
 
@@ -80,7 +80,7 @@ async def test_a_limit_that_is_set_again_counts_what_was_not_counted_then(
 ) -> None:
     limits = Limits(concurrency=2)
     _ = await claimed(backend, *(a_record(queue="mail") for _ in range(3)))
-    _ = database.server.run_sql(REFUSE.format("NEW.permit_queue = 'mail'"), at=database.dsn)
+    _ = database.server.run_sql(REFUSE.format("NEW.semaphore_queue = 'mail'"), at=database.dsn)
     with pytest.raises(StorageError):
         _ = await backend.change_queue("mail", limits=limits)
     _ = database.server.run_sql(ACCEPT, at=database.dsn)

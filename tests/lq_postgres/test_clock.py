@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from lq_core.clock import utc_now
-from lq_postgres.clock import DatabaseClock
+from lq_core.foundation.clock import utc_now
+from lq_postgres.connection.clock import DatabaseClock
 
 
 @pytest.mark.parametrize("hours", [1, -1])

@@ -1,14 +1,19 @@
-"""What hurts is found, and comes with what to do about it."""
+"""Problems of a database are found, and come with advice."""
 
 from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
 import pytest
 
+from lq_core.contracts import a_record, opened
 from lq_core.queue import Finding
-from lq_core.testing import a_record, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.upkeep.schema import migrations
 from servers import PostgresServer
 from servers.fixtures import Database
+
+asyncpg: Any = import_module("asyncpg")
 
 RECORDS_INDEXES = """
 SELECT count(*) FROM pg_indexes WHERE schemaname = 'lq' AND tablename = 'records' AND indexname <> 'records_pkey'
@@ -22,7 +27,18 @@ async def findings(backend: PostgresQueueBackend) -> Mapping[str, Finding]:
 async def test_a_queue_that_is_well_needs_no_advice(backend: PostgresQueueBackend) -> None:
     assert {check: finding.advice for check, finding in (await findings(backend)).items()} == dict.fromkeys(
         [
-            *("schema", "oldest transaction", "dead rows", "indexes", "listener", "clocks", "pool", "connections"),
+            *(
+                "schema",
+                "oldest transaction",
+                "dead rows",
+                "indexes",
+                "listener",
+                "notification queue",
+                "clocks",
+                "pool",
+                "connections",
+            ),
+            "settings",
             *("oldest ready record", "workers", "records without a worker", "running records", "unknown tasks"),
         ]
     )
@@ -31,7 +47,7 @@ async def test_a_queue_that_is_well_needs_no_advice(backend: PostgresQueueBacken
 async def test_a_listener_that_is_up_is_not_tried_out(backend: PostgresQueueBackend) -> None:
     await backend.wait_for_work(backend.changes, timeout=10)  # It listens from now on, and says so.
 
-    assert (await findings(backend))["listener"].found == "hears wake-ups"
+    assert (await findings(backend))["listener"].found == "receives notifications"
 
 
 async def test_a_listener_that_cannot_hear_is_found_before_anybody_waits(
@@ -48,7 +64,7 @@ async def test_a_listener_that_cannot_hear_is_found_before_anybody_waits(
     assert "listen_dsn" in (finding.advice or "")
 
 
-async def test_a_record_that_nobody_takes_is_noticed(backend: PostgresQueueBackend) -> None:
+async def test_a_record_that_no_worker_takes_is_noticed(backend: PostgresQueueBackend) -> None:
     _ = await backend.insert([a_record(delay=-120)])
 
     finding = (await findings(backend))["oldest ready record"]
@@ -67,7 +83,7 @@ async def test_a_missing_index_is_named(backend: PostgresQueueBackend, database:
     assert missing.found == f"missing: {index}"
     assert (await findings(backend))["indexes"].advice is None
     number = database.server.run_sql(RECORDS_INDEXES, at=database.dsn)
-    assert (await findings(backend))["indexes"].found == f"all {number} are there"
+    assert (await findings(backend))["indexes"].found == f"all {number} exist"
 
 
 async def test_a_server_that_is_about_to_refuse_connections_is_noticed() -> None:
@@ -77,7 +93,7 @@ async def test_a_server_that_is_about_to_refuse_connections_is_noticed() -> None
         async with opened(backend), lent(), lent(), lent(), lent():
             crowded = (await findings(backend))["connections"]
 
-    assert crowded.found == "5 of 5 that the server takes"
+    assert crowded.found == "5 of 5 allowed by the server"
 
 
 async def test_a_transaction_that_holds_a_snapshot_is_shown(backend: PostgresQueueBackend, database: Database) -> None:
@@ -105,15 +121,59 @@ async def test_a_schema_that_is_missing_comes_first(database: Database) -> None:
 
     [finding] = await backend.diagnose()
 
-    assert (finding.check, finding.found) == ("schema", "migration 0, and 1 are missing")
+    assert (finding.check, finding.found) == ("schema", f"migration 0, {len(migrations())} missing")
     assert finding.advice == "Run: lq migrate --config module:config"
     await backend.close()
 
 
-async def test_a_schema_that_is_newer_than_this_code_is_told_by_its_own_number(
+async def test_a_schema_that_is_newer_than_this_code_is_reported_by_its_number(
     backend: PostgresQueueBackend, database: Database
 ) -> None:
     newer = "INSERT INTO lq.migrations (number, name, runs_beside) VALUES (900, 'more', 1)"
     _ = database.server.run_sql(newer, at=database.dsn)
 
     assert (await findings(backend))["schema"] == Finding(check="schema", found="migration 900")
+
+
+async def test_timeouts_of_the_role_are_shown_and_do_not_end_statements(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    _ = database.server.run_sql(f"ALTER DATABASE {database.name} SET statement_timeout = '100ms'", at=database.dsn)
+    for settings in (PostgresConfig(dsn=database.dsn), PostgresConfig(dsn=database.dsn, statement_cache=False)):
+        async with opened(PostgresQueueBackend(settings=settings)) as own:
+            assert len(await own.connections.fetch("SELECT pg_sleep(0.3)")) == 1
+            finding = (await findings(own))["settings"]
+
+        assert finding.found == f"DATABASE {database.name} sets statement_timeout=100ms, which lq replaces"
+        assert finding.advice is None
+    assert (await findings(backend))["settings"].advice is None
+
+
+async def test_timeouts_of_the_role_that_end_statements_in_a_pool_are_found(database: Database) -> None:
+    role = f"hasty_{database.name}"
+    alter = "; ".join(f"ALTER ROLE {role} SET {name} = '1s'" for name in ("lock_timeout", "statement_timeout"))
+    _ = database.server.run_sql(f"CREATE ROLE {role} SUPERUSER LOGIN; {alter}", at=database.dsn)
+    dsn = database.dsn.replace("postgres@", f"{role}@")
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=4) as pool:
+        async with opened(PostgresQueueBackend(settings=PostgresConfig(pool=pool, poll_only=True))) as backend:
+            finding = (await findings(backend))["settings"]
+        _ = database.server.run_sql((finding.advice or "").partition("Run: ")[2], at=database.dsn)
+        await pool.expire_connections()
+        async with opened(PostgresQueueBackend(settings=PostgresConfig(pool=pool, poll_only=True))) as backend:
+            cured = (await findings(backend))["settings"]
+    _ = database.server.run_sql(f"DROP OWNED BY {role}; DROP ROLE {role}", at=database.dsn)
+
+    assert finding.found == f"ROLE {role} sets lock_timeout=1s; ROLE {role} sets statement_timeout=1s"
+    assert cured == Finding(check="settings", found="the role and the database set none that matter")
+
+
+@pytest.mark.parametrize("setting", ["default_transaction_read_only = on", "synchronous_commit = off"])
+async def test_a_setting_with_which_records_are_refused_or_lost_is_found(
+    backend: PostgresQueueBackend, database: Database, setting: str
+) -> None:
+    _ = database.server.run_sql(f"ALTER DATABASE {database.name} SET {setting}", at=database.dsn)
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))) as later:
+        finding = (await findings(later))["settings"]
+
+    name = setting.partition(" ")[0]
+    assert (finding.advice or "").endswith(f"Run: ALTER DATABASE {database.name} RESET {name};")

@@ -3,8 +3,8 @@
 import asyncio
 
 from lq_core import QueueError
+from lq_core.contracts import a_record, opened
 from lq_core.queue import BaseQueueBackend, Insertion
-from lq_core.testing import a_record, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
 
@@ -28,7 +28,7 @@ async def test_processes_that_store_the_same_keys_in_another_order_do_not_wait_f
         await asyncio.gather(insert(first, keys), insert(second, keys[::-1]))
 
 
-async def test_a_key_in_an_open_transaction_holds_up_nobody_who_has_none(
+async def test_a_key_in_an_open_transaction_does_not_delay_records_without_keys(
     backend: PostgresQueueBackend, database: Database
 ) -> None:
     async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn, poll_only=True))) as other:
@@ -43,7 +43,7 @@ async def test_a_key_in_an_open_transaction_holds_up_nobody_who_has_none(
     assert not refused.created
 
 
-async def test_a_holder_that_cannot_be_read_fails_only_who_asks_for_its_key(
+async def test_an_unreadable_holder_fails_only_requests_for_its_key(
     backend: PostgresQueueBackend, database: Database
 ) -> None:
     _ = await backend.insert([a_record(key="once")])

@@ -1,30 +1,32 @@
 """Limits in PostgreSQL: what is read to find what may start, and that claims which heed one take turns."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
+from uuid import UUID
 
 import pytest
-from msgspec import json
 from msgspec.structs import replace
 
 from lq_core import StorageError
-from lq_core.lifecycle import complete
-from lq_core.record import Limits, QueuedTaskRecord, RateLimit
-from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.contracts import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.queue import RecordFilter
+from lq_core.records.lifecycle import complete
+from lq_core.records.record import Dependencies, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.statements import claiming, limiting
-from lq_postgres.statements.writing import for_schema
+from lq_postgres.statements import claiming, limiting, reading
+from lq_postgres.storage.finding import conditions
+from plans import most_rows
 from programs import until
 from servers import TcpProxy
 from servers.fixtures import Database
 
 asyncpg: Any = import_module("asyncpg")
 
-LANES = 3
-CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, 1, None, [], [], [], [])
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+PARTITIONS = 3
+CLAIM: tuple[object, ...] = (None, "lq", "me", "ada", ["local"], None, 20, "running", 1, None, [], [], [], [])
 A_CLAIM_KEEPS_BUCKETS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO "lq".buckets%'
@@ -33,25 +35,6 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 
 def of(key: str, priority: int) -> QueuedTaskRecord:
     return a_record(concurrency_key=key, limits=Limits(concurrency=1), priority=priority)
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The steps of a plan."""
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
-
-
-async def most_rows(backend: PostgresQueueBackend, sql: str, *parameters: object) -> float:
-    """Run a statement, and tell how many rows its widest step has brought or passed over."""
-    async with backend.connections.lent() as connection:
-        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {for_schema(sql, 'lq')}"
-        [row] = await connection.fetch(explained, *parameters)
-    [plan] = json.decode(row[0], type=list[dict[str, Any]])
-    return max(
-        (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) * step["Actual Loops"]
-        for step in nodes(plan["Plan"])
-    )
 
 
 @pytest.fixture
@@ -66,15 +49,33 @@ async def crowded(backend: PostgresQueueBackend) -> PostgresQueueBackend:
 
 
 async def test_what_waits_behind_the_first_of_a_key_is_not_read(crowded: PostgresQueueBackend) -> None:
-    assert await most_rows(crowded, limiting.FIRSTS, None, ["local"], None) <= 3 * LANES
+    assert await most_rows(crowded, limiting.FIRSTS_BY_KEY, None, ["local"], None, 200) <= 3 * PARTITIONS
 
 
-async def test_whether_anything_is_limited_is_told_without_reading_what_waits(crowded: PostgresQueueBackend) -> None:
+async def test_a_claim_reads_no_more_records_when_more_keys_wait(backend: PostgresQueueBackend) -> None:
+    await backend.insert([of(f"tenant {number}", 1) for number in range(3000)])
+
+    assert (
+        await most_rows(backend, limiting.FIRSTS_IN_ORDER, None, ["local"], None, 20) <= 20 + 2
+    )  # The default queue, and all others.
+
+
+async def test_a_claim_checks_for_limits_without_reading_waiting_records(crowded: PostgresQueueBackend) -> None:
     assert await most_rows(crowded, claiming.COMPLETE_AND_CLAIM, *CLAIM) <= 1
 
 
-async def test_when_the_next_is_due_is_told_without_reading_what_waits(crowded: PostgresQueueBackend) -> None:
+async def test_the_next_due_time_is_found_without_reading_waiting_records(crowded: PostgresQueueBackend) -> None:
     assert await most_rows(crowded, claiming.NEXT_DUE, ["local"], None, None) <= 2
+
+
+async def test_pending_records_are_found_without_reading_those_that_have_ended(backend: PostgresQueueBackend) -> None:
+    waiting = [a_record(), a_record(delay=60), of("ann", 1), a_record(blocked=True)]
+    ended = [replace(a_record(), status=TaskStatus.COMPLETED, finished_at=backend.now()) for _ in range(3000)]
+    await backend.insert([*waiting, *ended])
+    pending = RecordFilter(statuses=(TaskStatus.PENDING,), execution_backends=("local", "cloud"))
+
+    assert await most_rows(backend, reading.FIND_PENDING, *conditions(pending), LAST, 100) <= 2 * len(waiting)
+    assert [record.id for record in await backend.find(pending)] == [record.id for record in reversed(waiting)]
 
 
 async def test_claims_behind_a_capped_key_take_the_others_at_once(crowded: PostgresQueueBackend) -> None:
@@ -140,3 +141,92 @@ async def test_a_worker_that_stands_still_in_the_middle_of_a_claim_does_not_stop
         _ = standing.cancel()
         _ = await asyncio.wait([standing])
         pool.terminate()
+
+
+async def test_a_look_at_blocked_records_reads_some_and_the_next_look_goes_on(
+    backend: PostgresQueueBackend,
+) -> None:
+    blocker, ended = a_record(), replace(a_record(), status=TaskStatus.COMPLETED, finished_at=backend.now())
+    await backend.insert([blocker, ended])
+
+    def after(record: QueuedTaskRecord) -> QueuedTaskRecord:
+        return a_record(after=Dependencies(ids=(record.id,)), blocked=True)
+
+    early = [*(after(blocker) for _ in range(2000)), after(ended)]
+    late = [*(after(blocker) for _ in range(1000)), after(ended)]
+    await backend.insert([*early, *late])
+
+    _ = await backend.connections.fetch("ANALYZE lq.records")
+    assert await most_rows(backend, reading.UNBLOCKED, 100, FIRST) <= 2 * reading.BLOCKED_PAGE
+    looks = [await backend.unblocked(limit=100) for _ in range(4)]
+    assert [[record.id for record in look.records] for look in looks] == [
+        [late[-1].id],
+        [late[-1].id],
+        [early[-1].id, late[-1].id],
+        [late[-1].id],
+    ]
+    assert all(look.others_wait for look in looks)
+
+
+async def test_a_claim_from_all_queues_reads_only_what_it_takes(backend: PostgresQueueBackend) -> None:
+    await backend.register(a_worker())
+    await backend.insert([a_record(queue=f"queue {number % 2000}") for number in range(10_000)])
+
+    assert await most_rows(backend, claiming.COMPLETE_AND_CLAIM, *CLAIM) <= 20
+
+
+async def test_a_claim_passes_over_many_records_of_a_paused_queue_as_a_whole(backend: PostgresQueueBackend) -> None:
+    await backend.register(a_worker())
+    await backend.insert([a_record(queue="mail") for _ in range(10 * claiming.MANY)])
+    waiting = [a_record(queue=f"queue {number % 50}") for number in range(200)]
+    await backend.insert(waiting)
+    await backend.change_queue("mail", paused=True)
+
+    assert await most_rows(backend, claiming.COMPLETE_AND_CLAIM, *CLAIM) <= claiming.MANY
+    # The first twenty were claimed to explain it.
+    assert [record.id for record in (await backend.claim(a_claim(limit=20))).records] == [
+        one.id for one in waiting[20:40]
+    ]
+
+
+async def test_a_claim_passes_over_few_records_of_paused_queues(backend: PostgresQueueBackend) -> None:
+    await backend.register(a_worker())
+    waiting = [a_record(queue=f"queue {number % 2000}") for number in range(4000)]
+    await backend.insert([*(a_record(queue="mail") for _ in range(100)), *waiting])
+    await backend.change_queue("mail", paused=True)
+
+    assert await most_rows(backend, claiming.COMPLETE_AND_CLAIM, *CLAIM) <= 120
+    # The first twenty were claimed to explain it.
+    assert [record.id for record in (await backend.claim(a_claim(limit=20))).records] == [
+        one.id for one in waiting[20:40]
+    ]
+
+
+@pytest.mark.parametrize("queues", [None, ["default"]])
+async def test_the_keys_of_paused_and_other_queues_do_not_make_a_claim_limited(
+    backend: PostgresQueueBackend, queues: list[str] | None
+) -> None:
+    await backend.insert([replace(of("ann", 1), queue=name) for name in ("mail", "film") for _ in range(3000)])
+    await backend.insert([a_record() for _ in range(30)])
+    for name in ("mail", "film"):
+        await backend.change_queue(name, paused=True)
+
+    [[due, _, limited]] = await backend.connections.fetch(claiming.NEXT_DUE, ["local"], queues, None)
+    assert due is not None
+    assert not limited
+    assert await most_rows(backend, claiming.NEXT_DUE, ["local"], queues, None) <= 4
+
+
+async def test_the_next_due_time_is_found_without_reading_what_waits_in_paused_and_other_queues(
+    backend: PostgresQueueBackend,
+) -> None:
+    await backend.insert([a_record(queue="mail", delay=delay) for delay in (0, 60) for _ in range(3000)])
+    await backend.insert([a_record(queue="film", delay=120)])
+    await backend.change_queue("mail", paused=True)
+    _ = await backend.connections.fetch("ANALYZE lq.records")
+
+    for queues in (None, ["film"]):
+        assert await most_rows(backend, claiming.NEXT_DUE, ["local"], queues, None) <= 1000
+        due = await backend.next_due(replace(a_claim(), queues=queues and tuple(queues)))
+        assert due is not None
+        assert 0 < (due - backend.now()).total_seconds() < 61

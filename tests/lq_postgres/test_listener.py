@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lq_core.testing import a_record, opened
+from lq_core.contracts import a_record, opened
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import TcpProxy
 from servers.fixtures import Database

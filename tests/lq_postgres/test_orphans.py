@@ -4,13 +4,16 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from lq_core import StorageError
-from lq_core.lifecycle import claim, complete
+from lq_core.contracts import a_record, a_swap, a_worker, claimed, opened
 from lq_core.queue import RecordFilter
-from lq_core.record import TaskStatus
-from lq_core.testing import a_record, a_swap, a_worker, claimed, opened
+from lq_core.records.lifecycle import claim, complete
+from lq_core.records.record import TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.statements import upkeep
+from plans import most_rows
 from servers.fixtures import Database
 
 FORGETFUL = """
@@ -31,6 +34,31 @@ async def test_what_an_open_transaction_is_about_to_end_is_left_to_it(
 
         assert before == [lost]
         assert await backend.orphans(timeout=30, limit=10) == [lost]
+
+
+async def test_each_page_begins_where_the_last_one_ended(backend: PostgresQueueBackend) -> None:
+    ended = [replace(a_record(), status=TaskStatus.COMPLETED, finished_at=backend.now()) for _ in range(3000)]
+    await backend.insert(ended)
+    lost = await claimed(backend, *(a_record() for _ in range(25)))
+    await backend.retire("ada")
+
+    pages = [await backend.orphans(timeout=30, limit=10) for _ in range(4)]
+
+    assert [len(page) for page in pages] == [10, 10, 5, 10]
+    assert [record.id for page in pages[:3] for record in page] == [record.id for record in lost]
+    assert pages[3] == pages[0]
+    assert await most_rows(backend, upkeep.ORPHANS, ["ada"], lost[9].id, 10) <= 100
+
+
+async def test_a_worker_is_forgotten_only_after_a_page_from_the_beginning(backend: PostgresQueueBackend) -> None:
+    lost = await claimed(backend, *(a_record() for _ in range(10)))
+    await backend.retire("ada")
+
+    first = await backend.orphans(timeout=30, limit=10)
+    assert await backend.orphans(timeout=30, limit=10) == first
+    await backend.swap([a_swap(complete(record, result="1", at=backend.now())) for record in lost])
+    assert await backend.orphans(timeout=30, limit=10) == []
+    assert await backend.connections.fetch(upkeep.DEAD) == []
 
 
 async def test_whose_worker_was_forgotten_while_it_was_stored_is_found(

@@ -3,17 +3,21 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from lq_core import StorageError
-from lq_core.testing import opened
+from lq_core.contracts import a_record, opened
+from lq_core.records.record import TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.connections import Connections
+from lq_postgres.connection import pool
+from lq_postgres.connection.connections import Connections
 from programs import until
-from servers import TcpProxy
+from servers import PgBouncer, TcpProxy
 from servers.fixtures import Database
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -39,7 +43,7 @@ async def test_statements_one_after_the_other_share_one_connection(
     assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
 
 
-async def test_who_waits_longer_than_the_connect_timeout_for_a_connection_is_told(connections: Connections) -> None:
+async def test_waiting_longer_than_the_connect_timeout_for_a_connection_raises(connections: Connections) -> None:
     async with connections.lent(), connections.lent():
         with pytest.raises(StorageError, match="is the pool large enough"):
             _ = await connections.fetch("SELECT 1")
@@ -75,10 +79,10 @@ async def test_a_connection_that_leads_nowhere_takes_the_idle_ones_with_it(datab
             assert len(await connections.fetch("SELECT 1")) == 1
 
 
-async def test_what_was_connected_before_opening_failed_is_let_go(database: Database) -> None:
+async def test_what_was_connected_before_opening_failed_is_closed(database: Database) -> None:
     role = f"few_{uuid4().hex}"
     _ = database.server.run_sql(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2", at=database.dsn)
-    few = PostgresConfig(dsn=database.dsn.replace("postgres@", f"{role}@"), min_connections=4)
+    few = PostgresConfig(dsn=database.dsn.replace("postgres@", f"{role}@"), min_connections=4, connect_timeout=0.5)
     gc.disable()  # It would find what nobody has closed.
     try:
         with pytest.raises(StorageError, match="too many connections"):
@@ -93,7 +97,7 @@ async def test_what_was_connected_before_opening_failed_is_let_go(database: Data
         _ = database.server.run_sql(f"DROP ROLE {role}", at=database.dsn)
 
 
-async def test_an_error_is_gone_at_once_when_nobody_has_it_any_more(connections: Connections) -> None:
+async def test_an_error_without_references_is_deleted_at_once(connections: Connections) -> None:
     async def failed() -> weakref.ref[StorageError]:
         try:
             _ = await connections.fetch("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(5)")
@@ -108,9 +112,7 @@ async def test_an_error_is_gone_at_once_when_nobody_has_it_any_more(connections:
         gc.enable()
 
 
-async def test_a_statement_that_nobody_waits_for_any_more_is_ended(
-    connections: Connections, database: Database
-) -> None:
+async def test_a_statement_without_a_caller_is_cancelled(connections: Connections, database: Database) -> None:
     sleeping = [asyncio.create_task(connections.fetch(SLEEP)) for _ in range(2)]
 
     async def number_asleep(number: str) -> bool:
@@ -160,3 +162,120 @@ async def test_nothing_of_a_cancelled_statement_is_left_when_the_pool_is_closed(
     await connections.close()
 
     assert asyncio.all_tasks() == before
+
+
+async def test_statements_at_the_same_time_share_a_connection_while_they_are_short(
+    connections: Connections, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PATIENCE", 60)
+    _ = await asyncio.gather(*(connections.fetch("SELECT 1") for _ in range(20)))
+
+    assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
+
+
+async def test_callers_that_wait_for_the_first_connection_share_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PATIENCE", 60)
+    connections = Connections(PostgresConfig(dsn=database.dsn, min_connections=0))
+    await connections.open()
+
+    _ = await asyncio.gather(*(connections.fetch("SELECT 1") for _ in range(20)))
+
+    assert database.server.run_sql(OTHERS, at=database.dsn) == "1"
+    await connections.close()
+
+
+async def test_connections_that_are_needed_no_more_are_closed(
+    connections: Connections, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SHRINK_INTERVAL", 0.2)
+    async with connections.lent(), connections.lent():
+        assert connections.pool.get_size() == 2
+
+    async def one_is_left() -> bool:
+        _ = await asyncio.gather(*(connections.fetch("SELECT 1") for _ in range(4)))  # As a worker does that is idle.
+        return database.server.run_sql(OTHERS, at=database.dsn) == "1"
+
+    await until(one_is_left, what="one connection is left")
+
+
+async def test_connections_that_are_busy_stay_open(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SHRINK_INTERVAL", 0.2)
+    processes: set[int] = set()
+
+    async def work() -> None:
+        for _ in range(20):
+            [[process, _]] = await connections.fetch("SELECT pg_backend_pid(), pg_sleep(0.04)::text")
+            processes.add(process)
+
+    _ = await asyncio.gather(work(), work())
+
+    assert len(processes) == 2
+
+
+async def test_a_caller_who_is_cancelled_while_it_gets_a_connection_keeps_none(connections: Connections) -> None:
+    async with connections.lent(), connections.lent():
+        waiting = [asyncio.create_task(connections.fetch("SELECT 1")) for _ in range(20)]
+        await asyncio.sleep(0)
+    for number in range(0, 20, 2):
+        _ = waiting[number].cancel()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 10
+    assert connections.pool.get_idle_size() == connections.pool.get_size()
+
+
+@pytest.fixture
+def few(database: Database) -> Iterator[PostgresConfig]:
+    """A role that may have three connections."""
+    role = f"few_{uuid4().hex}"
+    _ = database.server.run_sql(f"CREATE ROLE {role} SUPERUSER LOGIN", at=database.dsn)
+    _ = database.server.run_sql(f"ALTER ROLE {role} NOSUPERUSER CONNECTION LIMIT 3", at=database.dsn)
+    _ = database.server.run_sql(f"GRANT ALL ON DATABASE {database.name} TO {role}", at=database.dsn)
+    yield PostgresConfig(dsn=f"{database.dsn.replace('postgres@', f'{role}@')}?sslmode=disable", max_connections=6)
+    _ = database.server.run_sql(f"DROP OWNED BY {role} CASCADE", at=database.dsn)
+    _ = database.server.run_sql(f"DROP ROLE {role}", at=database.dsn)
+
+
+async def test_where_the_server_refuses_more_connections_every_statement_gets_one_of_those_there_are(
+    few: PostgresConfig,
+) -> None:
+    async with opened(PostgresQueueBackend(settings=few)) as backend:
+        work = [backend.connections.fetch("SELECT pg_sleep(0.05)::text") for _ in range(50)]
+
+        assert len(await asyncio.gather(*work)) == 50
+        assert backend.connections.pool.get_size() == 3
+
+
+async def test_processes_that_share_too_few_connections_wait_for_each_other(few: PostgresConfig) -> None:
+    patient = replace(few, connect_timeout=60)
+
+    async def enqueue() -> None:
+        async with opened(PostgresQueueBackend(settings=patient)) as backend:
+            _ = await backend.insert([a_record()])
+
+    _ = await asyncio.gather(*(enqueue() for _ in range(50)))
+
+    async with opened(PostgresQueueBackend(settings=few)) as backend:
+        assert (await backend.statistics()).total(TaskStatus.PENDING) == 50
+
+
+async def test_a_refusal_that_lasts_is_the_error(few: PostgresConfig) -> None:
+    impatient = replace(few, connect_timeout=0.3)
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            _ = await stack.enter_async_context(opened(PostgresQueueBackend(settings=few)))
+        with pytest.raises(StorageError, match="too many connections"):
+            await PostgresQueueBackend(settings=impatient).open()
+
+
+async def test_where_pgbouncer_refuses_more_connections_every_statement_gets_one_of_those_there_are(
+    database: Database,
+) -> None:
+    with PgBouncer(database.server, most_clients=3) as bouncer:
+        settings = PostgresConfig(dsn=bouncer.dsn(database.name), statement_cache=False, poll_only=True)
+        async with opened(PostgresQueueBackend(settings=settings)) as backend:
+            work = [backend.connections.fetch("SELECT pg_sleep(0.05)::text") for _ in range(50)]
+
+            assert len(await asyncio.gather(*work)) == 50

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from lq_core.errors import StorageError
-from lq_core.lifecycle import complete
+from lq_core.contracts import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.foundation.errors import StorageError
 from lq_core.queue.messages import Proposal
-from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.records.lifecycle import complete
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
 
@@ -33,7 +33,7 @@ def granted(grants: list[str], clerk: str, database: Database) -> PostgresQueueB
     return PostgresQueueBackend(settings=PostgresConfig(dsn=dsn, auto_migrate=False))
 
 
-async def test_who_may_only_insert_enqueues_and_reads_nothing(
+async def test_a_role_that_may_only_insert_enqueues_and_reads_nothing(
     backend: PostgresQueueBackend, database: Database, clerk: str
 ) -> None:
     alike = [a_record(), a_record(delay=60)]
@@ -53,7 +53,7 @@ async def test_who_may_only_insert_enqueues_and_reads_nothing(
     assert backend.changes > changes
 
 
-async def test_who_may_also_read_enqueues_with_keys(
+async def test_a_role_that_may_also_read_enqueues_with_keys(
     backend: PostgresQueueBackend, database: Database, clerk: str
 ) -> None:
     async with opened(granted(ENQUEUE_WITH_KEYS, clerk, database)) as enqueuer:
@@ -65,7 +65,7 @@ async def test_who_may_also_read_enqueues_with_keys(
             await enqueuer.change_queue("mail", paused=True)
 
 
-async def test_who_may_also_update_takes_the_key_of_what_was_not_started_in_time(
+async def test_a_role_that_may_also_update_takes_the_key_of_an_expired_record(
     backend: PostgresQueueBackend, database: Database, clerk: str
 ) -> None:
     _ = await backend.insert([a_record(key="once", expires_at=backend.now() - timedelta(seconds=5))])

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from lq_core.errors import SchemaError
+from lq_core.contracts import a_claim, a_record, a_worker, opened
+from lq_core.foundation.errors import SchemaError
 from lq_core.queue import RecordFilter
-from lq_core.record import Limits
-from lq_core.testing import a_claim, a_record, a_worker, opened
+from lq_core.records.record import Limits
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.schema import migrations
+from lq_postgres.upkeep.schema import migrations
 from servers.fixtures import Database
 
 EVERYTHING = RecordFilter()
@@ -68,7 +68,7 @@ async def test_what_is_missing_can_be_seen_before_it_is_applied(database: Databa
     assert await backend.migrate() == []
 
 
-async def test_who_owns_the_schema_need_not_be_allowed_to_create_one(database: Database) -> None:
+async def test_the_owner_of_the_schema_needs_no_permission_to_create_one(database: Database) -> None:
     for statement in ("CREATE ROLE owner LOGIN", "CREATE SCHEMA lq AUTHORIZATION owner"):
         _ = database.server.run_sql(statement, at=database.dsn)
     backend = PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn.replace("postgres@", "owner@")))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from lq_core.testing import queue_backend_machine
+from lq_core.contracts import queue_backend_machine
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers.fixtures import Database
 

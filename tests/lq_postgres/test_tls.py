@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from lq_core.errors import StorageError
-from lq_core.testing import a_record, opened
+from lq_core.contracts import a_record, opened
+from lq_core.foundation.errors import StorageError
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import PostgresServer
+from servers.child_process import give_away
 from servers.fixtures import Database
-from servers.leash import give_away
 
 
 class Certificate(NamedTuple):
@@ -88,7 +88,7 @@ async def test_a_context_may_say_whom_to_trust(server: PostgresServer, trusted: 
     assert await is_encrypted(PostgresConfig(dsn=address(server), ssl=context))
 
 
-async def test_a_server_that_nobody_vouches_for_is_refused(server: PostgresServer, stranger: Certificate) -> None:
+async def test_a_server_with_an_untrusted_certificate_is_refused(server: PostgresServer, stranger: Certificate) -> None:
     options = f"?sslmode=verify-full&sslrootcert={stranger.certificate}"
 
     with pytest.raises(StorageError, match="certificate verify failed"):
@@ -105,3 +105,26 @@ async def test_a_server_under_another_name_is_refused(server: PostgresServer, tr
 async def test_a_server_without_tls_is_refused_where_tls_is_asked_for(database: Database) -> None:
     with pytest.raises(StorageError, match="rejected SSL upgrade"):
         _ = await is_encrypted(PostgresConfig(dsn=f"{database.dsn}?sslmode=require"))
+
+
+async def test_channel_binding_is_replaced_by_a_certificate_that_is_verified(
+    server: PostgresServer, trusted: Certificate
+) -> None:
+    options = "?sslmode=require&channel_binding=require"
+    trusting = f"{options}&sslrootcert={trusted.certificate}"
+
+    assert await is_encrypted(PostgresConfig(dsn=address(server, trusting)))
+    with pytest.raises(StorageError, match="certificate verify failed"):
+        _ = await is_encrypted(PostgresConfig(dsn=address(server, options)))
+    with pytest.raises(StorageError, match="IP address mismatch"):
+        _ = await is_encrypted(PostgresConfig(dsn=address(server, trusting, host=server.host)))
+
+
+async def test_the_certificates_of_the_system_may_be_named(server: PostgresServer, trusted: Certificate) -> None:
+    dsn = address(server, "?sslmode=verify-full&sslrootcert=system")
+
+    with pytest.raises(StorageError, match="certificate verify failed"):
+        _ = await is_encrypted(PostgresConfig(dsn=dsn))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(trusted.certificate))
+        assert await is_encrypted(PostgresConfig(dsn=dsn))

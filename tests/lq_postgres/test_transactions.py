@@ -1,28 +1,26 @@
 """Enqueueing in the application's own transaction, whatever it holds its connection by."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from importlib import import_module
-from json import dumps, loads
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, task
-from lq_core.errors import SchemaError
-from lq_core.lifecycle import complete
+from app_connections import HOLDERS, Connect, by_asyncpg, by_psycopg
+from lq_core import ConfigurationError, EnqueueOutcome, QueueConfig, QueueService, SyncQueueService, task
+from lq_core.contracts import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.foundation.clock import utc_now
+from lq_core.foundation.errors import SchemaError
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.record import Limits, RateLimit, TaskStatus
-from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.records.lifecycle import complete
+from lq_core.records.record import FAIRNESS_KEY, Limits, RateLimit, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from servers.fixtures import Database
+from servers.fixtures import VERSIONS, Database
 
 asyncpg: Any = import_module("asyncpg")
-
-Connect = Callable[[str], AbstractAsyncContextManager[Any]]
 
 
 @task(name="transactions.welcome")
@@ -30,84 +28,20 @@ async def welcome(name: str) -> str:
     return name
 
 
-@asynccontextmanager
-async def by_asyncpg(dsn: str) -> AsyncGenerator[Any]:
-    connection: Any = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction():
-            yield connection
-    finally:
-        await connection.close()
+ON_EVERY_VERSION = ("asyncpg", "psycopg", "psycopg-plain")
+"""The ways that run on every server; the others differ from these in the client alone."""
 
-
-@asynccontextmanager
-async def by_a_pool_of_asyncpg(dsn: str) -> AsyncGenerator[Any]:
-    async with (
-        asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool,
-        pool.acquire() as connection,
-        connection.transaction(),
-    ):
-        yield connection
-
-
-@asynccontextmanager
-async def by_psycopg(dsn: str) -> AsyncGenerator[Any]:
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def by_psycopg_in_autocommit(dsn: str) -> AsyncGenerator[Any]:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection, connection.transaction():
-        yield connection
-
-
-@asynccontextmanager
-async def by_sqlalchemy(dsn: str, *, driver: str) -> AsyncGenerator[Any]:
-    engine = create_async_engine(dsn.replace("postgresql:", f"postgresql+{driver}:"))
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def by_a_session(dsn: str, *, driver: str) -> AsyncGenerator[Any]:
-    engine = create_async_engine(dsn.replace("postgresql:", f"postgresql+{driver}:"))
-    try:
-        async with AsyncSession(engine) as session, session.begin():
-            yield session
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def by_asyncpg_with_a_codec(dsn: str) -> AsyncGenerator[Any]:
-    async with by_asyncpg(dsn) as connection:
-        await set_codecs(connection)
-        yield connection
-
-
-async def set_codecs(connection: Any) -> None:
-    """As many applications do; a pool calls it for each connection."""
-    for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, encoder=dumps, decoder=loads, schema="pg_catalog")
-
-
-HOLDERS: dict[str, Connect] = {
-    "asyncpg": by_asyncpg,
-    "asyncpg-codec": by_asyncpg_with_a_codec,
-    "asyncpg-pool": by_a_pool_of_asyncpg,
-    "psycopg": by_psycopg,
-    "psycopg-autocommit": by_psycopg_in_autocommit,
-    "sqlalchemy-asyncpg": lambda dsn: by_sqlalchemy(dsn, driver="asyncpg"),
-    "sqlalchemy-psycopg": lambda dsn: by_sqlalchemy(dsn, driver="psycopg"),
-    "session-asyncpg": lambda dsn: by_a_session(dsn, driver="asyncpg"),
-    "session-psycopg": lambda dsn: by_a_session(dsn, driver="psycopg"),
-}
-
-on_each = pytest.mark.parametrize("connect", HOLDERS.values(), ids=HOLDERS)
+on_each = pytest.mark.parametrize(
+    "postgres_server, connect",
+    [
+        pytest.param(version, connect, id=f"postgres{version}-{name}")
+        for version in VERSIONS
+        for name, connect in HOLDERS.items()
+        if version == VERSIONS[0] or name in ON_EVERY_VERSION
+    ],
+    indirect=["postgres_server"],
+    scope="session",
+)
 
 
 @pytest.fixture
@@ -121,7 +55,9 @@ async def test_a_connection_to_another_database_is_told_apart(
     service: QueueService, database: Database, connect: Connect
 ) -> None:
     async with connect(database.server.create_database(f"another_{uuid4().hex}")) as connection:
-        with pytest.raises(SchemaError, match="lead to the database that holds the records, in the schema 'lq'"):
+        with pytest.raises(
+            SchemaError, match="Does this connection use the database that holds the records, in the schema 'lq'"
+        ):
             await service.within(connection).enqueue(welcome, "ada")
 
 
@@ -184,7 +120,7 @@ async def test_what_comes_after_another_waits_for_it_and_is_found_by_its_key(
 
     assert sent.record.after is not None
     assert await service.get(sent.id) == sent.record == again.record
-    assert (await service.queue_backend.freed(limit=10)).records == []
+    assert (await service.queue_backend.unblocked(limit=10)).records == []
 
 
 @on_each
@@ -270,6 +206,44 @@ async def test_an_end_is_recorded_with_the_transaction(database: Database, conne
     await backend.close()
 
 
+def test_plain_code_enqueues_in_its_own_transaction(database: Database) -> None:
+    with SyncQueueService(QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn))) as queue:
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            with connection.transaction():
+                sent = queue.within(connection).enqueue(welcome, "ada")
+                others = queue.within(connection).enqueue_many([welcome.call("bob")])
+                before = queue.get(sent.id)
+            with pytest.raises(ConfigurationError, match="No transaction is open on this Connection"):
+                _ = queue.within(connection).enqueue(welcome, "cid")
+
+        assert before is None
+        assert {record.id for record in queue.find()} == {sent.id, others[0].id}
+
+
+@on_each
+async def test_every_value_of_a_record_goes_through_the_connection_of_the_application(
+    database: Database, connect: Connect
+) -> None:
+    fair = {FAIRNESS_KEY: "ann"}
+    records = [a_record(expires_at=at(60), metadata={"a": "b"}), a_record(key="once", key_until=at(90), timeout=0.5)]
+    turns = [a_record(metadata=fair), a_record(metadata=fair), a_record(metadata={FAIRNESS_KEY: "bob"})]
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))) as queue:
+        async with connect(database.dsn) as connection:
+            _ = await queue.insert_within(connection, records)
+            _ = await queue.insert_within(connection, turns[:1])
+            given = await queue.insert_within(connection, turns[1:])
+            within = await queue.get_within(connection, [record.id for record in records])
+
+        for insertion in given:
+            assert await queue.get(insertion.record.id) == insertion.record
+        assert sorted(within, key=lambda record: record.id) == records
+        assert sorted(await queue.get_many([record.id for record in records]), key=lambda one: one.id) == records
+
+
+def at(seconds: float) -> datetime:
+    return utc_now() + timedelta(seconds=seconds)
+
+
 async def test_without_a_transaction_there_is_nothing_to_share(service: QueueService, database: Database) -> None:
     connection: Any = await asyncpg.connect(database.dsn)
     with pytest.raises(ConfigurationError, match="No transaction is open on this Connection"):
@@ -282,7 +256,7 @@ async def test_without_a_transaction_there_is_nothing_to_share(service: QueueSer
 
 
 async def test_something_else_is_refused_by_name(service: QueueService) -> None:
-    with pytest.raises(ConfigurationError, match=r"builtins\.str is no connection"):
+    with pytest.raises(ConfigurationError, match=r"cannot use builtins\.str"):
         _ = await service.within("postgresql://").enqueue(welcome, "ada")
 
 
@@ -290,3 +264,27 @@ async def test_a_store_of_its_own_says_that_it_cannot() -> None:
     async with QueueService(queue_backend=InMemoryQueueBackend()) as service:
         with pytest.raises(ConfigurationError, match="InMemoryQueueBackend keeps records apart"):
             _ = await service.within(object()).enqueue(welcome, "ada")
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_a_call_with_a_key_and_what_comes_after_it_are_committed_together_or_not_at_all(
+    database: Database, commits: bool
+) -> None:
+    async with QueueService(QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn))) as service:
+        holder = await service.enqueue(welcome.using(key="ada"), "Ada")
+        held, free = welcome.using(key="ada").call("Ada"), welcome.using(key="bob").call("Bob")
+        connection: Any = await asyncpg.connect(database.dsn)
+        transaction = connection.transaction()
+        await transaction.start()
+        found, made, last = await service.within(connection).enqueue_many(
+            [held, free, welcome.using(after=[held, free]).call("Cid")]
+        )
+        await (transaction.commit() if commits else transaction.rollback())
+        await connection.close()
+
+        stored = {record.id for record in await service.find()}
+
+    assert (found.id, found.created, made.id) == (holder.id, False, free.id)
+    assert last.record.after is not None
+    assert last.record.after.ids == (holder.id, free.id)
+    assert stored == ({holder.id, made.id, last.id} if commits else {holder.id})

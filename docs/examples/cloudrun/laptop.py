@@ -1,7 +1,7 @@
 """
-The whole path on one machine: a record, a worker, an execution of an emulated Cloud Run job, and its result.
+Runs a record on one machine, from a worker through an execution of an emulated Cloud Run job to its result.
 
-Run it in this folder: ``python laptop.py``. No account, no container engine.
+Run this program in its folder: ``python laptop.py``. You need no account and no container engine.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ HERE = Path(__file__).parent
 
 
 async def main() -> None:
-    """Send one record on its way, and wait for what comes of it."""
+    """Enqueue one call, and wait for its result."""
     job = EmulatedJob(
         name="reports",
-        # What the image's ENTRYPOINT says; the job has nothing in its environment but what stands here.
+        # The ENTRYPOINT of the image. The container gets only the environment that is listed here.
         command=[sys.executable, "-m", "lq_cloudrun"],
         env={
             "PYTHONPATH": str(HERE),
-            "LITESTAR_QUEUES_CONFIG": "paperwork.queue:config",
+            "LQ_CONFIG": "paperwork.queue:config",
             "LITESTAR_QUEUES_TASK_MODULES": "paperwork.tasks",
         },
         max_retries=0,

@@ -1,4 +1,4 @@
-"""The paperwork on an emulated Cloud Run, which is a fixture: no account, no container engine, and faults on demand."""
+"""Tests the paperwork with a fixture that emulates Cloud Run, without an account or a container engine."""
 
 import asyncio
 import sys
@@ -17,14 +17,14 @@ from lq_core import QueueService, Worker
 
 @pytest.fixture
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """Emulate the job of the reports, in an empty folder."""
+    """Emulate the job that makes reports, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     job = EmulatedJob(
         name="reports",
         command=[sys.executable, "-m", "lq_cloudrun"],
         env={
             "PYTHONPATH": str(Path(__file__).parent),
-            "LITESTAR_QUEUES_CONFIG": "paperwork.queue:config",
+            "LQ_CONFIG": "paperwork.queue:config",
             "LITESTAR_QUEUES_TASK_MODULES": "paperwork.tasks",
         },
         max_retries=0,
@@ -34,7 +34,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 
 
 async def report(emulator: Emulator) -> str:
-    """Do as the application does: enqueue, and let a worker dispatch."""
+    """Enqueue a call like the application does, and let a worker dispatch it."""
     cloud = CloudRunExecutionConfig(
         "emulated", job_name="reports", endpoint=emulator.address, fallback_execution_backend=None
     )
@@ -50,7 +50,7 @@ def test_a_report_is_made_by_an_execution(emulator: Emulator) -> None:
 
 
 def test_a_reply_that_is_lost_costs_no_second_execution(emulator: Emulator) -> None:
-    """Plant what goes wrong in production, and see that it does no harm."""
+    """Inject a fault that occurs in production, and check that it does no harm."""
     emulator.faults.lose_reply("RunJob")
 
     assert asyncio.run(report(emulator)) == "2026-11: 3 pages"

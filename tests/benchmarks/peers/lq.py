@@ -1,4 +1,4 @@
-"""lq itself: the service and the worker as an application has them, with results stored and timeouts kept."""
+"""lq: the service and the worker of an application, with stored results and timeouts."""
 
 from dataclasses import replace
 

@@ -1,8 +1,8 @@
 """
-What is measured of every queue, and the loops that measure it: ``python measures.py MODULE DSN NAME``.
+The measurements of every queue: ``python measures.py MODULE DSN NAME``.
 
-It runs inside the environment of the queue in question, so it imports the standard library
-alone. The module offers a class ``Peer``; the answer is one JSON object on standard output.
+It runs in the environment of the queue, so it imports only the standard library. The module has a class ``Peer``.
+The result is one JSON object on standard output.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ BULK: Final = 20_000
 PICKUPS: Final = 1000
 
 Figures: TypeAlias = Mapping[str, float | None]
-"""Jobs a second, or seconds for waits; None for what this queue cannot do."""
+"""Jobs a second, or seconds for waits; None if the queue has no such feature."""
 
 
 class PeerQueue(ABC):
     """A queue under measurement, with one task that does nothing but call :meth:`ran`."""
 
     jobs_to_drain: int = 3000
-    """How many jobs one drain takes; enough for a second or so."""
+    """How many jobs one drain runs; enough for about a second."""
 
     def __init__(self) -> None:
         self.moments: list[float] = []
         self.each: asyncio.Event = asyncio.Event()
 
     def ran(self) -> None:
-        """Note that the task has been started."""
+        """Note that the task has started."""
         self.moments.append(perf_counter())
         self.each.set()
 
@@ -52,7 +52,7 @@ class PeerQueue(ABC):
         """Enqueue one job, durably."""
 
     async def enqueue_many(self, size: int) -> bool:
-        """Enqueue *size* jobs the quickest way there is, or return False: there is none."""
+        """Enqueue *size* jobs in the fastest way, or return False if the queue has no such way."""
         return False
 
     @abstractmethod
@@ -64,7 +64,7 @@ Measure: TypeAlias = Callable[[PeerQueue], Awaitable[Figures]]
 
 
 async def one_by_one(peer: PeerQueue) -> Figures:
-    """Enqueue one after the other; the first ones are left out."""
+    """Enqueue one after the other; the first ones do not count."""
     for _ in range(ONE_BY_ONE // 10):
         await peer.enqueue()
     began = perf_counter()
@@ -74,14 +74,14 @@ async def one_by_one(peer: PeerQueue) -> Figures:
 
 
 async def in_bulk(peer: PeerQueue) -> Figures:
-    """Enqueue many the quickest way there is."""
+    """Enqueue many jobs in the fastest way."""
     began = perf_counter()
     has_bulk = await peer.enqueue_many(BULK)
     return {"enqueue in bulk": BULK / (perf_counter() - began) if has_bulk else None}
 
 
 async def drain(peer: PeerQueue, *, concurrency: int) -> Figures:
-    """Run what has been enqueued; the first tenth is left out: it holds the start of the worker."""
+    """Run the enqueued jobs; the first tenth does not count, because it includes the start of the worker."""
     jobs = peer.jobs_to_drain
     await _fill(peer, jobs)
     worker = asyncio.create_task(peer.work(concurrency=concurrency))
@@ -90,7 +90,7 @@ async def drain(peer: PeerQueue, *, concurrency: int) -> Figures:
         async with asyncio.timeout(120):
             while len(peer.moments) < jobs:
                 await _next_run(peer, worker)
-    except TimeoutError:  # Some do not get through: that is a result, and the others are to be measured.
+    except TimeoutError:  # A queue that does not finish has no figure.
         return {name: None}
     finally:
         await _end(worker)
@@ -99,7 +99,7 @@ async def drain(peer: PeerQueue, *, concurrency: int) -> Figures:
 
 
 async def pick_up(peer: PeerQueue) -> Figures:
-    """Seconds from the enqueue to the start, with a worker that is idle."""
+    """Measure the seconds from the enqueue to the start by an idle worker."""
     waits: list[float] = []
     worker = asyncio.create_task(peer.work(concurrency=10))
     try:
@@ -112,7 +112,7 @@ async def pick_up(peer: PeerQueue) -> Figures:
                     await _next_run(peer, worker)
                 if number >= 10:
                     waits.append(peer.moments[-1] - began)
-                await asyncio.sleep(random.uniform(0.005, 0.02))  # Lets the worker go back to its idle wait.
+                await asyncio.sleep(random.uniform(0.005, 0.02))  # The worker becomes idle again.
     finally:
         await _end(worker)
     waits.sort()

@@ -1,10 +1,10 @@
 """
-lq beside other queues on one durable PostgreSQL: a table of figures, and of ratios to the first column.
+lq and other queues on one durable PostgreSQL: a table of figures, and a table of ratios to the first column.
 
 ``./dev bench peers/run [NAME …]``. Each peer is installed, at the version written here, into an
-environment that is thrown away. In every round and for every measure all take turns, each in a process and a
-database of its own. Told are the middle of the rounds, and the middle of their ratios: so whatever slows the machine
-down for a while, slows down neighbours alike.
+temporary environment. In every round, the peers take turns for every measure, each in its own process and its own
+database. The tables show the medians of the rounds and of their ratios, so that a slow phase of the machine affects
+all peers alike.
 """
 
 import json
@@ -25,14 +25,14 @@ HERE: Final = Path(__file__).parent
 OURS: Final = "lq"
 ROUNDS: Final = 5
 TURNS: Final[Mapping[str, int]] = {"one_by_one": 5}
-"""How often a measure is taken in a round, where that is more than once: those that are short waver most."""
+"""How often a short measure is repeated in each round, because its figures vary most."""
 
 SECONDS_FOR_ONE: Final = 300
 SECONDS_OF_WAIT: Final = "pick-up"
-"""Measures that begin so are waits, in seconds, and better when smaller."""
+"""Measures whose names begin like this are waits in seconds, and better if smaller."""
 
 Found: TypeAlias = dict[str, list[float | None]]
-"""What one queue has brought, by measure: a value for each turn."""
+"""The figures of one queue, by measure, with a value for each turn."""
 
 Cell: TypeAlias = Callable[[str, Found, Found], str]
 
@@ -52,7 +52,7 @@ PEERS: Final[Mapping[str, Peer]] = {
 
 
 def main(wanted: list[str]) -> int:
-    """Measure lq and the *wanted* peers, all without any named, and print the tables."""
+    """Measure lq and the *wanted* peers, by default all, and print the tables."""
     unknown = set(wanted) - set(PEERS)
     if unknown:
         print(f"There is no peer {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}.", file=sys.stderr)
@@ -76,7 +76,7 @@ def main(wanted: list[str]) -> int:
                     figures = _measured(server, module, measure, python=pythons[name])
                 except subprocess.SubprocessError as error:
                     failed.append(f"{measure} of {name} could not be taken: {error}")
-                    figures = dict.fromkeys(figures)  # The rows of its neighbour, with nothing in them.
+                    figures = dict.fromkeys(figures)  # The same rows without values.
                 for row, value in figures.items():
                     found[name].setdefault(row, []).append(value)
     print(f"PostgreSQL {server.installation.version}, fsync and synchronous_commit on\n")

@@ -44,7 +44,7 @@ class Peer(PeerQueue):
             async def noop(_job: object) -> None:
                 self.ran()
 
-            # It asks for room for two batches; so it may run twice as many at once as the others do.
+            # It needs room for two batches, so it can run twice as many jobs at once as the others.
             await worker.run(
                 dequeue_timeout=timedelta(seconds=1), batch_size=concurrency, max_concurrent_tasks=2 * concurrency
             )

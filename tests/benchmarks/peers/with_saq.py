@@ -28,7 +28,7 @@ class Peer(PeerQueue):
         async def noop(_context: object) -> None:
             self.ran()
 
-        # A queue keeps what it has fetched; one that outlives its worker would withhold that from the next.
+        # A queue keeps the jobs that it has fetched, so each worker gets a new queue.
         queue = PostgresQueue.from_url(self.dsn)
         await queue.connect()
         worker = Worker(queue, functions=[("noop", noop)], concurrency=concurrency)

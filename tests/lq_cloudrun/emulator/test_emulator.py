@@ -1,4 +1,4 @@
-"""The emulator itself: opening, closing, waiting, and living in a thread."""
+"""The emulator itself: opening, closing, waiting, and running in a thread."""
 
 import asyncio
 import gc
@@ -67,7 +67,7 @@ async def test_waiting_for_success_says_so_when_the_execution_fails() -> None:
             await emulator.wait_for(name, Phase.SUCCEEDED)
 
 
-async def test_waiting_in_vain_tells_where_the_executions_are() -> None:
+async def test_a_wait_that_times_out_reports_the_phases_of_the_executions() -> None:
     async with Emulator([READY]) as emulator:
         emulator.faults.hold_starts("reports")
         await run_once(emulator.address, emulator.job_name("reports"))
@@ -76,7 +76,7 @@ async def test_waiting_in_vain_tells_where_the_executions_are() -> None:
             await emulator.wait_until(lambda: False, within=0.05)
 
 
-async def test_who_still_waits_for_a_reply_is_told_when_the_emulator_is_closed() -> None:
+async def test_a_client_that_waits_for_a_reply_gets_an_error_when_the_emulator_closes() -> None:
     async with Emulator([READY]) as emulator:
         emulator.faults.never_reply("RunJob")
         waiting = asyncio.create_task(run_once(emulator.address, emulator.job_name("reports")))
@@ -96,7 +96,7 @@ async def test_closing_it_while_starts_and_calls_are_held_is_quiet(caplog: pytes
 
     with pytest.raises(GoogleAPICallError):
         await waiting
-    # An exception that nobody looked at is told when its task is collected.
+    # asyncio logs an exception that was never retrieved when its task is collected.
     gc.collect()
     assert caplog.messages == []
 
@@ -143,7 +143,7 @@ def test_leaving_the_thread_ends_what_it_started(tmp_path: Path) -> None:
     os.mkfifo(held)
     job = EmulatedJob(name="reports", command=["sh", "-c", f"exec 3>{held}; echo ready; sleep 600"])
     with ThreadPoolExecutor(1) as pool:
-        # The end of the file is reached when nobody has the other side open any more.
+        # The file ends when no process has the other side open.
         all_gone = pool.submit(held.read_bytes)
         with EmulatorThread(Emulator([job])) as thread:
             name = asyncio.run(run_once(thread.emulator.address, thread.emulator.job_name("reports")))

@@ -58,13 +58,13 @@ async def test_success_completes_the_execution_and_its_operation() -> None:
     assert counts(ended) == (0, 1, 0, 0, 0)
 
 
-async def test_an_exit_code_is_told_by_condition_operation_and_task() -> None:
+async def test_an_exit_code_is_shown_by_condition_operation_and_task() -> None:
     async with Emulator([a_job("exit 6")]) as emulator, connected(emulator.address) as clients:
         operation = await clients.jobs.run_job(name=emulator.job_name("reports"), timeout=5)
         ended = await emulator.wait_for(operation.metadata.name, Phase.FAILED)
         short = ended.name.rpartition("/")[2]
         task = await clients.tasks.get_task(name=f"{ended.name}/tasks/{short}-task0", timeout=5)
-        told = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
+        answer = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
         with pytest.raises(GoogleAPICallError, match="exit code: 6"):
             await operation.result(timeout=5)
 
@@ -74,7 +74,7 @@ async def test_an_exit_code_is_told_by_condition_operation_and_task() -> None:
         f"Task {short}-task0 failed with exit code: 6 and message: The container exited with an error."
     )
     assert counts(ended) == (0, 0, 1, 0, 0)
-    assert told.error.code == 10
+    assert answer.error.code == 10
     assert (task.last_attempt_result.exit_code, task.last_attempt_result.term_signal) == (6, 0)
 
 
@@ -113,12 +113,12 @@ async def test_an_attempt_that_ignores_sigterm_is_killed_after_its_grace() -> No
     async with Emulator([job]) as emulator, connected(emulator.address) as clients:
         operation = await clients.jobs.run_job(name=emulator.job_name("reports"), timeout=5)
         ended = await emulator.wait_for(operation.metadata.name, Phase.FAILED)
-        told = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
+        answer = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
         short = ended.name.rpartition("/")[2]
         task = await clients.tasks.get_task(name=f"{ended.name}/tasks/{short}-task0", timeout=5)
 
     assert ended.conditions[0].message.endswith("The configured timeout was reached.")
-    assert told.error.code == 4
+    assert answer.error.code == 4
     assert task.last_attempt_result.term_signal == 9
 
 
@@ -149,14 +149,14 @@ async def test_cancelling_asks_the_process_to_end_and_answers_the_operation_with
         await emulator.wait_for_output(name, "ready")
         cancelling = await clients.executions.cancel_execution(name=name, timeout=5)
         ended = await emulator.wait_for(name, Phase.CANCELLED)
-        told = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
+        answer = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
 
         assert emulator.output(name) == "ready\nbye\n"
     completed = ended.conditions[0]
     assert cancelling.metadata.conditions[0].execution_reason is Reason.CANCELLING
     assert (completed.state, completed.execution_reason) == (State.CONDITION_FAILED, Reason.CANCELLED)
     assert counts(ended) == (0, 0, 0, 1, 0)
-    assert (told.done, told.HasField("response"), told.HasField("error")) == (True, True, False)
+    assert (answer.done, answer.HasField("response"), answer.HasField("error")) == (True, True, False)
 
 
 async def test_what_is_over_or_being_cancelled_cannot_be_cancelled() -> None:
@@ -205,7 +205,7 @@ async def test_a_command_that_does_not_exist_fails_with_a_reason_in_its_output()
 async def test_descendants_end_with_the_main_process(tmp_path: Path) -> None:
     held = tmp_path / "held"
     os.mkfifo(held)
-    # The end of the file is reached when nobody has the other side open any more.
+    # The file ends when no process has the other side open.
     all_gone = asyncio.create_task(asyncio.to_thread(held.read_bytes))
     job = a_job(f"exec 3>{held}; sleep 600 & exit 0")
     async with Emulator([job]) as emulator, connected(emulator.address) as clients:

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to Cloud Run, planted and seen through Google's own clients."""
+"""Injected faults on the way to Cloud Run, as Google's own clients see them."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ def a_request(emulator: Emulator, *, task: str) -> run.RunJobRequest:
 
 
 async def found(clients: Clients, emulator: Emulator, *, task: str) -> list[str]:
-    """The executions that carry *task* in their environment: what a dispatcher looks for after a lost reply."""
+    """Return the executions with *task* in their environment, as a dispatcher does after a lost reply."""
     pages = await clients.executions.list_executions(parent=emulator.job_name("reports"), timeout=5)
     return [
         execution.name
@@ -103,7 +103,7 @@ async def test_after_a_cancelled_call_the_execution_is_found_by_its_environment(
         assert await found(clients, emulator, task="7") == emulator.executions()
 
 
-async def test_a_late_request_is_worked_on_although_its_client_has_given_up() -> None:
+async def test_the_work_on_a_late_request_goes_on_after_its_client_gave_up() -> None:
     async with Emulator([a_job()]) as emulator, connected(emulator.address) as clients:
         with emulator.faults.hold("RunJob") as hold:
             with pytest.raises(DeadlineExceeded):
@@ -150,12 +150,12 @@ async def test_a_container_that_cannot_start_fails_the_execution_without_a_faile
         emulator.faults.fail_image("reports", reason=reason)
         operation = await clients.jobs.run_job(name=emulator.job_name("reports"), timeout=5)
         ended = await emulator.wait_for(operation.metadata.name, Phase.FAILED)
-        told = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
+        answer = await clients.jobs.get_operation(GetOperationRequest(name=operation.operation.name), timeout=5)
 
         assert emulator.output(ended.name) == ""
     assert (ended.conditions[0].state, ended.conditions[0].reason) == (State.CONDITION_FAILED, Reason[reason.name])
     assert (ended.failed_count, ended.cancelled_count, ended.succeeded_count) == (0, 0, 0)
-    assert told.HasField("error")
+    assert answer.HasField("error")
 
 
 async def test_a_spurious_retry_starts_a_task_again_although_it_succeeded() -> None:
@@ -192,6 +192,6 @@ async def test_a_start_delay_is_the_time_between_creation_and_start() -> None:
         ended = await emulator.wait_for(operation.metadata.name, Phase.SUCCEEDED)
 
     began = next(condition for condition in ended.conditions if condition.type_ == "Started")
-    # Cloud Run's start_time comes long before the start of the container, and so it does here.
+    # The start_time of Cloud Run is long before the start of the container, and so it is here.
     assert str(began.last_transition_time - ended.create_time) >= "0:00:00.1"
     assert ended.start_time == ended.create_time

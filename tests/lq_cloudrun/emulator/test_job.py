@@ -1,4 +1,4 @@
-"""What a job may be: a mistake shows where it was written."""
+"""The settings of a job: a mistake shows where it was written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,8 +19,11 @@ def a_job(*, name: str = "reports", command: Sequence[str] = ("true",)) -> Emula
         (lambda: a_job(name="r" * 50), "at most 49"),
         (lambda: a_job(command="python -m shop"), "must be a list"),
         (lambda: a_job(command=[]), "must be a list"),
-        (lambda: replace(a_job(), timeout=0), "between 0 and 604800"),
-        (lambda: replace(a_job(), timeout=604801), "between 0 and 604800"),
+        (lambda: replace(a_job(), timeout=0), "from 1 to 604800"),
+        (lambda: replace(a_job(), timeout=604801), "from 1 to 604800"),
+        (lambda: replace(a_job(), timeout=0.5), "a whole number of seconds"),
+        (lambda: replace(a_job(), parallelism=2), "parallelism must lie between 0 and task_count"),
+        (lambda: replace(a_job(), container="Main"), "DNS label"),
         (lambda: replace(a_job(), max_retries=11), "between 0 and 10"),
         (lambda: replace(a_job(), task_count=0), "between 1 and 10000"),
         (lambda: replace(a_job(), grace=-1), "cannot be negative"),
@@ -35,6 +38,9 @@ def a_job(*, name: str = "reports", command: Sequence[str] = ("true",)) -> Emula
         "no-command",
         "no-time",
         "more-than-a-week",
+        "half-a-second",
+        "parallelism",
+        "container-name",
         "retries",
         "no-tasks",
         "grace",

@@ -1,4 +1,4 @@
-"""What RunJob accepts and refuses, and what a process then sees, through Google's own clients."""
+"""The requests that RunJob accepts and refuses, and the environment of the process, through Google's own clients."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,7 +176,7 @@ async def test_validation_alone_starts_nothing() -> None:
         assert emulator.executions() == []
 
 
-async def test_the_job_tells_its_settings_and_its_latest_execution() -> None:
+async def test_the_job_shows_its_settings_and_its_latest_execution() -> None:
     jobs = [EmulatedJob(name="reports", command=["true"], max_retries=2, timeout=90)]
     async with Emulator(jobs) as emulator, connected(emulator.address) as clients:
         name = await started(clients, a_request(emulator))

@@ -1,4 +1,4 @@
-"""An application in a folder of its own; its execution backend needs nothing else installed."""
+"""An application in its own folder. Its execution backend needs no other package."""
 
 from pathlib import Path
 
@@ -6,13 +6,16 @@ import pytest
 
 SHOP = """
 import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from lq_core import BaseExecutionBackend, QueueConfig, execution_backend, task
+from lq_core import InProcessExecutionBackend, QueueConfig, execution_backend, task
 
 
 @execution_backend("here")
-class Here(BaseExecutionBackend):
+class Here(InProcessExecutionBackend):
     async def execute(self, service, record, *, worker_id=None):
         return await service.execute_record(record, worker_id=worker_id)
 
@@ -26,7 +29,7 @@ async def send(number: int) -> str:
 async def wait() -> str:
     print("waiting", flush=True)
     while not Path("gate").exists():
-        await asyncio.sleep(0.01)  # A file has no event that the task could wait for.
+        await asyncio.sleep(0.01)  # A file has no event to wait for.
     return "through the gate"
 
 
@@ -49,7 +52,16 @@ def make() -> QueueConfig:
 
 
 async def make_later() -> QueueConfig:
+    await asyncio.sleep(0)
     return queue
+
+
+@asynccontextmanager
+async def opened() -> AsyncGenerator[QueueConfig]:
+    loop = asyncio.get_running_loop()
+    print("opened", file=sys.stderr)
+    yield queue
+    print("closed in the same loop:", asyncio.get_running_loop() is loop, file=sys.stderr)
 """
 
 

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: nothing that matters is cut, and nothing that a task wrote steers the terminal."""
+"""The output in a terminal: important columns are not cut, and text of tasks cannot control the terminal."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ def test_an_id_is_whole_in_80_columns(columns: int, capsys: pytest.CaptureFixtur
     assert ID in lines(capsys)[2]
 
 
-def test_control_characters_are_written_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("task", "note"), [("send", "\x1b[2J\rgone")], empty="")
     print_facts({"error": "one\ntwo\x1b]0;title\x07", "queues": ("a\x9b", "\u202eb")})
 

@@ -1,5 +1,7 @@
-"""The commands that look at a queue, and those that open and close it."""
+"""The commands that read a queue, pause it and limit it, and the errors of a wrong configuration."""
 
+import getpass
+import socket
 import sys
 from pathlib import Path
 
@@ -7,9 +9,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from lq_core import QueueConfig, QueueService
 from lq_core.cli import main
+from lq_core.queue.sqlite import SQLiteConfig
 from programs import Answer, run
-from shelf import Shelf
+from sqlite_file import SQLiteFile
 
 LQ = (sys.executable, "-m", "lq_core")
 
@@ -19,9 +23,9 @@ async def lq(folder: Path, *words: str) -> Answer:
 
 
 async def test_the_records_are_counted_by_queue_and_status(folder: Path) -> None:
-    shelf = Shelf(folder / "lq.db")
-    await shelf.put("shop.send", queue="mail")
-    await shelf.put("shop.wait")
+    file = SQLiteFile(folder / "lq.db")
+    await file.put("shop.send", queue="mail")
+    await file.put("shop.wait")
 
     counted = await lq(folder, "stats")
     as_json = await lq(folder, "stats", "--json")
@@ -31,7 +35,11 @@ async def test_the_records_are_counted_by_queue_and_status(folder: Path) -> None
         ["default", "1", "1"],
         ["mail", "1", "1"],
     ]
-    assert msgspec.json.decode(as_json.out)["counts"] == {"default": {"pending": 1}, "mail": {"pending": 1}}
+    assert "Workers wanted to start ready records within 60 s, with 20 slots each: 1." in counted.out
+    found = msgspec.json.decode(as_json.out)
+    assert found["counts"] == {"default": {"pending": 1}, "mail": {"pending": 1}}
+    assert found["due"]["mail"]["number"] == 1
+    assert (found["workers_wanted"], found["demand"]["due"]) == (1, 2)
 
 
 async def test_the_tasks_are_listed_with_their_signatures(folder: Path) -> None:
@@ -41,7 +49,7 @@ async def test_the_tasks_are_listed_with_their_signatures(folder: Path) -> None:
 
 
 async def test_a_queue_is_paused_and_resumed(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
     assert (await lq(folder, "queues", "pause", "mail")).out == "mail is paused.\n"
     assert (await lq(folder, "queues", "list")).out.split()[5:] == ["mail", "paused", "1", "0", "-"]
@@ -49,8 +57,25 @@ async def test_a_queue_is_paused_and_resumed(folder: Path) -> None:
     assert (await lq(folder, "queues", "list")).out.split()[5:] == ["mail", "open", "1", "0", "-"]
 
 
+async def test_who_has_changed_something_is_kept(folder: Path) -> None:
+    sent = await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
+    await lq(folder, "queues", "pause", "mail")
+    await lq(folder, "queues", "limit", "mail", "--concurrency", "5")
+    await lq(folder, "records", "cancel", str(sent.id))
+
+    async with QueueService(QueueConfig(queue_backend=SQLiteConfig(path=folder / "lq.db"))) as service:
+        kept = await service.actions()
+
+    assert [(one.action, one.subject) for one in kept] == [
+        ("cancelled record", str(sent.id)),
+        ("limit queue", "mail"),
+        ("pause queue", "mail"),
+    ]
+    assert {one.actor for one in kept} == {f"{getpass.getuser()}@{socket.gethostname()}"}
+
+
 async def test_a_queue_is_limited_and_shown_with_its_limits(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
     limited = await lq(folder, "queues", "limit", "mail", "--concurrency", "5", "--rate", "10", "--per", "60")
     shown = await lq(folder, "queues", "list")
@@ -61,30 +86,30 @@ async def test_a_queue_is_limited_and_shown_with_its_limits(folder: Path) -> Non
     assert lifted.out == "mail has no limits.\n"
 
 
-async def test_a_limit_that_lets_nothing_start_is_refused(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+async def test_a_limit_of_zero_is_refused(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
     answer = await lq(folder, "queues", "limit", "mail", "--concurrency", "0")
 
     assert (answer.code, answer.err.count("\n"), "concurrency is 0" in answer.err) == (1, 1, True)
 
 
-async def test_a_queue_is_drained_as_far_as_there_is_time(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+async def test_a_drain_stops_waiting_at_its_timeout(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
     answer = await lq(folder, "queues", "drain", "mail", "--timeout", "0")
     empty = await lq(folder, "queues", "drain", "film")
     shown = await lq(folder, "queues", "list")
 
-    assert (answer.code, answer.err) == (1, "Error: Left in mail, which goes on draining: 1.\n")
-    assert empty.out == "film is drained, and paused.\n"
-    assert empty.err.startswith("Waiting for film; Ctrl-C ends the waiting")
+    assert (answer.code, answer.err) == (1, "Error: 1 left in mail, which goes on draining.\n")
+    assert empty.out == "film is drained and paused.\n"
+    assert empty.err.startswith("Waiting for film. Ctrl-C stops the waiting")
     assert shown.out.split()[5:] == ["film", "paused", "0", "0", "-", "mail", "draining", "1", "0", "-"]
 
 
-async def test_a_queue_that_nothing_has_been_in_is_changed_with_a_warning(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
-    warning = "Warning: no record has been in mial so far. Is that its name?\n"
+async def test_a_change_of_an_unknown_queue_prints_a_warning(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
+    warning = "Warning: mial has had no records so far. Is the name right?\n"
 
     paused = await lq(folder, "queues", "pause", "mial")
     limited = await lq(folder, "queues", "limit", "mial", "--concurrency", "5")
@@ -92,23 +117,23 @@ async def test_a_queue_that_nothing_has_been_in_is_changed_with_a_warning(folder
 
     assert paused == (0, "mial is paused.\n", warning)
     assert limited == (0, "mial is limited: 5 at once.\n", warning)
-    assert drained == (0, "mial is drained, and paused.\n", warning)
+    assert drained == (0, "mial is drained and paused.\n", warning)
 
 
-async def test_that_no_worker_is_there_is_said(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send")
+async def test_a_missing_worker_is_reported(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send")
 
     assert "No worker is registered" in (await lq(folder, "workers")).err
 
 
-async def test_looking_makes_no_file(folder: Path) -> None:
+async def test_a_command_that_reads_creates_no_file(folder: Path) -> None:
     answer = await lq(folder, "stats")
 
     assert (answer.code, "There is no queue at" in answer.err, "(module:config)" in answer.err) == (1, True, True)
     assert not (folder / "lq.db").exists()
 
 
-async def test_a_file_that_is_no_database_is_told(folder: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_an_error(folder: Path) -> None:
     (folder / "lq.db").write_text("This is a letter, and not a database at all." * 100)
 
     answer = await lq(folder, "stats")
@@ -121,10 +146,10 @@ async def test_records_in_memory_cannot_be_seen_from_outside(folder: Path) -> No
 
     answer = await lq(folder, "stats", "--config", "forgetful:queue")
 
-    assert (answer.code, "in the memory of the process" in answer.err) == (1, True)
+    assert (answer.code, "in the memory of another process" in answer.err) == (1, True)
 
 
-async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself(folder: Path) -> None:
+async def test_the_schema_is_migrated_by_command_when_auto_migrate_is_off(folder: Path) -> None:
     (folder / "careful.py").write_text(
         "from lq_core import QueueConfig\n"
         "from lq_core.queue.sqlite import SQLiteConfig\n"
@@ -138,27 +163,41 @@ async def test_the_schema_is_brought_up_to_date_where_that_is_not_done_by_itself
     after = await run(*LQ, "stats", folder=folder, LQ_CONFIG="careful:queue")
 
     assert before.code == examined.code == 1
-    assert before.err.endswith("careful.db lacks 0001_records. Run: lq migrate --config careful:queue\n")
+    assert "careful.db lacks 0001_records, 0002_keys, " in before.err
+    assert before.err.endswith(". Run: lq migrate --config careful:queue\n")
     assert "Run: lq migrate --config careful:queue\n" in examined.out
     assert (migrated.code, "is up to date" in migrated.out) == (0, True)
     assert (after.code, "There are no records in" in after.err) == (0, True)
 
 
 @pytest.mark.parametrize(
+    "words", [("migrate",), ("stats",), ("doctor",), ("backup", "--force", "copy.db"), ("tasks",)], ids="-".join
+)
+async def test_an_async_function_may_make_the_configuration(folder: Path, words: tuple[str, ...]) -> None:
+    _ = await lq(folder, "migrate", "shop:queue")
+
+    made = await lq(folder, *words[:1], "shop:make_later", *words[1:])
+    opened = await lq(folder, *words[:1], "shop:opened", *words[1:])
+
+    assert (made.code, opened.code) == (0, 0), made.err + opened.err
+    assert opened.err.splitlines()[0] == "opened"
+    assert opened.err.splitlines()[-1] == "closed in the same loop: True"
+
+
+@pytest.mark.parametrize(
     "target, complaint",
     [
-        ("shpo:queue", "There is no module 'shpo' (from shpo:queue). Did you mean 'shop'?"),
-        ("nowhere.at.all:queue", "There is no module 'nowhere'"),
-        ("shop:quee", "The module shop has no 'quee'. Did you mean 'queue'?"),
-        ("shop:number", "shop:number is int; it must be a QueueConfig"),
-        ("shop:send", "shop:send is AsyncTask; it must be a QueueConfig"),
-        ("shop", "write it as module:config"),
-        ("./shop.py:queue", "'./shop.py:queue' names a path; name the module, as an import does: shop:queue"),
+        ("shpo:queue", "The configuration is 'shpo:queue', but there is no module 'shpo'. Did you mean 'shop'?"),
+        ("nowhere.at.all:queue", "there is no module 'nowhere'. It was looked for in"),
+        ("shop:quee", "but the module shop has no 'quee'. Did you mean 'queue'?"),
+        ("shop:number", "shop:number is of type int; it must be a QueueConfig"),
+        ("shop:send", "shop:send is of type AsyncTask; it must be a QueueConfig"),
+        ("shop", "write it as module:attribute, such as shop:config"),
+        ("./shop.py:queue", "'./shop.py:queue', a path; name the module as an import does: shop:queue"),
         ("src/shop/tasks.py:queue", "as an import does: src.shop.tasks:queue"),
-        ("shop:make_later", "shop:make_later is an async function; it must be a QueueConfig, or a plain function"),
     ],
 )
-async def test_a_wrong_configuration_is_told_in_one_line(folder: Path, target: str, complaint: str) -> None:
+async def test_a_wrong_configuration_is_reported_in_one_line(folder: Path, target: str, complaint: str) -> None:
     answer = await lq(folder, "tasks", target)
 
     assert (answer.code, answer.err.count("\n"), complaint in answer.err) == (1, 1, True), answer.err
@@ -174,7 +213,7 @@ async def test_a_wrong_configuration_is_told_in_one_line(folder: Path, target: s
         ("def queue(): raise OSError('no key')", "broken.py, line 2: OSError: no key."),
     ],
 )
-async def test_a_fault_in_the_application_is_told_in_one_line_with_its_place(
+async def test_an_error_in_the_application_is_reported_in_one_line_with_its_place(
     folder: Path, code: str, complaint: str
 ) -> None:
     (folder / "broken.py").write_text(f"from shop import queue\n{code}\n")
@@ -185,7 +224,7 @@ async def test_a_fault_in_the_application_is_told_in_one_line_with_its_place(
     assert 'See all of it with: python -c "import broken' in answer.err
 
 
-async def test_a_task_module_that_raises_is_named_with_the_place(folder: Path) -> None:
+async def test_a_task_module_that_raises_is_reported_with_its_place(folder: Path) -> None:
     (folder / "broken.py").write_text("import not_there\n")
 
     answer = await lq(folder, "worker", "shop:queue", "-m", "broken")
@@ -199,9 +238,10 @@ async def test_a_task_module_that_raises_is_named_with_the_place(folder: Path) -
     [
         (["wrk"], "No such command 'wrk'"),
         (["worker", "--concurrency", "0"], "x>=1"),
+        (["worker", "--processes", "2", "--http", "127.0.0.1:9101"], "--http serves one process"),
         (["records", "list", "--status", "done"], "'done' is not one of"),
         (["records", "cancel"], "Missing argument 'ID...'"),
-        (["tasks", "shop:queue", "--config", "shop:make"], "named twice: shop:make and shop:queue"),
+        (["tasks", "shop:queue", "--config", "shop:make"], "given twice: shop:make and shop:queue"),
     ],
 )
 def test_wrong_usage_ends_with_2(words: list[str], complaint: str) -> None:
@@ -224,7 +264,7 @@ def test_help_ends_with_examples_that_can_be_typed(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "tasks"])
-def test_help_shows_where_the_configuration_is_named(name: str) -> None:
+def test_help_shows_where_the_configuration_goes(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"], prog_name="lq")
 
     assert f"  lq {name} module:config\n" in result.output

@@ -1,4 +1,4 @@
-"""``lq records``: what a person sees of records, and does to them."""
+"""``lq records`` lists, shows, cancels, retries and deletes records."""
 
 import sys
 from pathlib import Path
@@ -6,13 +6,13 @@ from uuid import UUID
 
 import msgspec
 
-from lq_core.identity import new_id
+from lq_core.records.identity import new_id
 from programs import Answer, run
-from shelf import Shelf
+from sqlite_file import SQLiteFile
 
 
 class Listed(msgspec.Struct):
-    """What is read of a listed record."""
+    """The fields of a listed record that the tests read."""
 
     id: UUID
 
@@ -30,8 +30,8 @@ async def listed(folder: Path, *words: str) -> list[UUID]:
 
 
 async def test_records_are_listed_newest_first_page_by_page(folder: Path) -> None:
-    shelf = Shelf(folder / "lq.db")
-    first, second, third = [(await shelf.put("shop.send")).id for _ in range(3)]
+    file = SQLiteFile(folder / "lq.db")
+    first, second, third = [(await file.put("shop.send")).id for _ in range(3)]
 
     page = await records(folder, "list", "--limit", "2")
 
@@ -43,10 +43,25 @@ async def test_records_are_listed_newest_first_page_by_page(folder: Path) -> Non
     assert await listed(folder, "--before", str(second)) == [first]
 
 
+async def test_records_are_searched_by_what_is_in_them(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    first = (await file.put("shop.send", arguments='{"number":17}', metadata={"tenant": "acme"})).id
+    await file.put("shop.send", arguments='{"number":170}')
+
+    assert await listed(folder, "--value", "arguments.number=17") == [first]
+    assert await listed(folder, "--text", "acme", "--value", "metadata.tenant=acme") == [first]
+    assert await listed(folder, "--error-type", "ValueError") == await listed(folder, "--worker", "ada") == []
+
+    refused = await records(folder, "list", "--value", "tenant=acme")
+    assert refused.code == 2
+    assert "arguments.NAME or metadata.NAME" in refused.err
+    assert "write NAME=VALUE" in (await records(folder, "list", "--value", "tenant")).err
+
+
 async def test_records_are_filtered(folder: Path) -> None:
-    shelf = Shelf(folder / "lq.db")
-    mail = (await shelf.put("shop.send", queue="mail")).id
-    other = (await shelf.put("shop.wait")).id
+    file = SQLiteFile(folder / "lq.db")
+    mail = (await file.put("shop.send", queue="mail")).id
+    other = (await file.put("shop.wait")).id
 
     assert await listed(folder, "--queue", "mail,reports") == [mail]
     assert await listed(folder, "--task", "shop.wait") == [other]
@@ -54,16 +69,16 @@ async def test_records_are_filtered(folder: Path) -> None:
     assert await listed(folder, "--backend", "local") == []
 
 
-async def test_no_match_is_no_error(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send")
+async def test_a_filter_without_a_match_is_not_an_error(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send")
 
     assert await records(folder, "list", "--task", "shop.sent") == (0, "", "No record matches.\n")
 
 
-async def test_a_queue_that_holds_nothing_is_named_with_those_that_do(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+async def test_a_filter_by_an_empty_queue_lists_the_queues_with_records(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
-    hint = "No record matches: none is in mial. Queues with records: mail.\n"
+    hint = "No record matches: there is none in mial. Queues with records: mail.\n"
 
     assert await records(folder, "list", "--queue", "mial") == (0, "", hint)
     assert await records(folder, "cancel", "--queue", "mial") == (0, "", hint)
@@ -71,7 +86,7 @@ async def test_a_queue_that_holds_nothing_is_named_with_those_that_do(folder: Pa
 
 
 async def test_a_record_is_shown_with_its_arguments(folder: Path) -> None:
-    record = await Shelf(folder / "lq.db").put("shop.send", arguments='{"number":7}')
+    record = await SQLiteFile(folder / "lq.db").put("shop.send", arguments='{"number":7}')
 
     shown = await records(folder, "show", str(record.id))
     as_json = await records(folder, "show", str(record.id), "--json")
@@ -85,15 +100,15 @@ async def test_a_record_is_shown_with_its_arguments(folder: Path) -> None:
     assert msgspec.json.decode(as_json.out)["arguments"] == {"number": 7}
 
 
-async def test_a_record_is_cancelled_and_brought_back(folder: Path) -> None:
-    record = await Shelf(folder / "lq.db").put("shop.send")
+async def test_a_record_is_cancelled_and_retried(folder: Path) -> None:
+    record = await SQLiteFile(folder / "lq.db").put("shop.send")
 
     assert await records(folder, "cancel", str(record.id)) == (0, f"{record.id}  cancelled\n", "")
     assert await records(folder, "retry", str(record.id)) == (0, f"{record.id}  pending\n", "")
 
 
-async def test_one_record_that_refuses_does_not_keep_the_others(folder: Path) -> None:
-    record, unknown = await Shelf(folder / "lq.db").put("shop.send"), new_id()
+async def test_one_record_that_cannot_be_cancelled_does_not_stop_the_others(folder: Path) -> None:
+    record, unknown = await SQLiteFile(folder / "lq.db").put("shop.send"), new_id()
 
     answer = await records(folder, "cancel", str(unknown), str(record.id))
 
@@ -102,7 +117,7 @@ async def test_one_record_that_refuses_does_not_keep_the_others(folder: Path) ->
 
 
 async def test_an_ended_record_is_not_cancelled_again(folder: Path) -> None:
-    record = await Shelf(folder / "lq.db").put("shop.send")
+    record = await SQLiteFile(folder / "lq.db").put("shop.send")
     await records(folder, "cancel", str(record.id))
 
     again = await records(folder, "cancel", str(record.id))
@@ -110,45 +125,104 @@ async def test_an_ended_record_is_not_cancelled_again(folder: Path) -> None:
     assert (again.code, "has ended already: it is cancelled" in again.err) == (1, True)
 
 
-async def test_an_unknown_id_is_told_and_a_malformed_one_is_wrong_usage(folder: Path) -> None:
-    await Shelf(folder / "lq.db").put("shop.send")
+async def test_an_unknown_id_is_an_error_and_a_malformed_id_is_wrong_usage(folder: Path) -> None:
+    await SQLiteFile(folder / "lq.db").put("shop.send")
 
     unknown = await records(folder, "show", str(new_id()))
-    malformed = await records(folder, "show", "17")
+    malformed = await records(folder, "show", "17x")
 
     assert (unknown.code, unknown.err.count("\n"), "There is no record" in unknown.err) == (1, 1, True)
-    assert (malformed.code, "'17' is not a valid UUID" in malformed.err) == (2, True)
+    assert (malformed.code, "'17x' is not the id of a record" in malformed.err) == (2, True)
 
 
-async def test_what_matches_is_counted_before_anything_is_done(folder: Path) -> None:
-    record = await Shelf(folder / "lq.db").put("shop.send", queue="mail")
+async def test_the_beginning_of_an_id_is_enough_if_no_other_record_has_it(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    first, second = await file.put("shop.send"), await file.put("shop.wait")
+    beginning = str(first.id)[:20]
+
+    shown = await records(folder, "show", beginning.upper())
+    cancelled = await records(folder, "cancel", beginning)
+    ambiguous = await records(folder, "show", "0")
+    unknown = await records(folder, "retry", "f")
+
+    assert f"id             {first.id}\n" in shown.out
+    assert cancelled.out == f"{first.id}  cancelled\n"
+    assert ambiguous.code == 1
+    assert ambiguous.err.splitlines() == [
+        "Error: Several ids begin with 0; type more of the one that you mean:",
+        f"  {first.id}  cancelled  shop.send",
+        f"  {second.id}  pending  shop.wait",
+    ]
+    assert (unknown.code, unknown.err) == (1, "Error: There is no record whose id begins with f.\n")
+
+
+async def test_ended_records_are_deleted_and_others_are_kept(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    waiting, ended = await file.put("shop.send"), await file.put("shop.send")
+    await records(folder, "cancel", str(ended.id))
+
+    answer = await records(folder, "delete", str(waiting.id), str(ended.id))
+
+    assert (answer.code, answer.out) == (1, f"{ended.id}  deleted\n")
+    assert answer.err == f"Error: Record {waiting.id} is pending; only ended records can be deleted. Cancel it first.\n"
+    assert await listed(folder) == [waiting.id]
+
+
+async def test_all_matching_ended_records_are_deleted(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    await file.put("shop.send", queue="mail")
+    await records(folder, "cancel", "--queue", "mail", "--yes")
+    kept = [(await file.put("shop.send", queue=queue)).id for queue in ("mail", "other")]
+
+    counted = await records(folder, "delete", "--queue", "mail")
+    tried = await records(folder, "delete", "--queue", "mail", "--dry-run")
+    deleted = await records(folder, "delete", "--queue", "mail", "--yes")
+
+    assert (counted.code, counted.out) == (1, "1 record would be deleted.\n")
+    assert tried == (0, "1 record would be deleted.\n", "")
+    assert deleted == (0, "1 of 1 record was deleted.\n", "")
+    assert sorted(await listed(folder)) == sorted(kept)
+
+
+async def test_a_dry_run_by_ids_says_what_would_happen(folder: Path) -> None:
+    record = await SQLiteFile(folder / "lq.db").put("shop.send")
+
+    cancel = await records(folder, "cancel", "--dry-run", str(record.id))
+    retry = await records(folder, "retry", "--dry-run", str(record.id))
+
+    assert cancel == (0, f"{record.id}  pending; would be cancelled\n", "")
+    assert retry == (0, f"{record.id}  pending; would not be retried\n", "")
+
+
+async def test_matching_records_are_counted_before_any_is_changed(folder: Path) -> None:
+    record = await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
 
     answer = await records(folder, "cancel", "--queue", "mail")
 
     assert (answer.code, answer.out) == (1, "1 record would be cancelled.\n")
-    assert answer.err == "Nothing was done: repeat the command with --yes.\n"
+    assert answer.err == "Nothing was changed. To go ahead, repeat the command with --yes.\n"
     assert await listed(folder, "--status", "pending") == [record.id]
 
 
-async def test_all_that_matches_is_cancelled_and_brought_back(folder: Path) -> None:
-    shelf = Shelf(folder / "lq.db")
-    mail = [(await shelf.put("shop.send", queue="mail")).id for _ in range(2)]
-    other = (await shelf.put("shop.send")).id
+async def test_all_matching_records_are_cancelled_and_retried(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    mail = [(await file.put("shop.send", queue="mail")).id for _ in range(2)]
+    other = (await file.put("shop.send")).id
 
     cancelled = await records(folder, "cancel", "--queue", "mail", "--yes")
     after = await listed(folder, "--status", "cancelled")
-    revived = await records(folder, "retry", "--task", "shop.send", "--yes")
+    retried = await records(folder, "retry", "--task", "shop.send", "--yes")
     nothing = await records(folder, "retry", "--task", "shop.send", "--yes")
 
     assert cancelled == (0, "2 of 2 records were cancelled.\n", "")
     assert sorted(after) == sorted(mail)
-    assert revived == (0, "2 of 2 records were brought back.\n", "")
+    assert retried == (0, "2 of 2 records were retried.\n", "")
     assert (nothing.code, nothing.err) == (0, "No record matches.\n")
     assert sorted(await listed(folder, "--status", "pending")) == sorted([*mail, other])
 
 
-async def test_records_are_named_by_ids_or_by_filters(folder: Path) -> None:
-    record = await Shelf(folder / "lq.db").put("shop.send")
+async def test_records_are_selected_by_ids_or_by_filters(folder: Path) -> None:
+    record = await SQLiteFile(folder / "lq.db").put("shop.send")
 
     both = await records(folder, "cancel", str(record.id), "--queue", "mail")
     neither = await records(folder, "retry", "--yes")

@@ -1,4 +1,4 @@
-"""``lq schedules``, as a person types it."""
+"""``lq schedules`` as a program."""
 
 import sys
 from datetime import UTC, datetime
@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from lq_core.plan import Plan
+from lq_core.contracts import opened
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.schedule_state import ScheduleState
-from lq_core.testing import opened
+from lq_core.schedules.plan import Plan
+from lq_core.schedules.schedule_state import ScheduleState
 from programs import Answer, run, running, until
 
 LQ = (sys.executable, "-m", "lq_core")
@@ -51,7 +51,7 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
     paused = await lq(declared, "schedules", "pause", "nightly")
     states = msgspec.json.decode((await lq(declared, "schedules", "list", "--json")).out)
     resumed = await lq(declared, "schedules", "resume", "nightly")
-    ran = await lq(declared, "schedules", "run", "nightly", "plans:queue", "-m", "plans")
+    ran = await lq(declared, "schedules", "run", "plans:queue", "nightly", "-m", "plans")
     records = await lq(declared, "records", "list", "--schedule", "nightly")
     others = await lq(declared, "records", "list", "--schedule", "yearly")
 
@@ -68,16 +68,16 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
     assert (others.out, others.err) == ("", "No record matches.\n")
 
 
-async def test_the_next_times_are_told_on_both_clocks(declared: Path) -> None:
-    told = await lq(declared, "schedules", "next", "nightly", "-n", "2")
+async def test_the_next_times_are_shown_in_both_time_zones(declared: Path) -> None:
+    answer = await lq(declared, "schedules", "next", "nightly", "-n", "2")
 
-    head, first, _ = told.out.splitlines()
+    head, first, _ = answer.out.splitlines()
     assert head.split() == ["Asia/Kolkata", "UTC"]
     assert first.split()[2:4] == ["02:30:00", "IST"]
     assert first.split()[-1] == "21:00:00"
 
 
-async def test_what_is_wrong_with_a_time_zone_stands_in_its_row(folder: Path) -> None:
+async def test_an_unknown_time_zone_is_reported_in_its_row(folder: Path) -> None:
     async with opened(SQLiteQueueBackend(settings=SQLiteConfig(path=folder / "lq.db"))) as queue:
         state = ScheduleState(name="martian", task_name="shop.send", plan=MARTIAN, handled_until=NOON, seen_at=NOON)
         await queue.save_schedule(state)
@@ -92,7 +92,7 @@ async def test_what_is_wrong_with_a_time_zone_stands_in_its_row(folder: Path) ->
     assert ["Mars/Olympus" in (state["problem"] or "") for state in states] == [True, False]
 
 
-async def test_a_schedule_that_nobody_has_declared_is_said_to_be_unknown(declared: Path) -> None:
+async def test_an_undeclared_schedule_is_unknown(declared: Path) -> None:
     answers = [await lq(declared, "schedules", command, "nihgtly") for command in ("next", "pause", "resume")]
     unknown = await lq(declared, "schedules", "run", "nightly")
 

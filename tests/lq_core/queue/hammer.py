@@ -1,37 +1,56 @@
-"""One of several processes on one SQLite file: ``hammer.py enqueue|drain|open|forever FILE NAME COUNT``."""
+"""One of several processes on one SQLite file: ``hammer.py enqueue|copy|drain|open FILE NAME COUNT``."""
 
 import asyncio
+import shutil
 import sys
 from pathlib import Path
+from threading import Event
 
-from lq_core import lifecycle
+from lq_core.contracts import a_claim, a_record, a_swap, a_worker, opened
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.record import TaskStatus
-from lq_core.testing import a_claim, a_record, a_swap, a_worker, opened
+from lq_core.records import lifecycle
+from lq_core.records.record import TaskStatus
 
 
 def say(what: object) -> None:
-    """Write a line that is not held back."""
+    """Write a line at once."""
     sys.stdout.write(f"{what}\n")
     sys.stdout.flush()
 
 
 async def enqueue(queue: SQLiteQueueBackend, name: str, count: int) -> None:
-    """Store records one after the other, and say each one's id when it is stored."""
+    """Store records one after the other, and print the id of each stored record."""
     for number in range(count):
         (insertion,) = await queue.insert([a_record(key=f"{name}-{number}")])
         say(insertion.record.id)
 
 
+async def copy_and_enqueue(queue: SQLiteQueueBackend, name: str, count: int) -> None:
+    """Enqueue, and meanwhile copy the three files again and again, as a backup does that does not know SQLite."""
+    ended = Event()
+
+    def copy() -> None:
+        while not ended.is_set():
+            for file in queue.path.parent.glob(f"{queue.path.name}*"):
+                shutil.copyfile(file, queue.path.parent / f"{name}.copy")
+
+    copying = asyncio.create_task(asyncio.to_thread(copy))
+    try:
+        await enqueue(queue, name, count)
+    finally:
+        ended.set()
+        await copying
+
+
 async def drain(queue: SQLiteQueueBackend, name: str, count: int) -> None:
-    """Complete records until *count* have been completed by anybody, and say the ids of one's own."""
+    """Complete records until all processes together have completed *count*; print the ids of its own."""
     await queue.register(a_worker(name))
     while (await queue.statistics()).total(TaskStatus.COMPLETED) < count:
         changes = queue.changes
         taken = (await queue.claim(a_claim(name, limit=5))).records
         ended = [lifecycle.complete(record, result="1", at=queue.now()) for record in taken]
         kept = await queue.swap([a_swap(record) for record in ended])
-        assert all(kept), "somebody else has settled what this worker runs"
+        assert all(kept), "another worker has settled a record of this worker"
         for record in taken:
             say(record.id)
         if not taken:
@@ -39,10 +58,12 @@ async def drain(queue: SQLiteQueueBackend, name: str, count: int) -> None:
 
 
 async def main(what: str, file: str, name: str, count: int) -> None:
-    """Do it."""
+    """Run one role."""
     async with opened(SQLiteQueueBackend(settings=SQLiteConfig(path=Path(file)))) as queue:
         if what == "enqueue":
             await enqueue(queue, name, count)
+        elif what == "copy":
+            await copy_and_enqueue(queue, name, count)
         elif what == "drain":
             await drain(queue, name, count)
         say("done")

@@ -1,4 +1,4 @@
-"""Limits: what they refuse to be, and what they let start at a moment."""
+"""Limits: invalid values, and how many records may start at a moment."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,34 +6,34 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lq_core import ConfigurationError, Limits, QueueConfig, RateLimit
-from lq_core.options import TaskOptions
-from lq_core.queue.limits import Allowances, Lane, Subject, pick
+from lq_core.queue.limits import Allowances, Partition, Subject, pick
+from lq_core.tasks.options import TaskOptions
 
 NOON = datetime(2026, 10, 25, 12, tzinfo=UTC)
 ANN = Subject("key", "ann")
 
 
-def waiting(*places: int, key: str | None = None, limits: Limits | None = None) -> Lane[tuple[int]]:
-    """A lane in which records of these places wait."""
-    return Lane("mail", iter([(place,) for place in places]), key=key, limits=limits)
+def waiting(*places: int, key: str | None = None, limits: Limits | None = None) -> Partition[tuple[int]]:
+    """Make a partition with records in these places."""
+    return Partition("mail", iter([(place,) for place in places]), key=key, limits=limits)
 
 
 def at(moment: datetime, buckets: Mapping[Subject, datetime] | None = None, *, running: int = 0) -> Allowances:
-    """What may start at a moment."""
+    """Make the allowances of a moment."""
     return Allowances(moment, running=lambda _: running, full_at=(buckets or {}).get)
 
 
 def count(moment: datetime, limits: Limits, buckets: dict[Subject, datetime]) -> int:
-    """How many start at a moment, and keep what that costs."""
+    """Count how many records start at a moment, and store the buckets."""
     allowances = at(moment, buckets)
     picked, _ = pick([waiting(*range(100), key="ann", limits=limits)], 100, allowances)
     buckets.update(allowances.changed)
     return len(picked)
 
 
-def test_a_limit_that_is_no_rate_limit_is_refused() -> None:
+def test_a_rate_of_the_wrong_type_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"rate is 5; it must be a RateLimit, such as RateLimit\(5, per=60\)"):
-        Limits(rate=5)  # pyright: ignore[reportArgumentType] -- that is the test
+        Limits(rate=5).check()  # pyright: ignore[reportArgumentType] -- that is the test
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_limit_that_is_no_rate_limit_is_refused() -> None:
         ((-1,), "count is -1"),
         ((True,), "count is True"),
         ((1.5,), "count is 1.5"),
-        ((1, 0), "per is 0; a rate counts by a span greater than 0"),
+        ((1, 0), "per is 0; it must be a number of seconds greater than 0"),
         ((1, float("inf")), "per is inf"),
         ((1, float("nan")), "per is nan"),
         ((1, 1, 0), "burst is 0"),
@@ -52,7 +52,7 @@ def test_a_limit_that_is_no_rate_limit_is_refused() -> None:
 )
 def test_a_rate_that_makes_no_sense_is_refused_with_its_value(numbers: tuple[int], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
-        RateLimit(*numbers)
+        TaskOptions(concurrency_key="ann", rate=RateLimit(*numbers))
 
 
 def test_a_concurrency_key_alone_means_one_at_a_time() -> None:
@@ -63,11 +63,11 @@ def test_a_concurrency_key_alone_means_one_at_a_time() -> None:
 
 
 def test_a_queue_is_limited_by_limits_and_nothing_else() -> None:
-    with pytest.raises(ConfigurationError, match=r"queue_limits says 'mail': 5; it takes"):
+    with pytest.raises(ConfigurationError, match=r"queue_limits is {'mail': 5}; it must be a dict"):
         QueueConfig(queue_limits={"mail": 5})  # pyright: ignore[reportArgumentType] -- the mistake is the example
 
 
-def test_what_may_not_start_is_left_out_and_the_rest_comes_in_order() -> None:
+def test_limited_records_are_left_out_and_the_others_come_in_order() -> None:
     capped = waiting(1, 2, 3, key="ann", limits=Limits(concurrency=2))
 
     picked, held_back = pick([waiting(0, 5, 7), capped], 4, at(NOON, running=1))
@@ -87,7 +87,7 @@ def test_a_bucket_fills_up_evenly_and_never_over_its_brim() -> None:
     assert started == [3, 0, 1, 2, 3]
 
 
-def test_the_next_token_is_told_to_the_microsecond() -> None:
+def test_the_next_token_is_exact_to_the_microsecond() -> None:
     rate, buckets = Limits(rate=RateLimit(3)), dict[Subject, datetime]()
     count(NOON, rate, buckets)
 
@@ -117,7 +117,7 @@ def test_a_lower_rate_holds_at_once() -> None:
     assert count(NOON + timedelta(seconds=10), Limits(rate=RateLimit(1, per=10)), buckets) == 1
 
 
-def test_room_is_what_the_tightest_limit_leaves() -> None:
+def test_the_tightest_limit_decides_the_room() -> None:
     both = Limits(concurrency=5, rate=RateLimit(3))
 
     assert at(NOON, running=1).room(waiting(1, key="ann", limits=both), 10) == 3

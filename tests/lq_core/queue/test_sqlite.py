@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from lq_core.contracts import FairnessContract, QueueBackendContract, a_claim, a_record, a_worker, opened
 from lq_core.queue import BaseQueueBackend
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.testing import QueueBackendContract, a_claim, a_record, a_worker, opened
 
 
-class TestSQLiteQueueBackend(QueueBackendContract):
+class TestSQLiteQueueBackend(QueueBackendContract, FairnessContract):
     """The suite."""
 
     @pytest_asyncio.fixture
@@ -22,7 +22,7 @@ class TestSQLiteQueueBackend(QueueBackendContract):
             yield queue
 
 
-async def test_what_was_found_due_stays_due_when_the_clock_is_set_back(tmp_path: Path) -> None:
+async def test_a_due_record_stays_due_when_the_clock_is_set_back(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     clock = [now]
     queue = SQLiteQueueBackend(settings=SQLiteConfig(path=tmp_path / "lq.db"), clock=lambda: clock[0])

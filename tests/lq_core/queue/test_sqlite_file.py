@@ -1,18 +1,20 @@
-"""What the SQLite queue backend does with its file: opens, migrates, refuses, commits in groups."""
+"""The file of the SQLite queue backend: open, migrate, refuse, and commit in groups."""
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, SchemaError, StorageError
+from lq_core.config.queue_config import QueueConfig
+from lq_core.contracts import a_claim, a_record, a_worker, opened
+from lq_core.foundation.errors import ConfigurationError, SchemaError, StorageError
 from lq_core.queue import get_queue_backend
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.testing import a_claim, a_record, a_worker, opened
 
 
 def in_file(path: Path, *, auto_migrate: bool = True) -> SQLiteQueueBackend:
@@ -26,7 +28,7 @@ def a_folder(path: Path) -> None:
 
 
 def some_text(path: Path) -> None:
-    """Write something else than a database."""
+    """Write a file that is not a database."""
     path.write_text("Dear diary, " * 1000)
 
 
@@ -34,7 +36,9 @@ def some_text(path: Path) -> None:
     "spoil, complaint",
     [(a_folder, "it is a directory"), (some_text, "it is not an SQLite database")],
 )
-async def test_what_is_no_database_is_refused(tmp_path: Path, spoil: Callable[[Path], None], complaint: str) -> None:
+async def test_a_path_that_is_not_a_database_is_refused(
+    tmp_path: Path, spoil: Callable[[Path], None], complaint: str
+) -> None:
     path = tmp_path / "lq.db"
     spoil(path)
 
@@ -78,6 +82,18 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SchemaError, match=r"version 99.*Upgrade lq-core"):
         await in_file(path).open()
+
+
+async def test_a_newer_schema_that_this_code_may_run_beside_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "lq.db"
+    async with opened(in_file(path)):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO migrations (number, runs_beside) VALUES (99, 1)")
+    connection.close()
+
+    async with opened(in_file(path, auto_migrate=False)) as queue:
+        assert (await queue.insert([a_record()]))[0].created
 
 
 async def test_a_file_of_another_application_is_refused(tmp_path: Path) -> None:
@@ -129,6 +145,32 @@ async def test_a_closed_backend_says_so(tmp_path: Path) -> None:
         await queue.insert([a_record()])
 
 
+async def test_a_close_that_is_cancelled_half_way_closes_the_rest(tmp_path: Path) -> None:
+    queue, others = in_file(tmp_path / "lq.db"), set(threading.enumerate())
+    await queue.open()
+    await queue.insert([a_record()])
+    writers = [thread for thread in {*threading.enumerate()} - others if thread.name == "lq-sqlite-writer"]
+    reading, read_on = threading.Event(), threading.Event()
+
+    def read(_: sqlite3.Connection) -> None:
+        reading.set()
+        read_on.wait(10)
+
+    answer = asyncio.create_task(queue._read_once(read))  # pyright: ignore[reportPrivateUsage] -- a read that takes long
+    await asyncio.to_thread(reading.wait, 10)
+    closing_it = asyncio.create_task(queue.close())
+    await asyncio.sleep(0)
+    closing_it.cancel()
+    await asyncio.gather(closing_it, return_exceptions=True)
+    read_on.set()
+    await answer
+    for writer in writers:
+        await asyncio.to_thread(writer.join, 10)
+
+    assert closing_it.cancelled()
+    assert not (tmp_path / "lq.db-wal").exists()
+
+
 async def test_fifty_concurrent_inserts_take_few_commits(tmp_path: Path) -> None:
     path = tmp_path / "lq.db"
     async with opened(in_file(path)) as queue:
@@ -140,7 +182,7 @@ async def test_fifty_concurrent_inserts_take_few_commits(tmp_path: Path) -> None
 
 
 async def test_an_idle_worker_does_not_lock_the_file(tmp_path: Path) -> None:
-    """Its looks only read, so that they pass while somebody else writes."""
+    """Its polls only read, so they succeed while another connection writes."""
     path = tmp_path / "lq.db"
     async with opened(in_file(path)) as queue:
         await queue.register(a_worker())
@@ -171,6 +213,43 @@ async def test_a_write_waits_for_a_lock_of_another_process(tmp_path: Path) -> No
         async with asyncio.timeout(10):
             (insertion,) = await writing
         assert insertion.created
+
+
+async def test_a_heartbeat_has_the_moment_of_its_write(tmp_path: Path) -> None:
+    path = tmp_path / "lq.db"
+    queue, at = in_file(path), datetime(2026, 1, 1, tzinfo=UTC)
+    queue.now = lambda: at
+    async with opened(queue):
+        await queue.register(a_worker("ada"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            beating = asyncio.create_task(queue.beat("ada"))
+            await queue.workers()
+            at += timedelta(seconds=4)
+            other.execute("ROLLBACK")
+        await beating
+
+        assert [worker.seen_at for worker in await queue.workers()] == [at]
+
+
+async def test_the_time_for_which_a_file_is_locked_is_not_silence(tmp_path: Path) -> None:
+    path = tmp_path / "lq.db"
+    queue, at = in_file(path), datetime(2026, 1, 1, tzinfo=UTC)
+    queue.now = lambda: at
+    async with opened(queue):
+        await queue.register(a_worker("dead"))
+        at += timedelta(seconds=3)
+        await queue.register(a_worker("ada"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            looking = asyncio.create_task(queue.orphans(timeout=2, limit=10))
+            await queue.workers()
+            await queue.workers()
+            at += timedelta(seconds=4)
+            other.execute("ROLLBACK")
+        await looking
+
+        assert [worker.id for worker in await queue.workers()] == ["ada"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +296,7 @@ def test_a_database_in_memory_is_refused() -> None:
 
 
 def commits(path: Path) -> int:
-    """Count the commits in the write-ahead log: frames that say how large the database is after them."""
+    """Count the commits in the write-ahead log: the frames with the new size of the database."""
     log = path.with_name(f"{path.name}-wal").read_bytes()
     page_size = int.from_bytes(log[8:12])
     frames = range(32, len(log), 24 + page_size)

@@ -1,4 +1,4 @@
-"""Memory and SQLite cannot be told from the model, whatever is done to them."""
+"""Memory and SQLite behave as the model, for every sequence of steps."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, Phase, settings
 
+from lq_core.contracts import queue_backend_machine
 from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.testing import queue_backend_machine
 
 # Explaining traces every line, which takes minutes before Python 3.12.
 PHASES = set(Phase) - {Phase.explain}
@@ -19,7 +19,7 @@ FOLDER = TemporaryDirectory(prefix="lq-states-")
 
 
 def in_a_new_file(clock: Callable[[], datetime]) -> SQLiteQueueBackend:
-    """Make a backend whose file nobody has used."""
+    """Make a backend with a new file."""
     path = Path(FOLDER.name) / f"{next(NUMBERS)}.db"
     return SQLiteQueueBackend(settings=SQLiteConfig(path=path, synchronous="NORMAL"), clock=clock)
 

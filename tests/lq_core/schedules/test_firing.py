@@ -18,14 +18,13 @@ from lq_core import (
     UnknownScheduleError,
     task,
 )
-from lq_core.options import OptionArguments
-from lq_core.plan import Plan
+from lq_core.contracts import a_claim, a_worker
 from lq_core.queue import RecordFilter
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.schedule import CatchUp, Schedule
-from lq_core.schedule_state import ScheduleState
-from lq_core.service.schedules import Schedules
-from lq_core.testing import a_claim, a_worker
+from lq_core.schedules.plan import Plan
+from lq_core.schedules.schedule import CatchUp, Schedule
+from lq_core.schedules.schedule_state import ScheduleState
+from lq_core.tasks.options import OptionArguments
 from lq_core.worker.scheduler import Scheduler
 
 MINUTE = timedelta(minutes=1)
@@ -384,8 +383,7 @@ async def test_a_schedule_that_is_not_known_is_said_to_be_so(service: QueueServi
 
 async def test_states_can_be_changed_by_several_at_once(service: QueueService) -> None:
     await a_scheduler(service, nightly()).step()
-    schedules = [Schedules(service.queue_backend, service.config, service.executions) for _ in range(5)]
 
-    await asyncio.gather(*[one.pause("nightly") for one in schedules])
+    await asyncio.gather(*[service.pause_schedule("nightly") for _ in range(5)])
 
     assert [state.paused for state in await service.schedules()] == [True]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lq_core import ConfigurationError
-from lq_core.plan import Plan
+from lq_core.schedules.plan import Plan
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -210,16 +210,16 @@ def test_the_last_due_time_is_found_at_once_however_long_ago_the_first_was() -> 
         (Plan(cron="@daily"), "Wrong number of fields"),
         (
             Plan(cron=7),  # pyright: ignore[reportArgumentType] -- the mistake is the example
-            "cron is 7; it must be a text",
+            "cron is 7; it must be text",
         ),
         (Plan(cron=""), "Wrong number of fields"),
         (Plan(cron="0 0 30 2 *"), "Bad day-of-month"),
         (Plan(cron="* * */20 * 1L"), "names no day of the next fifty years"),
-        (Plan(every=0), "every is 0; it must be from 1"),
-        (Plan(every=-60), "every is -60; it must be from 1"),
+        (Plan(every=0), "every is 0; it must be a number of seconds from 1"),
+        (Plan(every=-60), "every is -60; it must be a number of seconds from 1"),
         (Plan(every=float("nan")), "every is nan"),
         (Plan(every=float("inf")), "every is inf"),
-        (Plan(every=True), "every is True; it must be a number of seconds."),
+        (Plan(every=True), "every is True; it must be a number of seconds"),
         (Plan(every=60, timezone="Europe/Berln"), "'Europe/Berln' is not known. Did you mean 'Europe/Berlin'?"),
         (Plan(every=60, timezone="utc"), "Did you mean 'UTC'?"),
         (Plan(every=60, timezone="Europe"), "The time zone 'Europe' is not known."),

@@ -16,8 +16,8 @@ from lq_core import (
     schedule,
     task,
 )
-from lq_core.plan import Plan
-from lq_core.schedule import SCHEDULES
+from lq_core.schedules.plan import Plan
+from lq_core.schedules.schedule import SCHEDULES
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -78,10 +78,10 @@ def test_a_module_that_is_imported_twice_declares_its_schedule_once() -> None:
         ({"every": 60, "catch_up_limit": 0}, "catch_up_limit is 0; it must be a whole number from 1 to 10000."),
         ({"every": 60, "catch_up": "skip", "catch_up_limit": 5}, "catch_up_limit is 5 and catch_up is 'skip'"),
         ({"every": 60, "catch_up_limit": 1.5}, "catch_up_limit is 1.5"),
-        ({"every": 60, "name": ""}, "has 0 characters; it takes 1 to 255."),
-        ({"every": 60, "name": "n" * 256}, "has 256 characters; it takes 1 to 255."),
-        ({"every": 60, "name": "a\nb"}, "it must be printable."),
-        ({"every": 60, "name": 7}, "it must be a text."),
+        ({"every": 60, "name": ""}, "name is ''; it must be printable text of 1 to 255 characters."),
+        ({"every": 60, "name": "n" * 256}, "(256 characters); it must be printable text of 1 to 255 characters."),
+        ({"every": 60, "name": "a\nb"}, "it must be printable text"),
+        ({"every": 60, "name": 7}, "it must be printable text"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_value_and_the_rule(options: dict[str, Any], problem: str) -> None:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lq_core import TaskCall, schedule_state, task
-from lq_core.plan import Plan
-from lq_core.schedule import CatchUp, Schedule
-from lq_core.schedule_state import ScheduleState
+from lq_core import TaskCall, task
+from lq_core.schedules import schedule_state
+from lq_core.schedules.plan import Plan
+from lq_core.schedules.schedule import CatchUp, Schedule
+from lq_core.schedules.schedule_state import ScheduleState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -100,7 +101,7 @@ def test_what_came_before_the_newest_is_late_however_short_the_outage_was() -> N
     assert (len(firing.times), firing.caught_up) == (2, {START + timedelta(seconds=10)})
 
 
-def test_an_outage_of_years_is_no_matter() -> None:
+def test_an_outage_of_years_does_not_matter() -> None:
     schedule = a_schedule(Plan(every=1), catch_up="all", catch_up_limit=3)
 
     firing = schedule_state.fire(a_state(plan=schedule.plan), schedule, at=START + timedelta(days=3650))
@@ -194,7 +195,7 @@ def test_many_workers_that_start_at_once_change_a_state_once() -> None:
     assert schedule_state.declare(a_state(), a_schedule(), at=START + timedelta(seconds=1)) is None
 
 
-def test_what_nobody_declares_is_retired_and_comes_back_when_somebody_does() -> None:
+def test_a_schedule_without_a_declaration_is_retired_until_it_is_declared_again() -> None:
     later = START + 10 * MINUTE
     assert schedule_state.retire(a_state(), at=START + 9 * MINUTE) is None
 

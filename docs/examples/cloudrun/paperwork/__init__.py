@@ -1,1 +1,1 @@
-"""An office whose reports are made by Cloud Run job executions."""
+"""An office that makes its reports in executions of a Cloud Run job."""

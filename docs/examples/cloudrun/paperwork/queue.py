@@ -1,4 +1,4 @@
-"""Where the office keeps its records: PostgreSQL where DATABASE_URL is set, else the SQLite file ``paperwork.db``."""
+"""The queue of the office: PostgreSQL if DATABASE_URL is set, otherwise the SQLite file ``paperwork.db``."""
 
 import os
 

@@ -1,172 +1,245 @@
-"""The command ``lq-cloudrun``; it comes with the extra ``cli``, and each of its commands loads only what it needs."""
+"""The command ``lq-cloudrun``, from the extra ``cli``. Each subcommand imports only what it needs."""
 
-import asyncio
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import click
 
+from lq_cloudrun.backend import CloudRunExecutionBackend
 from lq_cloudrun.config import CloudRunExecutionConfig
-from lq_cloudrun.definitions import Wanted
-from lq_cloudrun.definitions import gcloud as gcloud_definitions
-from lq_cloudrun.definitions import terraform as terraform_definitions
-from lq_cloudrun.doctor import Health, examine
-from lq_cloudrun.loading import load
-from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError
+from lq_cloudrun.pools.running import run_scaler
+from lq_cloudrun.pools.scaler import PoolScaling
+from lq_cloudrun.setup.deployment import Deployment, Size
+from lq_cloudrun.setup.gcloud import gcloud as write_gcloud
+from lq_cloudrun.setup.terraform import terraform as write_terraform
+from lq_core.cli.configuration import CONFIG_VARIABLE, load_config, named_config
+from lq_core.cli.doctor import report
+from lq_core.cli.event_loop import run_in_loop
+from lq_core.cli.options import Group, json_option, takes_config
+from lq_core.cli.output import Failure, echo
+from lq_core.cli.session import short_errors
+from lq_core.config.queue_config import QueueConfig
+from lq_core.foundation.errors import ConfigurationError
+from lq_core.queue import Finding
+from lq_core.service import QueueService
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_with_env = click.option(
+    "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for all jobs. You can repeat it."
+)
+DEPLOYED: Final = "--cloud-sql shop:europe-west1:main --env LQ_CONFIG=shop.queue:config --instances 1"
 
-_MARKS = {Health.WELL: "ok     ", Health.DOUBT: "warning", Health.ILL: "error  "}
+_DEPLOYMENT: Final = (
+    click.option("--image", help="The image of the jobs. By default: tasks:latest in the repository."),
+    click.option("--worker-image", help="The image of the worker pool. By default: worker:latest in the repository."),
+    click.option("--dispatcher", metavar="EMAIL", help="The service account of the workers, if there is one already."),
+    click.option("--name", default="lq", show_default=True, help="The beginning of the names of what is created."),
+    _with_env,
+    click.option(
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="NAME=SECRET[:VERSION]",
+        help="A variable with the value of a secret. You can repeat it.",
+    ),
+    click.option(
+        "--size",
+        "sizes",
+        multiple=True,
+        metavar="[PROFILE=]CPU:MEMORY[:GPU]",
+        help="The size of the default job, of a profile, or of worker=…. You can repeat it.",
+    ),
+    click.option("--cloud-sql", metavar="PROJECT:REGION:INSTANCE", help="The Cloud SQL instance of the queue."),
+    click.option("--database", help="The database in it: sets LQ_POSTGRES_DSN, with the user of each account."),
+    click.option("--alloydb", metavar="PROJECT:REGION:CLUSTER", help="The AlloyDB cluster of the queue."),
+    click.option("--network", help="The VPC network to reach the database in."),
+    click.option("--subnet", help="The subnet in the network; by default, its name is that of the network."),
+    click.option("--instances", type=click.IntRange(0), help="Print a worker pool too, with this many instances."),
+)
 
 
-def _with_config(command: Command) -> Command:
-    return click.option(
-        "-c",
-        "--config",
-        "path",
-        required=True,
-        envvar="LITESTAR_QUEUES_CONFIG",
-        metavar="MODULE:ATTRIBUTE",
-        help="A QueueConfig or a CloudRunExecutionConfig; else LITESTAR_QUEUES_CONFIG names it.",
-    )(command)
-
-
-def _with_jobs(command: Command) -> Command:
-    for option in (
-        click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set in the containers."),
-        click.option("--dispatcher", required=True, metavar="EMAIL", help="The service account of the workers."),
-        click.option("--image", required=True, help="The image of the jobs."),
-    ):
-        command = option(command)
-    return _with_config(command)
-
-
-@click.group()
+@click.group(cls=Group)
 @click.version_option(package_name="lq-cloudrun")
 def main() -> None:
     """Work with Cloud Run Jobs for lq."""
 
 
-@main.command()
-@click.option("--job", "jobs", multiple=True, required=True, metavar="NAME=COMMAND", help="A job and what it runs.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8085, show_default=True, help="0 for any free one.")
+def _deploys(command: Callable[..., None]) -> click.Command:
+    """Make a command with the options of a deployment."""
+    for option in reversed(_DEPLOYMENT):
+        command = option(command)
+    return main.command(examples=(DEPLOYED,))(command)
+
+
+@main.command(examples=('--job "reports=python -m lq_cloudrun" --env LQ_CONFIG=shop:config',))
+@click.option(
+    "--job", "jobs", multiple=True, required=True, metavar="NAME=COMMAND", help="A job and the command it runs."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8085, show_default=True, help="0 for any free port.")
 @click.option("--project", default="emulated", show_default=True, help="The id of the emulated project.")
 @click.option("--region", default="us-central1", show_default=True, help="The emulated region.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set in the environment of all jobs.")
-@click.option("--max-retries", type=click.IntRange(0, 10), default=3, show_default=True, help="As Cloud Run has it.")
+@_with_env
+@click.option(
+    "--max-retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Restarts of a failed container."
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds.")
 @click.option("--start-delay", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds.")
 @click.option(
-    "--log-directory", type=click.Path(path_type=Path, file_okay=False), help="Keep what the jobs print here."
+    "--log-directory", type=click.Path(path_type=Path, file_okay=False), help="Save the output of the jobs here."
 )
-def emulator(
-    *,
-    jobs: Sequence[str],
-    port: int,
-    project: str,
-    region: str,
-    variables: Sequence[str],
-    max_retries: int,
-    timeout: float,
-    start_delay: float,
-    log_directory: Path | None,
-) -> None:
+def emulator(*, jobs: Sequence[str], variables: Sequence[str], **settings: Any) -> None:
     """
     Emulate Cloud Run Jobs on this machine until Ctrl-C.
 
-    Jobs run as local processes, with nothing in their environment but what is given here and by the caller.
+    Jobs run as local processes. Their environment has only the variables from --env and from the caller.
     """
     try:
-        from lq_cloudrun.emulator.serving import serve  # noqa: PLC0415 -- the other commands do without it
+        from lq_cloudrun.emulator.serving import serve  # noqa: PLC0415 -- the other commands do not need it
     except ImportError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     pairs = [_pair(job, "--job", "NAME=COMMAND") for job in jobs]
     commands = {name: _words(command) for name, command in pairs}
     if len(commands) < len(pairs):
         msg = f"Two jobs have the same name: {', '.join(sorted(name for name, _ in pairs))}."
         raise click.UsageError(msg)
-    env = dict(_pair(variable, "--env", "NAME=VALUE") for variable in variables)
     try:
-        serve(
-            commands,
-            env=env,
-            max_retries=max_retries,
-            timeout=timeout,
-            start_delay=start_delay,
-            project=project,
-            region=region,
-            port=port,
-            log_directory=log_directory,
-            say=click.echo,
-        )
+        serve(commands, env=_environment(variables), say=echo, **settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
 
 
-@main.command()
-@_with_config
-def doctor(*, path: str) -> None:
-    """Look at the jobs of a configuration, and say what to mend; exit code 1 when something is ill."""
-    found = asyncio.run(_examine(_config(path)))
-    if Health.ILL in found:
-        sys.exit(1)
+@main.command(examples=("", "--json"))
+@json_option("a JSON list")
+def doctor(*, as_json: bool) -> None:
+    """
+    Check the jobs of a configuration.
+
+    The command prints what to do about each problem. `lq doctor` reports the same, and checks the queue as well.
+    Both exit with 1 if there is a warning.
+    """
+    config = _config()
+    backend = CloudRunExecutionBackend(execution_config=config)
+
+    async def diagnose() -> Sequence[Finding]:
+        try:
+            return await backend.diagnose(QueueService(QueueConfig(execution_backends=(config,))))
+        finally:
+            await backend.close()
+
+    report(run_in_loop(diagnose()), subject="Cloud Run", as_json=as_json)
 
 
-@main.command()
-@_with_jobs
-def gcloud(*, path: str, image: str, dispatcher: str, variables: Sequence[str]) -> None:
-    """Print the gcloud commands that make the jobs of a configuration, and let the workers run them."""
-    _define(gcloud_definitions, path, _wanted(image, dispatcher, variables))
+@_deploys
+def gcloud(**options: Any) -> None:
+    """
+    Print a script of gcloud commands that creates or updates everything.
+
+    Jobs, accounts with the least permissions, the image repository, the way to the database, and a worker pool.
+    """
+    _print(write_gcloud, **options)
 
 
-@main.command()
-@_with_jobs
-def terraform(*, path: str, image: str, dispatcher: str, variables: Sequence[str]) -> None:
+@_deploys
+def terraform(**options: Any) -> None:
     """Print the same as Terraform resources."""
-    _define(terraform_definitions, path, _wanted(image, dispatcher, variables))
+    _print(write_terraform, **options)
 
 
-def _define(write: Callable[[CloudRunExecutionConfig, Wanted], str], path: str, wanted: Wanted) -> None:
+@main.command(examples=("--pool workers", "--pool workers --queue mail --max-instances 5 --once"))
+@click.option("--pool", required=True, help="The worker pool: its name, or projects/…/locations/…/workerPools/….")
+@click.option("--min-instances", type=click.IntRange(0), default=0, show_default=True, help="Never fewer.")
+@click.option("--max-instances", type=click.IntRange(1), default=10, show_default=True, help="Never more.")
+@click.option(
+    "--target-wait",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="The seconds that a ready record may wait.",
+)
+@click.option("--concurrency", type=click.IntRange(1), help="The slots of one instance; by default as configured.")
+@click.option("--queue", "queues", multiple=True, help="Count only this queue. You can repeat it.")
+@click.option(
+    "--scale-in-after",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    help="The seconds after a change of the pool in which no instance is taken away.",
+)
+@click.option(
+    "--interval", type=click.FloatRange(1), default=15.0, show_default=True, help="The seconds between two looks."
+)
+@click.option("--once", is_flag=True, help="Look once and exit, as in a job that Cloud Scheduler runs each minute.")
+def scale(*, pool: str, queues: Sequence[str], interval: float, once: bool, **settings: Any) -> None:
+    """
+    Scale a worker pool by the demand of the queue.
+
+    It runs until SIGINT or SIGTERM. It starts instances at once, and takes some away when the work needs fewer.
+    """
+    found = _found()
+    cloud = _cloud_run(found)
+    if not isinstance(found, QueueConfig):
+        msg = "A scaler reads the queue: name a QueueConfig with a CloudRunExecutionConfig."
+        raise Failure(msg)
+    place = f"projects/{cloud.project_id}/locations/{cloud.region}/workerPools/"
+    name = pool if pool.startswith("projects/") else place + pool
+    with short_errors():
+        scaling = PoolScaling(pool=name, queues=tuple(queues) or None, rpc_timeout=cloud.rpc_timeout, **settings)
+        run_in_loop(run_scaler(found, scaling, cloud=cloud, interval=None if once else interval, say=echo))
+
+
+def _print(
+    write: Callable[[CloudRunExecutionConfig, Deployment], str],
+    *,
+    variables: Sequence[str],
+    secrets: Sequence[str],
+    sizes: Sequence[str],
+    **chosen: Any,
+) -> None:
     try:
-        click.echo(write(_config(path), wanted))
+        deployment = Deployment(
+            env=_environment(variables),
+            secrets=dict(_pair(secret, "--secret", "NAME=SECRET") for secret in secrets),
+            sizes=dict(_size(size) for size in sizes),
+            **chosen,
+        )
+        echo(write(_config(), deployment))
     except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
 
 
-async def _examine(config: CloudRunExecutionConfig) -> list[Health]:
-    found: list[Health] = []
-    async for finding in examine(config):
-        found.append(finding.health)
-        click.echo(f"{_MARKS[finding.health]}  {finding.what}")
-        if finding.remedy:
-            click.echo("".join(f"           {line}\n" for line in finding.remedy.splitlines()), nl=False)
-    return found
+def _size(text: str) -> tuple[str | None, Size]:
+    profile, equals, size = text.rpartition("=")
+    return profile if equals else None, Size.of(size)
 
 
-def _config(path: str) -> CloudRunExecutionConfig:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _found() -> object:
+    path = named_config()
+    if path is None:
+        msg = f"Missing argument 'MODULE:CONFIG'. Name a configuration, or set {CONFIG_VARIABLE}."
+        raise click.UsageError(msg)
     try:
-        found = load(path, "--config")
+        return load_config(path)
     except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
-    settings = (found.execution_backend, *found.execution_backends) if isinstance(found, QueueConfig) else (found,)
-    for each in settings:
-        if isinstance(each, CloudRunExecutionConfig):
-            return each
-    msg = f"{path} leads to a {type(found).__name__}, which has no CloudRunExecutionConfig."
-    raise click.ClickException(msg)
+        raise Failure(str(error)) from error
 
 
-def _wanted(image: str, dispatcher: str, variables: Sequence[str]) -> Wanted:
-    env = dict(_pair(variable, "--env", "NAME=VALUE") for variable in variables)
-    return Wanted(image=image, dispatcher=dispatcher, env=env)
+def _config() -> CloudRunExecutionConfig:
+    return _cloud_run(_found())
+
+
+def _cloud_run(found: object) -> CloudRunExecutionConfig:
+    config = CloudRunExecutionConfig.of(found) if isinstance(found, QueueConfig) else found
+    if isinstance(config, CloudRunExecutionConfig):
+        return config
+    msg = f"{named_config()} leads to a {type(found).__name__}, which has no CloudRunExecutionConfig."
+    raise Failure(msg)
+
+
+def _environment(variables: Sequence[str]) -> dict[str, str]:
+    return dict(_pair(variable, "--env", "NAME=VALUE") for variable in variables)
 
 
 def _pair(text: str, option: str, shape: str) -> tuple[str, str]:
@@ -183,3 +256,7 @@ def _words(command: str) -> list[str]:
     except ValueError as error:
         msg = f"The command {command!r} cannot be read: {error}."
         raise click.BadParameter(msg, param_hint="--job") from error
+
+
+for each in (doctor, gcloud, terraform, scale):
+    takes_config(each)

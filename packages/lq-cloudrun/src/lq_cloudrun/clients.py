@@ -1,47 +1,85 @@
 """
-What is asked of Google's clients, and no more; they are wrapped in one file, and imported nowhere else.
+The part of Google's clients that lq uses, as protocols, so that you can hand over clients of your own.
 
-Answers are read by attribute, so that a small object that records will do in their place.
+Give a function that makes them to ``CloudRunExecutionConfig(clients=...)``.
 """
 
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 
 class RunOperation(Protocol):
-    """What starting an execution answers with; it is never waited for."""
+    """The answer to a call that starts an execution."""
 
     @property
     def metadata(self) -> Any:
-        """The execution as it was when the call was answered."""
+        """The execution at the time of the answer."""
         ...
 
 
 class JobsClient(Protocol):
-    """What is used of ``JobsAsyncClient``."""
+    """The part of ``JobsAsyncClient`` that dispatching uses."""
 
     async def run_job(self, request: dict[str, Any], *, timeout: float) -> RunOperation:
         """Start an execution."""
         ...
 
 
-class ExecutionPages(Protocol):
-    """A list of executions, fetched page by page while it is walked through."""
-
-    def __aiter__(self) -> AsyncIterator[Any]: ...
-
-
 class ExecutionsClient(Protocol):
-    """What is used of ``ExecutionsAsyncClient``."""
+    """The part of ``ExecutionsAsyncClient`` that dispatching and reconciling use."""
 
     async def get_execution(self, *, name: str, timeout: float) -> Any:
-        """Ask for an execution."""
+        """Read an execution."""
         ...
 
-    async def list_executions(self, request: dict[str, Any], *, timeout: float) -> ExecutionPages:
-        """Ask for the executions of a job, in pages."""
+    async def list_executions(self, request: dict[str, Any], *, timeout: float) -> AsyncIterable[Any]:
+        """List the executions of a job, in pages."""
         ...
 
     async def cancel_execution(self, *, name: str, timeout: float) -> object:
-        """Ask an execution to end."""
+        """Cancel an execution."""
+        ...
+
+
+class TasksClient(Protocol):
+    """The part of ``TasksAsyncClient`` that explains how an execution ended."""
+
+    async def get_task(self, *, name: str, timeout: float) -> Any:
+        """Read a task of an execution, with the exit code or signal of its last attempt."""
+        ...
+
+
+class WorkerPoolsClient(Protocol):
+    """The part of ``WorkerPoolsAsyncClient`` that scaling uses."""
+
+    async def get_worker_pool(self, *, name: str, timeout: float) -> Any:
+        """Read a worker pool."""
+        ...
+
+    async def update_worker_pool(self, request: dict[str, Any], *, timeout: float) -> object:
+        """Change the fields of a worker pool that the mask names."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudRunClients:
+    """Clients for one event loop. Without *tasks*, the reason of an ending comes from the execution alone."""
+
+    jobs: JobsClient
+    executions: ExecutionsClient
+    tasks: TasksClient | None = None
+    pools: WorkerPoolsClient | None = None
+    """Needed only by ``lq-cloudrun scale``."""
+
+    close: Callable[[], Awaitable[None]] | None = None
+    """Called when the execution backend closes; None if the clients stay open."""
+
+
+@runtime_checkable
+class ClientFactory(Protocol):
+    """Makes clients. It is called in the event loop that uses them, because a channel of gRPC belongs to one loop."""
+
+    def __call__(self) -> CloudRunClients | Awaitable[CloudRunClients]:
+        """Make the clients."""
         ...

@@ -2,9 +2,18 @@
 Durable background tasks for async Python: records, their life, the service and the worker.
 """
 
-from lq_core.config import QueueConfig
-from lq_core.context import NonRetryable, RetryLater, TaskContext, current_context
-from lq_core.errors import (
+from lq_core.attempts.metrics import Measure, Metrics
+from lq_core.config.queue_config import ExecutionBackendSettings, QueueBackendSettings, QueueConfig
+from lq_core.execution import (
+    BaseExecutionBackend,
+    ExecutionService,
+    ExternalExecutionBackend,
+    InProcessExecutionBackend,
+    execution_backend,
+    get_execution_backend,
+    get_execution_backend_class,
+)
+from lq_core.foundation.errors import (
     ConfigurationError,
     DuplicateKeyError,
     DuplicateRecordError,
@@ -27,20 +36,9 @@ from lq_core.errors import (
     UnknownTaskError,
     WaitTimeoutError,
 )
-from lq_core.execution import (
-    BaseExecutionBackend,
-    execution_backend,
-    get_execution_backend,
-    get_execution_backend_class,
-)
-from lq_core.injected import INJECTED
-from lq_core.metrics import Measure, Metrics
-from lq_core.middleware import Middleware, Proceed
-from lq_core.options import OnConflict
-from lq_core.outcome import Outcome
-from lq_core.provider import Provider, per_attempt, per_worker
 from lq_core.queue import (
     BaseQueueBackend,
+    DueRecords,
     Finding,
     RecordFilter,
     Statistics,
@@ -49,24 +47,36 @@ from lq_core.queue import (
     get_queue_backend_class,
     queue_backend,
 )
-from lq_core.record import (
+from lq_core.records.outcome import Outcome
+from lq_core.records.record import (
     AfterFailure,
     Backoff,
+    Dependencies,
     HistoryEntry,
     KeyScope,
     Limits,
+    OnLoss,
     Progress,
     QueuedTaskRecord,
     RateLimit,
+    RetryRules,
     TaskFailure,
     TaskStatus,
 )
-from lq_core.result import EnqueueOutcome, TaskResult
-from lq_core.schedule import Schedule, find_schedule, known_schedules, schedule
-from lq_core.schedule_state import ScheduleState
-from lq_core.service import QueueService
-from lq_core.task import AsyncTask, PlainTask, Task, TaskCall, find_task, known_tasks, task
-from lq_core.timeline import Event, timeline
+from lq_core.records.timeline import Event, timeline
+from lq_core.schedules.schedule import Schedule, find_schedule, known_schedules, schedule
+from lq_core.schedules.schedule_state import ScheduleState
+from lq_core.service import Demand, QueueService, SyncEnqueueWithin, SyncQueueService, SyncTaskResult
+from lq_core.service.result import EnqueueOutcome, RecordSource, TaskResult
+from lq_core.service.transaction import EnqueueWithin
+from lq_core.tasks.call import TaskCall
+from lq_core.tasks.codec import CallCodec
+from lq_core.tasks.context import NonRetryable, ResultReader, RetryLater, TaskContext, current_context
+from lq_core.tasks.injected import INJECTED
+from lq_core.tasks.middleware import EnqueueMiddleware, Middleware, Proceed
+from lq_core.tasks.options import OnConflict, OptionArguments, TaskOptions
+from lq_core.tasks.provider import Provider, Scope, per_attempt, per_worker
+from lq_core.tasks.task import AsyncTask, PlainTask, Task, TaskDecorator, find_task, known_tasks, task
 from lq_core.worker import Worker
 
 __all__ = [
@@ -76,16 +86,26 @@ __all__ = [
     "Backoff",
     "BaseExecutionBackend",
     "BaseQueueBackend",
+    "CallCodec",
     "ConfigurationError",
+    "Demand",
+    "Dependencies",
+    "DueRecords",
     "DuplicateKeyError",
     "DuplicateRecordError",
     "DuplicateScheduleError",
     "DuplicateTaskError",
+    "EnqueueMiddleware",
     "EnqueueOutcome",
+    "EnqueueWithin",
     "Event",
+    "ExecutionBackendSettings",
+    "ExecutionService",
+    "ExternalExecutionBackend",
     "Finding",
     "HistoryEntry",
     "IllegalMoveError",
+    "InProcessExecutionBackend",
     "InvalidArgumentError",
     "InvalidResultError",
     "KeyScope",
@@ -96,6 +116,8 @@ __all__ = [
     "MissingProviderError",
     "NonRetryable",
     "OnConflict",
+    "OnLoss",
+    "OptionArguments",
     "Outcome",
     "OwnershipLostError",
     "PayloadTooLargeError",
@@ -103,6 +125,7 @@ __all__ = [
     "Proceed",
     "Progress",
     "Provider",
+    "QueueBackendSettings",
     "QueueConfig",
     "QueueError",
     "QueueService",
@@ -110,18 +133,27 @@ __all__ = [
     "RateLimit",
     "RecordFilter",
     "RecordNotFoundError",
+    "RecordSource",
+    "ResultReader",
     "RetryLater",
+    "RetryRules",
     "Schedule",
     "ScheduleState",
     "SchemaError",
+    "Scope",
     "Statistics",
     "StorageError",
+    "SyncEnqueueWithin",
+    "SyncQueueService",
+    "SyncTaskResult",
     "Task",
     "TaskCall",
     "TaskContext",
+    "TaskDecorator",
     "TaskDefinitionError",
     "TaskFailedError",
     "TaskFailure",
+    "TaskOptions",
     "TaskResult",
     "TaskStatus",
     "UnknownBackendError",

@@ -1,37 +1,50 @@
-"""The plugin: it opens the queue with the application, injects it, and works beside it."""
+"""The plugin: opens the queue with the application, injects it, and runs a worker in the application."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
 from warnings import warn
 
-from click import Group
+from click import Context, Group, Option, Parameter
 from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.exceptions import LitestarWarning
 from litestar.plugins import CLIPlugin, InitPlugin
 
-from lq_core import ConfigurationError, QueueConfig, QueuedTaskRecord, QueueError, QueueService, TaskResult, Worker
-from lq_core.config import checked
-from lq_core.event_loop import current_loop
+from lq_core import (
+    ConfigurationError,
+    Provider,
+    QueueConfig,
+    QueuedTaskRecord,
+    QueueError,
+    QueueService,
+    TaskResult,
+    Worker,
+)
+from lq_core.config.queue_config import checked
+from lq_core.tasks.context import current_loop
+from lq_core.tasks.provider import by_type
+from lq_litestar.dashboard import WebSettings, dashboard
 from lq_litestar.responses import to_response
+from lq_litestar.task_dependencies import providers_of
 
 CLOSED_TOO_EARLY: Final = frozenset({"ChannelsPlugin", "SQLAlchemyInitPlugin", "SQLAlchemyPlugin", "SQLSpecPlugin"})
-"""Plugins that tasks may lean on. Litestar closes plugins from the last to the first."""
+"""Plugins that tasks may use. Litestar closes plugins from the last to the first."""
 
 
 class QueuePlugin(InitPlugin, CLIPlugin):
     """
     Gives handlers a :class:`lq_core.QueueService`, runs a worker inside the application, and adds ``litestar queues``.
 
-    The service is open as long as the application: one for each lifespan, in the event loop of that lifespan. Each
-    server process has its own worker; they share the work of one database. Put it last in ``plugins=[...]``, so that
-    the tasks that are running when the application stops still have everything that they use.
+    Each lifespan of the application opens one service, in its event loop. Each server process has its own worker, and
+    all workers share the records of one database. Put the plugin last in ``plugins=[...]``, so that running tasks can
+    still use the other plugins when the application stops.
     """
 
-    __slots__ = ("_open", "config", "dependency_key", "worker")
+    __slots__ = ("_open", "config", "dependency_key", "web", "worker")
 
     def __init__(
         self,
@@ -39,24 +52,27 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         *,
         worker: bool = True,
         dependency_key: str = "queue_service",
+        web: WebSettings | None = None,
     ) -> None:
         """
-        Take what the application says about its queue.
+        Make the plugin for one queue.
 
-        With *worker* off, tasks are left to ``litestar queues worker`` or ``lq worker``. *dependency_key* is the name
-        of the handlers' parameter.
+        With ``worker=False``, run tasks with ``litestar queues worker`` or ``lq worker``. Handlers get the service as
+        their parameter *dependency_key*. With *web*, a
+        :class:`lq_web.WebConfig`, the application has the dashboard; the extra ``web`` installs it.
         """
         self.config = checked(config)
         self.worker = worker
         self.dependency_key = dependency_key
-        self._open: dict[asyncio.AbstractEventLoop, list[QueueService]] = {}
+        self.web = web
+        self._open: dict[asyncio.AbstractEventLoop, list[tuple[QueueService, AsyncExitStack]]] = {}
 
     @property
     def service(self) -> QueueService:
         """
-        The open service of this event loop, for code that is no handler.
+        The open service of this event loop, for code outside handlers.
 
-        Raises ConfigurationError while the application is not running.
+        Raises ConfigurationError if the application is not running.
         """
         loop = current_loop()
         services = self._open.get(loop) if loop else None
@@ -64,13 +80,13 @@ class QueuePlugin(InitPlugin, CLIPlugin):
             raise ConfigurationError(
                 "The queue is open only while the application runs. In a test: `with TestClient(app) as client`."
             )
-        return services[-1]
+        return services[-1][0]
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add the dependency, the lifespan and the answers to errors of lq."""
+        """Add the dependency, the lifespan and the handler for errors of lq."""
         if self.dependency_key in app_config.dependencies:
             raise ConfigurationError(
-                f"The application has a dependency {self.dependency_key!r} already. "
+                f"The application already has a dependency {self.dependency_key!r}. "
                 "Choose another name: QueuePlugin(dependency_key=...)."
             )
         app_config.dependencies[self.dependency_key] = Provide(self._provide, sync_to_thread=False)
@@ -78,37 +94,81 @@ class QueuePlugin(InitPlugin, CLIPlugin):
             {each.__name__: each for each in (QueueService, QueuedTaskRecord, TaskResult)}
         )
         app_config.exception_handlers.setdefault(QueueError, to_response)  # pyright: ignore[reportUnknownMemberType] -- Litestar leaves Request open
+        app_config.on_startup.append(self._start_worker)
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] -- as above, the context manager
+        if self.web is not None:
+            app_config.route_handlers.append(dashboard(self._provide, self.web, debug=app_config.debug))
         self._warn_of_plugins_after_this(app_config)
         return app_config
 
     def on_cli_init(self, cli: Group) -> None:
-        """Add the group ``queues``, made of the commands of ``lq``."""
-        from lq_litestar.commands import queues_group  # noqa: PLC0415 -- only the command line needs them
+        """Add the group ``queues`` with the commands of ``lq``."""
+        from lq_core.cli import queue_commands  # noqa: PLC0415 -- only the command line needs it
 
-        cli.add_command(queues_group(lambda: self.config))
+        group = Group("queues", help="Run and inspect the background tasks of this application.")
+        group.commands = {str(command.name): command for command in queue_commands(lambda: self.config)}
+        del group.commands["web"]  # The dashboard is in the application.
+        group.commands["worker"].params.append(
+            Option(
+                ("--lifespan/--no-lifespan",),
+                default=True,
+                expose_value=False,
+                callback=self._keep_lifespan,
+                help="Enter the lifespan of the application, so that tasks can use its state and dependencies.",
+            )
+        )
+        queues = group.commands.pop("queues")
+        assert isinstance(queues, Group)
+        group.commands.update(queues.commands)  # The commands of `lq queues` are directly in `litestar queues`.
+        cli.add_command(group)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
+    async def _lifespan(self, app: Litestar) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
-            service = await stack.enter_async_context(QueueService(self.config))
-            # Around the worker: its tasks may use the service from the first to the last.
-            stack.enter_context(self._offered(service))
-            if self.worker:
-                await stack.enter_async_context(Worker(service))
+            service = await stack.enter_async_context(QueueService(self._with_dependencies(app)))
+            # Offer the service before the worker starts and until it has stopped: its tasks may use the service.
+            loop = asyncio.get_running_loop()
+            self._open.setdefault(loop, []).append((service, stack))
+            stack.callback(self._close, loop, service)
             yield
 
-    @contextmanager
-    def _offered(self, service: QueueService) -> Generator[None, None, None]:
-        loop = asyncio.get_running_loop()
-        services = self._open.setdefault(loop, [])
-        services.append(service)
-        try:
-            yield
-        finally:
-            services.remove(service)
-            if not services:
-                del self._open[loop]
+    async def _start_worker(self) -> None:
+        """Start the worker after the startup hooks. It stops with the lifespan, before the shutdown hooks."""
+        if not self.worker:
+            return
+        service, stack = self._open[asyncio.get_running_loop()][-1]
+        await stack.enter_async_context(Worker(service))
+
+    def _keep_lifespan(self, context: Context, _: Parameter, enters: bool) -> None:  # noqa: FBT001 -- click calls it so
+        """Let the command ``worker`` run in the lifespan of the application, without its in-app worker."""
+        from lq_core.cli.worker import AROUND  # noqa: PLC0415 -- only the command line needs it
+
+        app = getattr(context.find_root().obj, "app", None)  # Litestar's environment of a command.
+        if not enters or not isinstance(app, Litestar):
+            return
+
+        @asynccontextmanager
+        async def around() -> AsyncGenerator[Sequence[Provider[Any]]]:
+            self.worker = False
+            async with app.lifespan():
+                yield self._dependencies(app)
+
+        context.meta[AROUND] = around
+
+    def _with_dependencies(self, app: Litestar) -> QueueConfig:
+        """Let the tasks of an in-app worker use the dependencies of the application; own providers come first."""
+        if not self.worker:
+            return self.config
+        return replace(self.config, providers=(*self.config.providers, *self._dependencies(app)))
+
+    def _dependencies(self, app: Litestar) -> Sequence[Provider[Any]]:
+        own = by_type(self.config.providers)
+        return [each for each in providers_of(app) if each.provides not in own and each.provides is not QueueService]
+
+    def _close(self, loop: asyncio.AbstractEventLoop, service: QueueService) -> None:
+        self._open[loop] = [each for each in self._open[loop] if each[0] is not service]
+        if not self._open[loop]:
+            del self._open[loop]
 
     def _provide(self) -> QueueService:
         return self.service
@@ -119,8 +179,8 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         for later in app_config.plugins[app_config.plugins.index(self) + 1 :]:
             if any(kind.__name__ in CLOSED_TOO_EARLY for kind in type(later).__mro__):
                 warn(
-                    f"{type(later).__name__} stands after QueuePlugin and is closed before the worker has drained: "
-                    "tasks that are still running would miss it. Put QueuePlugin last.",
+                    f"{type(later).__name__} comes after QueuePlugin and closes before the worker has shut down: "
+                    "tasks that are still running cannot use it. Put QueuePlugin last.",
                     LitestarWarning,
                     stacklevel=2,
                 )

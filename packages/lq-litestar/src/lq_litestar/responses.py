@@ -1,6 +1,7 @@
-"""What the client is told when lq refuses: an HTTP status, and the words that are meant for it."""
+"""The responses to errors of lq: an HTTP status and a message for the client."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -11,58 +12,51 @@ from litestar.exceptions.responses import (
     create_debug_response,  # pyright: ignore[reportUnknownVariableType] -- Litestar leaves Response open
     create_exception_response,  # pyright: ignore[reportUnknownVariableType] -- as above
 )
-from litestar.status_codes import (
-    HTTP_400_BAD_REQUEST,
-    HTTP_404_NOT_FOUND,
-    HTTP_409_CONFLICT,
-    HTTP_413_REQUEST_ENTITY_TOO_LARGE,
-    HTTP_503_SERVICE_UNAVAILABLE,
-    HTTP_504_GATEWAY_TIMEOUT,
-)
 
 from lq_core import (
     DuplicateKeyError,
     IllegalMoveError,
-    InvalidArgumentError,
     PayloadTooLargeError,
     QueueError,
     RecordNotFoundError,
     StorageError,
-    UnknownTaskError,
     WaitTimeoutError,
 )
+from lq_core.foundation.event_log import event_log
+
+log = event_log()
 
 STATUSES: Final[Mapping[type[QueueError], int]] = MappingProxyType(
     {
-        InvalidArgumentError: HTTP_400_BAD_REQUEST,
-        RecordNotFoundError: HTTP_404_NOT_FOUND,
-        UnknownTaskError: HTTP_404_NOT_FOUND,
-        DuplicateKeyError: HTTP_409_CONFLICT,
-        IllegalMoveError: HTTP_409_CONFLICT,
-        PayloadTooLargeError: HTTP_413_REQUEST_ENTITY_TOO_LARGE,
-        StorageError: HTTP_503_SERVICE_UNAVAILABLE,
-        WaitTimeoutError: HTTP_504_GATEWAY_TIMEOUT,
+        RecordNotFoundError: HTTPStatus.NOT_FOUND,
+        DuplicateKeyError: HTTPStatus.CONFLICT,
+        IllegalMoveError: HTTPStatus.CONFLICT,
+        PayloadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+        WaitTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""Every other error of lq is a fault of the application, and answered as Litestar answers those: 500."""
+"""
+Every other error of lq, such as a wrong argument, is a fault of the application: it is logged, and the client gets 500.
+"""
 
 _UNAVAILABLE: Final = "The queue is not available."
-"""A StorageError names files and hosts, which are nobody's business outside."""
+"""The message for a StorageError, whose own text names files and hosts."""
 
 AnyRequest = Request[object, object, State]
 AnyResponse = Response[object]
-Answer = Callable[[AnyRequest, Exception], AnyResponse]
+Handler = Callable[[AnyRequest, Exception], AnyResponse]
+LITESTARS_OWN: Final = cast("Handler", create_exception_response)
 
 
 def to_response(request: AnyRequest, error: QueueError) -> AnyResponse:
-    """Answer a request that ended with an error of lq; an application replaces this with a handler of its own."""
+    """Respond to a request that raised an error of lq. An application can set its own handler instead."""
     status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
     if status is None:
-        if request.app.debug:
-            return cast("AnyResponse", create_debug_response(request, error))
-        return cast("AnyResponse", create_exception_response(request, error))
+        log.error("request.failed", exc_info=error, extra={"path": request.url.path})
+        respond = cast("Handler", create_debug_response) if request.app.debug else LITESTARS_OWN
+        return respond(request, error)
     detail = _UNAVAILABLE if isinstance(error, StorageError) else str(error)
-    # As the application answers its own HTTP errors, for instance as problem details.
-    handlers = cast("Mapping[object, Answer]", request.app.exception_handlers)
-    answer = handlers.get(HTTPException, cast("Answer", create_exception_response))
-    return answer(request, HTTPException(detail, status_code=status))
+    # Use the application's handler for HTTP errors, for instance one for problem details.
+    handlers = cast("Mapping[object, Handler]", request.app.exception_handlers)
+    return handlers.get(HTTPException, LITESTARS_OWN)(request, HTTPException(detail, status_code=status))

@@ -1,10 +1,10 @@
 """Runs a record in the process of the worker that has claimed it."""
 
-from lq_core.execution import BaseExecutionBackend, ExecutionService
-from lq_core.record import QueuedTaskRecord
+from lq_core.execution import ExecutionService, InProcessExecutionBackend
+from lq_core.records.record import QueuedTaskRecord
 
 
-class LocalExecutionBackend(BaseExecutionBackend):
+class LocalExecutionBackend(InProcessExecutionBackend):
     """Runs one claimed record in a local worker: an async function in its event loop, a plain one in a thread."""
 
     async def execute(

@@ -1,11 +1,17 @@
-"""
-Keeps the records of lq in PostgreSQL.
-
-``QueueConfig(queue_backend=PostgresConfig(dsn="postgresql://…"))`` is all there is to say.
-"""
+"""The PostgreSQL queue backend of lq: ``QueueConfig(queue_backend=PostgresConfig(dsn="postgresql://…"))``."""
 
 from lq_postgres.backend import PostgresQueueBackend
-from lq_postgres.config import PostgresConfig
-from lq_postgres.schema import Migration
+from lq_postgres.connection.config import PostgresConfig
+from lq_postgres.connection.driver import Connect, Connection, PasswordSource, Pool, Row
+from lq_postgres.upkeep.schema import Migration
 
-__all__ = ["Migration", "PostgresConfig", "PostgresQueueBackend"]
+__all__ = [
+    "Connect",
+    "Connection",
+    "Migration",
+    "PasswordSource",
+    "Pool",
+    "PostgresConfig",
+    "PostgresQueueBackend",
+    "Row",
+]

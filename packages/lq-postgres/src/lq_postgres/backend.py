@@ -1,55 +1,77 @@
-"""The PostgreSQL queue backend: each verb is one statement, and every promise is kept by the statement itself."""
+"""The PostgreSQL queue backend."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from uuid import UUID, uuid4
+from typing import ClassVar, Final
+from uuid import UUID
 
-from lq_core.config import QueueConfig
-from lq_core.event_log import event_log
+from lq_core.config.queue_config import QueueConfig
 from lq_core.queue import (
+    Action,
+    Actions,
     BaseQueueBackend,
     Claim,
     Claimed,
     Finding,
-    Freed,
+    Findings,
     Insertion,
-    Proposal,
+    Migrations,
+    Notifications,
     QueueState,
     RecordFilter,
+    Rollup,
+    Rollups,
     Statistics,
+    Successors,
     Swap,
+    ThreadHeartbeats,
+    Transactions,
+    Unblocked,
     WorkerInfo,
 )
-from lq_core.record import OWNED, QueuedTaskRecord, TaskStatus
-from lq_core.schedule_state import ScheduleState
-from lq_postgres.clock import DatabaseClock
-from lq_postgres.config import PostgresConfig
-from lq_postgres.connections import WHOLE, Connections
-from lq_postgres.counting import Counting
-from lq_postgres.diagnosis import Diagnosis
-from lq_postgres.insertion import Inserter
-from lq_postgres.listener import Listener
-from lq_postgres.orphans import find_orphans, know
-from lq_postgres.pages import page_of
-from lq_postgres.retention import Retention
-from lq_postgres.rows import records_from, worker_from
-from lq_postgres.schedules import read_schedules, save_schedule
-from lq_postgres.schema import Migration, Schema
-from lq_postgres.settling import Settler, settle_by
+from lq_core.queue.columns import to_text
+from lq_core.queue.json_values import schedules_from
+from lq_core.queue.predecessors import follow_keys
+from lq_core.records.record import OWNED, QueuedTaskRecord, TaskStatus
+from lq_core.schedules.schedule_state import ScheduleState
+from lq_postgres.claims.dead_workers import DeadWorkers, know
+from lq_postgres.claims.settle_and_claim import Settler, settle_by
+from lq_postgres.connection.clock import DatabaseClock
+from lq_postgres.connection.config import PostgresConfig
+from lq_postgres.connection.connections import Connections
+from lq_postgres.connection.crowd import ALL, Crowd
+from lq_postgres.connection.faults import NotifyQueueFullError
+from lq_postgres.connection.listener import Listener
+from lq_postgres.connection.session import WHOLE
+from lq_postgres.connection.transactions import statements_on
 from lq_postgres.statements import claiming, reading, upkeep, versions
-from lq_postgres.transactions import statements_on
+from lq_postgres.storage.finding import Counting, conditions, statement_for, with_rare
+from lq_postgres.storage.insertion import WakeUp, amend, insert
+from lq_postgres.storage.rows import records_from, worker_from
+from lq_postgres.upkeep import dashboard
+from lq_postgres.upkeep.diagnosis import Diagnosis
+from lq_postgres.upkeep.migrator import Migrator
+from lq_postgres.upkeep.retention import Retention
+from lq_postgres.upkeep.schema import Migration, Schema
 
-log = event_log("lq.postgres")
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=2**128 - 1)
 
 
-class PostgresQueueBackend(BaseQueueBackend):
+class PostgresQueueBackend(
+    BaseQueueBackend, Transactions, Notifications, Successors, Rollups, Actions, ThreadHeartbeats, Migrations, Findings
+):
     """
-    Keeps records in PostgreSQL 13 or newer, for any number of processes and machines.
+    Stores records in PostgreSQL 13 or newer, for any number of processes and machines.
 
-    *settings* say where the database is; without them, the environment does. What is due, and who is alive, is
-    judged by the database's clock, unless a *clock* is given.
+    Without *settings*, the environment configures the connection.
+    The clock of the database decides which records are due and which workers are alive, unless you pass *clock*.
     """
+
+    follows_held_keys: ClassVar[bool] = True
+    takes_turns: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,13 +84,15 @@ class PostgresQueueBackend(BaseQueueBackend):
         super().__init__(config, clock=self.clock.now)
         self.settings = settings or PostgresConfig()
         self.connections = Connections(self.settings)
+        self._own = self.connections.own
         self.listener: Listener | None = None
-        """What hears the wake-ups of other processes, once somebody here waits for work."""
-        self._origin = uuid4().hex[:12]
-        self._inserter = Inserter(self.connections.fetch, self._wake_up)
-        self._settler = Settler(self.connections, self.clock, self._wake_up)
+        """Hears the wake-ups of other processes, as soon as something in this process waits for work."""
+        self._crowd = Crowd(slots=self.config.concurrency)
+        self._settler = Settler(self._own, self.clock, self._crowd, self._wake_up)
         self._limited = self._settler.limited
-        self._retention = Retention(partial(self.connections.fetch, times=WHOLE))
+        self._retention = Retention(partial(self._own.fetch, times=WHOLE))
+        self._dead_workers = DeadWorkers(self._own)
+        self._blocked_after = _FIRST  # Where the next look at the blocked records begins.
         self._counting = Counting(self.connections.read_whole)
 
     def __repr__(self) -> str:
@@ -80,89 +104,80 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def open(self) -> None:
         """
-        Connect, and bring the schema up to date.
+        Connect, and migrate the schema unless ``auto_migrate=False``.
 
-        Raises StorageError when there is no way in; SchemaError when the schema is too old and may not be migrated
-        here (``auto_migrate=False``), or too new for this code.
+        Raises StorageError if the connection fails, and SchemaError if the schema is too old or too new.
         """
         await self.connections.open()
         try:
-            if self.settings.auto_migrate:
-                _ = await self.migrate()
+            if self.settings.auto_migrate and self.may_migrate:
+                _ = await self.apply_migrations()
             else:
-                async with self.connections.lent() as connection:
-                    await Schema(connection, self.settings.schema).check()
-            await self._look_at_the_clock()
+                async with self.connections.transaction() as fetch:
+                    await Schema(fetch, self.settings.schema).check()
+            await self._read_clock()
         except BaseException:
             await self.connections.close()
             raise
-        if not self.settings.poll_only and self.listener is None:
-            self.listener = Listener(
-                self.connections.to_listen,
-                tell=self.connections.fetch,
-                channel=self.settings.schema,
-                origin=self._origin,
-                heard=self.wake,
-                probe_interval=self.settings.probe_interval,
-            )
+        if self.settings.notify and not self.settings.poll_only and self.listener is None:
+            self.listener = Listener(self._own, self._crowd)
 
     async def close(self) -> None:
         listener, self.listener = self.listener, None
-        if listener is not None:
-            await listener.stop()
-        await self.connections.close()
+        try:
+            if listener is not None:
+                await listener.stop()
+        finally:
+            await self.connections.close()
 
-    async def migrate(self) -> Sequence[Migration]:
-        """Apply the migrations that are missing, one process at a time, and tell which those were."""
-        async with self.connections.opened(), self.connections.lent() as connection:
-            applied = await Schema(connection, self.settings.schema).migrate()
-        for migration in applied:
-            log.info("schema.migrated", extra={"number": migration.number, "migration": migration.name})
-        return applied
+    async def apply_migrations(self) -> Sequence[Migration]:
+        """Apply and return the missing migrations, one process at a time."""
+        async with self.connections.opened():
+            return await Migrator(self.connections).migrate()
 
-    async def pending_migrations(self) -> Sequence[Migration]:
-        """Tell which migrations are missing; SchemaError when the database is too new for this code."""
-        async with self.connections.opened(), self.connections.lent() as connection:
-            return await Schema(connection, self.settings.schema).pending()
+    async def missing_migrations(self) -> Sequence[Migration]:
+        """Return the missing migrations; raise SchemaError if the database is too new for this code."""
+        async with self.connections.opened():
+            return await Migrator(self.connections).missing()
 
-    async def diagnose(self) -> Sequence[Finding]:
-        """Look at the database, and at what can hurt any queue; with a schema that does not fit, at nothing else."""
-        findings = await Diagnosis(self.connections, clock=self.clock, listener=self.listener).all()
-        return [*findings, *await super().diagnose()] if len(findings) > 1 else findings
+    async def findings(self) -> Sequence[Finding]:
+        """Check the database; if the schema is out of date, check nothing else."""
+        return await Diagnosis(self.connections, clock=self.clock, listener=self.listener).all()
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Start to listen with the first call."""
+        self._crowd.idles()
+        if self.listener is not None:
+            self.listener.start(heard)
 
     # ------------------------------------------------------------ records
-
-    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records; those with keys may have to wait for somebody's transaction, and let no others wait."""
-        if all(record.key is None for record in records):
-            return await self._inserts.submit(records)
-        return await self._proposals.submit([Proposal(record) for record in records])
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
         if not records:
             return []
         if self.clock.is_old:
-            await self._look_at_the_clock()
+            await self._read_clock()
         if started := [record for record in records if record.status in OWNED]:
-            await know(self.connections, (record.worker_id for record in started))
-        insertions = await self._inserter.insert(records)
+            await know(self._own, (record.worker_id for record in started))
+        if follow_keys(records):
+            try:
+                insertions = await self._insert_together(records)
+            except NotifyQueueFullError:  # The next statements do not notify.
+                insertions = await self._insert_together(records)
+        else:
+            now, fetch = self.clock.now(), self.connections.fetch
+            insertions = await insert(fetch, records, self._wake_up(len(records)), now=now)
         if started:
             await self._limited.count_in([record.id for record in started])
         for record in records:
-            if record.created_at < record.scheduled_at:  # What is not delayed is ready from the start.
+            if record.created_at < record.scheduled_at:  # Other records are ready at once.
                 self._settler.expect(record.scheduled_at)
         return insertions
-
-    async def wait_for_work(self, changes: int, *, timeout: float) -> None:
-        """Return when there may be work; from the first call on, this process listens, and hears itself too."""
-        if self.listener is not None:
-            self.listener.start()
-        await super().wait_for_work(changes, timeout=timeout)
 
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
         if not swaps:
             return []
-        kept = await self._inserter.amend(swaps)
+        kept = await amend(self.connections.fetch, swaps, self._wake_up(len(swaps)))
         self._settler.expect(min(swap.record.scheduled_at for swap in swaps))
         return kept
 
@@ -170,13 +185,11 @@ class PostgresQueueBackend(BaseQueueBackend):
         return await self._settler.settle_and_claim(swaps, claim)
 
     async def insert_within(self, connection: object, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records in a transaction of the application's; its commit wakes the workers."""
         fetch = await statements_on(connection, self.settings.schema)
-        return await Inserter(fetch, self._wake_up_everybody).insert(records) if records else []
+        return await insert(fetch, records, self._wake_up_all(len(records)), now=self.clock.now()) if records else []
 
     async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:
-        fetch = await statements_on(connection, self.settings.schema)
-        return await Inserter(fetch, self._wake_up_everybody).amend(swaps)
+        return await amend(await statements_on(connection, self.settings.schema), swaps, self._wake_up_all(len(swaps)))
 
     async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         fetch = await statements_on(connection, self.settings.schema)
@@ -184,39 +197,50 @@ class PostgresQueueBackend(BaseQueueBackend):
 
     async def swap_within(self, connection: object, swap: Swap) -> bool:
         fetch = await statements_on(connection, self.settings.schema)
-        return await settle_by(fetch, self._wake_up_everybody(), [swap]) == [True]
+        return await settle_by(fetch, self._wake_up_all(1), [swap]) == [True]
 
     async def get_many(self, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
-        return await self._records(reading.GET, ids) if ids else []
+        return records_from(await self.connections.fetch(reading.GET, ids)) if ids else []
 
     async def find(
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
-        page = page_of(condition, limit=limit, before=before, after=after)
-        # What looks for running records walks past all others.
-        times = WHOLE if page.sql is reading.FIND_OLDEST else 1
-        return records_from(await self.connections.fetch(page.sql, *page.parameters, times=times))
+        sql, bound = statement_for(condition), before or _LAST
+        # Without an index, this may walk past all records of other statuses.
+        times = WHOLE if sql is reading.FIND and after is not None else 1
+        if after is not None:
+            sql, bound = reading.oldest_first(sql), after
+        parameters = (*conditions(condition), bound, limit)
+        sql, rare = with_rare(sql, condition, len(parameters) + 1)
+        return records_from(await self.connections.fetch(sql, *parameters, *rare, times=times))
 
     async def statistics(self) -> Statistics:
-        """Count the records; over a large table the answer may be as old as ten such counts take."""
+        """Count the records; if a count is slow, its result is kept for ten times as long as it took."""
         return await self._counting.statistics(at=self.clock.at())
 
     async def count(self, condition: RecordFilter) -> int:
-        return await self._counting.count(condition)
+        parameters = conditions(condition)
+        sql, rare = with_rare(reading.COUNT, condition, len(parameters) + 1)
+        [[number]] = await self.connections.read_whole(sql, *parameters, *rare)
+        return number
 
     async def overdue(self, *, limit: int) -> Sequence[QueuedTaskRecord]:
-        return await self._records(reading.OVERDUE, self.clock.at(), limit)
+        return records_from(await self._own.fetch(reading.OVERDUE, self.clock.at(), limit))
 
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         return bool(await self.connections.fetch(upkeep.REQUEST_CANCEL, record_id, epoch))
 
-    async def freed(self, *, limit: int) -> Freed:
-        rows = await self.connections.fetch(reading.FREED, limit)
-        free = records_from((row for row in rows if row[1] is not None), 1)
-        return Freed(records=free, others_wait=rows[0][0])
+    async def unblocked(self, *, limit: int) -> Unblocked:
+        rows = await self._own.fetch(reading.UNBLOCKED, limit, self._blocked_after)
+        free = records_from((row for row in rows if row[2] is not None), 2)
+        self._blocked_after = (rows[0][1] or _FIRST) if len(free) < limit else self._blocked_after
+        return Unblocked(records=free, others_wait=rows[0][0])
+
+    async def unblocked_by(self, ids: Sequence[UUID], *, limit: int) -> Sequence[QueuedTaskRecord]:
+        return records_from(await self._own.fetch(reading.UNBLOCKED_BY, [str(one) for one in ids], limit))
 
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
-        return await self._records(reading.CANCEL_REQUESTS)
+        return records_from(await self._own.fetch(reading.CANCEL_REQUESTS))
 
     async def delete_ended(self, *, status: TaskStatus, before: datetime, limit: int) -> int:
         return await self._retention.delete(status=status, before=before, limit=limit, at=self.clock.at())
@@ -225,66 +249,96 @@ class PostgresQueueBackend(BaseQueueBackend):
         return len(await self.connections.fetch(upkeep.DELETE_MANY, ids, self.clock.at()))
 
     async def next_due(self, claim: Claim) -> datetime | None:
-        [[due, later, limited]] = await self.connections.fetch(
+        [[due, later, limited]] = await self._own.fetch(
             claiming.NEXT_DUE, claim.execution_backends, claim.queues, self.clock.at()
         )
         openings = await self._limited.openings(claim) if limited else ()
+        if due is not None:
+            due = min(due, self.clock.now())  # The turn of a due record may lie ahead, by microseconds.
         return min((moment for moment in (due, later, *openings) if moment is not None), default=None)
 
     # ------------------------------------------------------------ workers and queues
 
     async def register(self, worker: WorkerInfo) -> None:
-        _ = await self.connections.fetch(
+        self._crowd.takes(worker.queues, worker.execution_backends)
+        _ = await self._own.fetch(
             upkeep.REGISTER,
             *(worker.id, worker.started_at, self.clock.at(), worker.concurrency),
             *(worker.queues, worker.execution_backends),
         )
 
     async def beat(self, worker_id: str) -> bool:
-        rows = await self.connections.fetch(upkeep.BEAT, worker_id, self.clock.at())
-        for (moment,) in rows:
+        rows = await self._own.fetch(upkeep.BEAT, worker_id, self.clock.at())
+        for moment, place, size in rows:
             self.clock.was(moment)
+            self._crowd.place, self._crowd.size = place, size
         return bool(rows)
 
+    def beat_from_thread(self, worker_id: str) -> bool:
+        return bool(asyncio.run(self._own.fetch_apart(upkeep.BEAT, worker_id, self.clock.at())))
+
     async def retire(self, worker_id: str) -> None:
-        """Forget a worker; its row goes when no running record names it."""
-        _ = await self.connections.fetch(upkeep.RETIRE, worker_id)
+        _ = await self._own.fetch(upkeep.RETIRE, worker_id)
 
     async def workers(self) -> Sequence[WorkerInfo]:
-        return [worker_from(row) for row in await self.connections.fetch(upkeep.WORKERS)]
+        return [worker_from(row) for row in await self._own.fetch(upkeep.WORKERS)]
 
     async def orphans(self, *, timeout: float, limit: int) -> Sequence[QueuedTaskRecord]:
-        return await find_orphans(self.connections, at=self.clock.at(), timeout=timeout, limit=limit)
+        return await self._dead_workers.orphans(at=self.clock.at(), timeout=timeout, limit=limit)
+
+    async def owned(self, worker_id: str) -> Sequence[QueuedTaskRecord]:
+        return records_from(await self._own.read_whole(upkeep.OWNED, worker_id))
 
     async def swap_queue(self, queue: str, old: QueueState, new: QueueState) -> bool:
-        kept = await self._limited.swap_queue(queue, old, new, *self._wake_up()[1:])
-        self.wake()
-        return kept
+        return await self._limited.swap_queue(queue, old, new, *self._wake_up(ALL)[1:])
 
     async def queues(self) -> Mapping[str, QueueState]:
         return await self._limited.queues()
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        return await read_schedules(self.connections)
+        return schedules_from(body for (body,) in await self._own.fetch(upkeep.SCHEDULES))
+
+    async def schedule(self, name: str) -> ScheduleState | None:
+        rows = await self._own.fetch(upkeep.SCHEDULE, name)
+        return next(iter(schedules_from(body for (body,) in rows)), None)
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
-        saved = await save_schedule(self.connections, self._wake_up, state, records)
+        statement = upkeep.ADD_SCHEDULE if state.version == 1 else upkeep.CHANGE_SCHEDULE
+        async with self._own.transaction() as fetch:
+            # This locks the row, so no other process creates records for the schedule.
+            if not await fetch(statement, state.name, state.version, to_text(state)):
+                return False
+            stored = {row[0].int for row in await fetch(reading.GET, [record.id for record in records])}
+            new = [record for record in records if record.id.int not in stored]
+            if new:
+                _ = await insert(fetch, new, self._wake_up(len(new)), now=self.clock.now())
         self.wake()
-        return saved
+        return True
+
+    async def add_action(self, action: Action, *, oldest: datetime) -> None:
+        await dashboard.add_action(self.connections.fetch, action, oldest=oldest)
+
+    async def actions(self, *, limit: int) -> Sequence[Action]:
+        return await dashboard.read_actions(self.connections.fetch, limit=limit)
+
+    async def add_rollups(self, rollups: Sequence[Rollup], *, oldest: datetime) -> None:
+        await dashboard.add_rollups(self.connections.fetch, rollups, oldest=oldest)
+
+    async def rollups(self, *, queue: str, since: datetime) -> Sequence[Rollup]:
+        return await dashboard.read_rollups(self.connections.fetch, queue=queue, since=since)
 
     # ------------------------------------------------------------ what they share
 
-    async def _records(self, sql: str, *parameters: object) -> list[QueuedTaskRecord]:
-        return records_from(await self.connections.fetch(sql, *parameters))
+    async def _insert_together(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
+        async with self.connections.transaction() as fetch:
+            return await insert(fetch, records, self._wake_up(len(records)), now=self.clock.now())
 
-    async def _look_at_the_clock(self) -> None:
+    async def _read_clock(self) -> None:
         [[moment]] = await self.connections.fetch(versions.NOW)
         self.clock.was(moment)
 
-    def _wake_up(self) -> tuple[datetime | None, str, str]:
-        """The moment, the channel and the sender: what every statement that may bring work is told."""
-        return (self.clock.at(), self.settings.schema, self._origin)
+    def _wake_up(self, records: int) -> WakeUp:
+        return (self.clock.at(), self.connections.notifier.channel, self._crowd.wake_up(records))
 
-    def _wake_up_everybody(self) -> tuple[datetime | None, str, str]:
-        """As above, for a commit of which this process is not told otherwise."""
-        return (self.clock.at(), self.settings.schema, "")
+    def _wake_up_all(self, records: int) -> WakeUp:  # This process hears it too, because it does not see the commit.
+        return (self.clock.at(), self.connections.notifier.channel, self._crowd.wake_up(records, origin=""))

@@ -1,7 +1,7 @@
 """
 Google's own asynchronous clients, connected to an emulator over one insecure channel.
 
-The clients leave much without types, so that what lq and its tests use of them is written down here.
+The clients lack many types, so that this module declares the part that lq and its tests use.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-# The first module of the emulator to be imported: it says what to install for all of them.
+# Python imports this module of the emulator first, so that it says what to install for all of them.
 try:
     import grpc.aio
-    from google.cloud.run_v2 import ExecutionsAsyncClient, JobsAsyncClient, TasksAsyncClient
+    from google.cloud.run_v2 import ExecutionsAsyncClient, JobsAsyncClient, TasksAsyncClient, WorkerPoolsAsyncClient
     from google.cloud.run_v2 import types as run
     from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
     from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
     from google.cloud.run_v2.services.tasks.transports import TasksGrpcAsyncIOTransport
+    from google.cloud.run_v2.services.worker_pools.transports import WorkerPoolsGrpcAsyncIOTransport
     from google.longrunning import operations_pb2
 except ImportError as error:
     raise ImportError(
@@ -25,11 +26,11 @@ except ImportError as error:
 
 
 class ExecutionOperation(Protocol):
-    """What starting or cancelling an execution answers with."""
+    """The answer to a call that starts or cancels an execution."""
 
     @property
     def metadata(self) -> run.Execution:
-        """The execution as it was when the call was answered."""
+        """The execution at the time of the answer."""
         ...
 
     @property
@@ -38,12 +39,12 @@ class ExecutionOperation(Protocol):
         ...
 
     async def result(self, *, timeout: float) -> run.Execution:
-        """Poll until the execution is over; nothing but a test should."""
+        """Poll until the execution has ended. Only tests should do so."""
         ...
 
 
 class Jobs(Protocol):
-    """What is used of ``JobsAsyncClient``."""
+    """The part of ``JobsAsyncClient`` that lq and its tests use."""
 
     async def run_job(
         self, request: run.RunJobRequest | None = None, *, name: str | None = None, timeout: float
@@ -52,18 +53,18 @@ class Jobs(Protocol):
         ...
 
     async def get_job(self, *, name: str, timeout: float) -> run.Job:
-        """Ask for a job."""
+        """Read a job."""
         ...
 
     async def get_operation(
         self, request: operations_pb2.GetOperationRequest, *, timeout: float
     ) -> operations_pb2.Operation:
-        """Ask how far an operation is."""
+        """Read the state of an operation."""
         ...
 
 
 class ExecutionPages(Protocol):
-    """A list of executions, read page by page as it is walked through."""
+    """A list of executions, fetched page by page during the iteration."""
 
     next_page_token: str
     executions: list[run.Execution]
@@ -72,43 +73,82 @@ class ExecutionPages(Protocol):
 
 
 class Executions(Protocol):
-    """What is used of ``ExecutionsAsyncClient``."""
+    """The part of ``ExecutionsAsyncClient`` that lq and its tests use."""
 
     async def get_execution(self, *, name: str, timeout: float) -> run.Execution:
-        """Ask for an execution."""
+        """Read an execution."""
         ...
 
     async def list_executions(
         self, request: run.ListExecutionsRequest | None = None, *, parent: str | None = None, timeout: float
     ) -> ExecutionPages:
-        """Ask for the executions of a job."""
+        """List the executions of a job."""
         ...
 
     async def cancel_execution(self, *, name: str, timeout: float) -> ExecutionOperation:
-        """Ask an execution to end."""
+        """Cancel an execution."""
         ...
 
 
 class Tasks(Protocol):
-    """What is used of ``TasksAsyncClient``."""
+    """The part of ``TasksAsyncClient`` that lq and its tests use."""
 
     async def get_task(self, *, name: str, timeout: float) -> run.Task:
-        """Ask for a task of an execution."""
+        """Read a task of an execution."""
+        ...
+
+
+class WorkerPoolOperation(Protocol):
+    """The answer to a call that changes a worker pool."""
+
+    async def result(self, *, timeout: float) -> run.WorkerPool:
+        """Return the changed worker pool."""
+        ...
+
+
+class WorkerPoolPages(Protocol):
+    """A list of worker pools, fetched page by page during the iteration."""
+
+    def __aiter__(self) -> AsyncIterator[run.WorkerPool]: ...
+
+
+class WorkerPools(Protocol):
+    """The part of ``WorkerPoolsAsyncClient`` that lq and its tests use."""
+
+    async def create_worker_pool(self, request: run.CreateWorkerPoolRequest, *, timeout: float) -> WorkerPoolOperation:
+        """Create a worker pool."""
+        ...
+
+    async def get_worker_pool(self, *, name: str, timeout: float) -> run.WorkerPool:
+        """Read a worker pool."""
+        ...
+
+    async def list_worker_pools(self, request: run.ListWorkerPoolsRequest, *, timeout: float) -> WorkerPoolPages:
+        """List the worker pools of a location."""
+        ...
+
+    async def update_worker_pool(self, request: run.UpdateWorkerPoolRequest, *, timeout: float) -> WorkerPoolOperation:
+        """Change a worker pool."""
+        ...
+
+    async def delete_worker_pool(self, *, name: str, timeout: float) -> WorkerPoolOperation:
+        """Delete a worker pool."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clients:
-    """The clients of the services that the emulator speaks."""
+    """The clients of the services that the emulator serves."""
 
     jobs: Jobs
     executions: Executions
     tasks: Tasks
+    pools: WorkerPools
 
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncGenerator[Clients]:
-    """Connect to the emulator at *address*; no credentials are looked for."""
+    """Connect to the emulator at *address*, without credentials."""
     async with grpc.aio.insecure_channel(address) as channel:
         yield Clients(
             jobs=cast("Jobs", JobsAsyncClient(transport=JobsGrpcAsyncIOTransport(channel=channel))),
@@ -116,4 +156,7 @@ async def connected(address: str) -> AsyncGenerator[Clients]:
                 "Executions", ExecutionsAsyncClient(transport=ExecutionsGrpcAsyncIOTransport(channel=channel))
             ),
             tasks=cast("Tasks", TasksAsyncClient(transport=TasksGrpcAsyncIOTransport(channel=channel))),
+            pools=cast(
+                "WorkerPools", WorkerPoolsAsyncClient(transport=WorkerPoolsGrpcAsyncIOTransport(channel=channel))
+            ),
         )

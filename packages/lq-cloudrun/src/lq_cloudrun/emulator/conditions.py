@@ -1,7 +1,7 @@
 """
-What Cloud Run says about the state of an execution: conditions, messages and error codes.
+The state of an execution in the words of Cloud Run: conditions, messages and error codes.
 
-Here, and nowhere else, are the things that have not all been confirmed on a real project.
+Some of these have not been confirmed on a real project. No other module has such guesses.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ _ExecutionReason = run.Condition.ExecutionReason
 
 
 def conditions(execution: EmulatedExecution) -> list[run.Condition]:
-    """All conditions of *execution*, the one that decides first."""
+    """Return all conditions of an execution. The first one decides."""
     found = [_completed(execution)]
     if execution.started_at:
         found.extend(
@@ -45,7 +45,7 @@ def conditions(execution: EmulatedExecution) -> list[run.Condition]:
 
 
 def failure(execution: EmulatedExecution) -> tuple[grpc.StatusCode, str] | None:
-    """The error that ends the operation of *execution*; None when it succeeded, was cancelled or is not over."""
+    """Return the error that ends the operation of an execution; None unless the execution failed."""
     if execution.phase is not Phase.FAILED:
         return None
     if execution.image_failure:

@@ -1,30 +1,30 @@
 """
-The environment of an emulated container: what a job or a request may set, and what the process sees.
+The environment of an emulated container: the variables that a job or a request may set, and those of the process.
 
-Nothing of the emulator's own environment gets in.
+A process inherits nothing from the environment of the emulator.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 LONGEST_NAME: Final = 32768
-"""Characters in the name of a variable."""
+"""The most characters in the name of a variable."""
 
 LONGEST_VALUE: Final = 32768
-"""Bytes in the value of a variable."""
+"""The most bytes in the value of a variable."""
 
 MOST_VARIABLES: Final = 1000
-"""Variables in one container."""
+"""The most variables in one container."""
 
 RESERVED_NAMES: Final = frozenset({"PORT"})
 RESERVED_PREFIXES: Final = ("CLOUD_RUN_", "K_", "X_GOOGLE_")
 
-# What a program needs to be found at all; a job that wants more declares its own PATH.
+# Enough to find a program. A job that needs more declares its own PATH.
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 def refusal(variables: Iterable[tuple[str, str]]) -> str | None:
-    """Why Cloud Run would refuse *variables*, or None when it would take them."""
+    """Return why Cloud Run would refuse *variables*; None if it would accept them."""
     seen: set[str] = set()
     for name, value in variables:
         complaint = _complaint(name, value)
@@ -41,7 +41,7 @@ def refusal(variables: Iterable[tuple[str, str]]) -> str | None:
 def container_environment(
     declared: Mapping[str, str], *, job: str, execution: str, index: int, attempt: int, count: int
 ) -> dict[str, str]:
-    """Add what Cloud Run itself sets to what is *declared*."""
+    """Add the variables that Cloud Run sets to the *declared* ones."""
     return {
         "PATH": DEFAULT_PATH,
         **declared,

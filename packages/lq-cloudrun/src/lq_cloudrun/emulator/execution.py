@@ -1,8 +1,7 @@
 """
-One execution of an emulated job: its tasks, their attempts, and what became of them.
+One execution of an emulated job: its tasks, their attempts, and their endings.
 
-It only moves forward: waiting, running, then one of three ends. Everything that the API says about an
-execution is read from here.
+It only moves forward: waiting, running, then one of three ends. The API reads all facts about an execution here.
 """
 
 import asyncio
@@ -11,15 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from uuid import uuid4
+
+from google.cloud.run_v2 import types as run
 
 from lq_cloudrun.emulator.environment import container_environment
-from lq_cloudrun.emulator.hold import Hold
+from lq_cloudrun.emulator.held_calls import Hold
 from lq_cloudrun.emulator.job import EmulatedJob
 from lq_cloudrun.emulator.process import Ending, Program, run_program
 
 
 class Phase(Enum):
-    """Where an execution, or one task of it, is in its life."""
+    """The phase of an execution, or of one of its tasks."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -29,12 +31,12 @@ class Phase(Enum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether this phase is final."""
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 
 class ImageFailure(Enum):
-    """Why a container cannot be started at all; the names are those of Cloud Run's reasons."""
+    """Why a container cannot start. The names are those of Cloud Run's reasons."""
 
     CONTAINER_MISSING = "CONTAINER_MISSING"
     CONTAINER_PERMISSION_DENIED = "CONTAINER_PERMISSION_DENIED"
@@ -49,7 +51,7 @@ class EmulatedTask:
     phase: Phase = Phase.WAITING
     retried: int = 0
     ending: Ending | None = None
-    """How the last attempt that is over ended."""
+    """How the last finished attempt ended."""
 
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -57,7 +59,7 @@ class EmulatedTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartFaults:
-    """What shall go wrong when an execution starts."""
+    """The faults at the start of an execution."""
 
     hold: Hold | None = None
     image_failure: ImageFailure | None = None
@@ -69,20 +71,23 @@ class EmulatedExecution:
     """
     One execution, from its creation on.
 
-    *changed* is called after every change, *output* with whatever the processes print.
+    It calls *changed* after every change, and *output* with the text that the processes print.
     """
 
     name: str
     """The full name, ``projects/…/executions/reports-abcde``."""
 
     number: int
-    """Rises by one with every execution of the emulator."""
+    """The number of the execution, counted over the whole emulator."""
 
     job: EmulatedJob
     env: Mapping[str, str]
     args: Sequence[str]
     timeout: float
     task_count: int
+    sidecar_env: Mapping[str, Mapping[str, str]]
+    """The variables of each sidecar that this execution overrides."""
+
     log: Path
     faults: StartFaults
     changed: Callable[[str], None]
@@ -91,23 +96,43 @@ class EmulatedExecution:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     phase: Phase = Phase.WAITING
+    deleted_at: datetime | None = None
     image_failure: ImageFailure | None = None
     cancelling: bool = False
+    template: run.TaskTemplate | None = None
+    """Its template as the API shows it, once it has been shown: it never changes, and takes time to make."""
+
+    uid: str = field(default_factory=lambda: str(uuid4()))
+    version: int = 0
+    """How often it has changed."""
+
     tasks: list[EmulatedTask] = field(default_factory=list[EmulatedTask])
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _places: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the tasks."""
         self.tasks = [EmulatedTask(index=index) for index in range(self.task_count)]
+        self._places = asyncio.Semaphore(self.parallelism)
 
     @property
     def short_name(self) -> str:
-        """The last part of the name, as ``CLOUD_RUN_EXECUTION`` has it."""
+        """The last part of the name, which is also the value of ``CLOUD_RUN_EXECUTION``."""
         return self.name.rpartition("/")[2]
 
     @property
+    def parallelism(self) -> int:
+        """How many tasks run at once."""
+        return min(self.job.parallelism or self.task_count, self.task_count)
+
+    @property
+    def etag(self) -> str:
+        """The fingerprint of this version."""
+        return f'"{self.uid[:8]}-{self.version}"'
+
+    @property
     def retried_count(self) -> int:
-        """How many tasks have been started more than once."""
+        """The number of tasks that were started more than once."""
         return sum(1 for task in self.tasks if task.retried)
 
     @property
@@ -116,17 +141,24 @@ class EmulatedExecution:
         return next((task for task in self.tasks if task.phase is Phase.FAILED), None)
 
     def count(self, phase: Phase) -> int:
-        """How many tasks are in *phase*."""
+        """Count the tasks in *phase*."""
         return sum(1 for task in self.tasks if task.phase is phase)
 
     def cancel(self) -> None:
-        """Ask the processes to end; the execution is over when they have."""
+        """Ask the processes to end. The execution ends with them."""
         self.cancelling = True
         self._stop.set()
-        self.changed("execution.cancelling")
+        self._has_changed("execution.cancelling")
+
+    def delete(self) -> None:
+        """Hide it from now on. Its processes end."""
+        self.deleted_at = datetime.now(UTC)
+        if not (self.phase.over or self.cancelling):
+            self.cancel()
+        self._has_changed("execution.deleted")
 
     async def run(self) -> None:
-        """Live this execution to its end."""
+        """Run this execution to its end."""
         await self._until_started()
         if not self.cancelling and self.faults.image_failure:
             self.image_failure = self.faults.image_failure
@@ -135,10 +167,10 @@ class EmulatedExecution:
         if not self.cancelling:
             self.phase = Phase.RUNNING
             self.started_at = datetime.now(UTC)
-            self.changed("execution.started")
+            self._has_changed("execution.started")
         async with asyncio.TaskGroup() as group:
             for task in self.tasks:
-                group.create_task(self._run_task(task))
+                group.create_task(self._run_in_turn(task))
         self._end(self._outcome())
 
     async def _until_started(self) -> None:
@@ -155,12 +187,16 @@ class EmulatedExecution:
         if self.faults.hold:
             await self.faults.hold.wait()
 
+    async def _run_in_turn(self, task: EmulatedTask) -> None:
+        async with self._places:
+            await self._run_task(task)
+
     async def _run_task(self, task: EmulatedTask) -> None:
         spurious = self.faults.spurious_retries
         while not self.cancelling:
             task.phase = Phase.RUNNING
             task.started_at = task.started_at or datetime.now(UTC)
-            self.changed("task.started")
+            self._has_changed("task.started")
             task.ending = await run_program(self._program(task), output=self.output, stop=self._stop)
             if self.cancelling:
                 break
@@ -169,7 +205,7 @@ class EmulatedExecution:
                 self._end_task(task, Phase.SUCCEEDED if task.ending.succeeded else Phase.FAILED)
                 return
             task.retried += 1
-            self.changed("task.retried")
+            self._has_changed("task.retried")
         self._end_task(task, Phase.CANCELLED)
 
     def _program(self, task: EmulatedTask) -> Program:
@@ -196,9 +232,13 @@ class EmulatedExecution:
     def _end_task(self, task: EmulatedTask, phase: Phase) -> None:
         task.phase = phase
         task.completed_at = datetime.now(UTC)
-        self.changed(f"task.{phase.value}")
+        self._has_changed(f"task.{phase.value}")
 
     def _end(self, phase: Phase) -> None:
         self.phase = phase
         self.completed_at = datetime.now(UTC)
-        self.changed(f"execution.{phase.value}")
+        self._has_changed(f"execution.{phase.value}")
+
+    def _has_changed(self, event: str) -> None:
+        self.version += 1
+        self.changed(event)

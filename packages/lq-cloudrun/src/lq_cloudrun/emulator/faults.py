@@ -1,8 +1,8 @@
 """
-What shall go wrong, and when: the faults a test or a person plants in a running emulator.
+The faults that a test or a person injects into a running emulator.
 
-A fault on a method is used up by its next calls, in the order in which faults were planted. All of this may be
-called from any thread.
+The next calls of a method use up its faults, in the order in which they were injected. You can call all of this from
+any thread.
 """
 
 from collections import defaultdict, deque
@@ -13,24 +13,44 @@ from typing import Literal
 import grpc
 
 from lq_cloudrun.emulator.execution import ImageFailure, StartFaults
-from lq_cloudrun.emulator.hold import Hold
+from lq_cloudrun.emulator.held_calls import Hold
 
-MethodName = Literal["RunJob", "GetJob", "GetExecution", "ListExecutions", "CancelExecution", "GetTask", "GetOperation"]
+MethodName = Literal[
+    "RunJob",
+    "CreateJob",
+    "GetJob",
+    "ListJobs",
+    "UpdateJob",
+    "DeleteJob",
+    "TestIamPermissions",
+    "GetExecution",
+    "ListExecutions",
+    "CancelExecution",
+    "DeleteExecution",
+    "GetTask",
+    "ListTasks",
+    "GetOperation",
+    "CreateWorkerPool",
+    "GetWorkerPool",
+    "ListWorkerPools",
+    "UpdateWorkerPool",
+    "DeleteWorkerPool",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallFault:
-    """What happens to one call: first *before*, then the work unless *refusal*, then *after*, then the reply."""
+    """The course of one call: first *before*, then the work unless *refusal*, then *after*, then the reply."""
 
     hold: Hold | None = None
     before: float = 0.0
     refusal: grpc.StatusCode | None = None
     after: float = 0.0
     lost: grpc.StatusCode | None = None
-    """The work is done, and the client is told this error."""
+    """Do the work, and answer with this error."""
 
     silent: bool = False
-    """The work is done, and the client is told nothing until its own deadline."""
+    """Do the work, and let the client wait until its own deadline."""
 
 
 class Faults:
@@ -43,15 +63,21 @@ class Faults:
         self._held_starts: dict[str, Hold] = {}
         self._held_list: tuple[Hold, int] | None = None
         self._vanished: set[str] = set()
+        self.forbidden: frozenset[str] = frozenset()
+        """The permissions that callers do not have."""
 
     def refuse(self, method: MethodName, code: grpc.StatusCode, *, times: int = 1) -> None:
         """Answer the next calls of *method* with *code* and do nothing; 429 is RESOURCE_EXHAUSTED, 503 UNAVAILABLE."""
         self._plant(method, CallFault(refusal=code), times)
 
+    def forbid(self, *permissions: str) -> None:
+        """Take these permissions from all callers, such as ``"run.executions.list"``; without any, give all back."""
+        self.forbidden = frozenset(permissions)
+
     def lose_reply(
         self, method: MethodName, *, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, times: int = 1
     ) -> None:
-        """Do the work of the next calls of *method*, but tell the client *code*."""
+        """Do the work of the next calls of *method*, but answer with *code*."""
         self._plant(method, CallFault(lost=code), times)
 
     def never_reply(self, method: MethodName, *, times: int = 1) -> None:
@@ -62,42 +88,42 @@ class Faults:
         """
         Make the next calls of *method* slow, by seconds before and after the work.
 
-        The work is done even when the client has given up by then, as it would be after a slow network.
+        The emulator does the work even if the client has given up by then, as after a slow network.
         """
         self._plant(method, CallFault(before=before, after=after), times)
 
     def hold(self, method: MethodName, *, times: int = 1) -> Hold:
-        """Keep the next calls of *method* from being worked on until the answer is released, then do the work."""
+        """Hold the next calls of *method* until the returned hold is released, then do the work."""
         hold = Hold()
         self._plant(method, CallFault(hold=hold), times)
         return hold
 
     def hold_starts(self, job: str) -> Hold:
-        """Create executions of *job*, but do not start their processes until the answer is released."""
+        """Create executions of *job*, but do not start their processes until the returned hold is released."""
         hold = Hold()
         self._held_starts[job] = hold
         return hold
 
     def fail_image(self, job: str, *, reason: ImageFailure = ImageFailure.CONTAINER_MISSING, times: int = 1) -> None:
-        """Let the next executions of *job* fail without a failed task, as when the image is missing."""
+        """Make the next executions of *job* fail without a failed task, as if the image is missing."""
         self._starts[job].extend([StartFaults(image_failure=reason)] * times)
 
     def retry_spuriously(self, job: str, *, times: int = 1) -> None:
-        """Let every task of the next executions of *job* run once more, however its first attempt ended."""
+        """Run every task of the next executions of *job* once more, however its first attempt ended."""
         self._starts[job].extend([StartFaults(spurious_retries=1)] * times)
 
     def vanish(self, execution_name: str) -> None:
-        """Answer NotFound for this execution from now on; its processes run on."""
+        """Answer NotFound for this execution from now on. Its processes go on."""
         self._vanished.add(execution_name)
 
     def freeze_list(self) -> Hold:
-        """Let ListExecutions not know of executions created from now on, until the answer is released."""
+        """Hide executions created from now on from ListExecutions, until the returned hold is released."""
         hold = Hold()
         self._held_list = (hold, self._created())
         return hold
 
     def next_call(self, method: str) -> CallFault:
-        """Use up the next fault of *method*; one that does nothing when there is none."""
+        """Use up the next fault of *method*, or a fault that does nothing if there is none."""
         planted = self._calls[method]
         return planted.popleft() if planted else CallFault()
 

@@ -1,8 +1,8 @@
 """
 Runs one attempt of a task as a local process, in a process group of its own.
 
-However the attempt ends, also when the emulator is stopped, nothing of its group is left alive. A
-descendant that leaves the group (with ``setsid``) is beyond reach.
+When the attempt ends, or the emulator stops, no process of its group stays alive. A descendant that leaves the group
+(with ``setsid``) continues.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """What is started, and how it is ended."""
+    """A command, and how to end it."""
 
     command: Sequence[str]
     env: Mapping[str, str]
@@ -54,7 +54,7 @@ class Program:
 
 
 async def run_program(program: Program, *, output: Callable[[bytes], None], stop: asyncio.Event) -> Ending:
-    """Run *program* until it ends, its time is up, or *stop* is set; hand what it prints to *output*."""
+    """Run *program* until it ends, its time is up, or *stop* is set; pass its output to *output*."""
     inlet, outlet = os.pipe()
     reading = asyncio.create_task(_pass_on(inlet, output))
     try:
@@ -72,9 +72,9 @@ async def run_program(program: Program, *, output: Callable[[bytes], None], stop
 
 
 def _start(program: Program, outlet: int) -> subprocess.Popen[bytes]:
-    # Not through the event loop: uvloop forks, and gRPC's handlers of a fork now and then crash the child.
+    # Not through the event loop: uvloop forks, and the fork handlers of gRPC sometimes crash the child.
     # Popen does not fork on Linux, and runs no such handlers.
-    return subprocess.Popen(  # noqa: S603 -- to run what a job says is the purpose
+    return subprocess.Popen(  # noqa: S603 -- running the command of a job is the purpose
         program.command,
         stdin=subprocess.DEVNULL,
         stdout=outlet,
@@ -93,7 +93,7 @@ def _watched(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
         ended = process.wait()
         loop.call_soon_threadsafe(code.set_result, ended)
 
-    # A thread of its own, for a job may take a week and would hold up whoever shares a pool with it.
+    # A thread of its own, because a job may take a week, and would block a pool for all others.
     Thread(target=watch, name=f"lq-cloudrun-{process.pid}", daemon=True).start()
     return code
 
@@ -106,7 +106,7 @@ async def _ended(process: subprocess.Popen[bytes], program: Program, stop: async
         await asyncio.wait({waiting, stopping}, timeout=program.timeout, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             timed_out = not stop.is_set()
-            # As in a container, only the first process is asked; the others go when it does.
+            # As in a container, only the first process gets SIGTERM. The others end with it.
             with suppress(ProcessLookupError):
                 process.terminate()
             await asyncio.wait({waiting}, timeout=program.grace)
@@ -119,7 +119,7 @@ async def _ended(process: subprocess.Popen[bytes], program: Program, stop: async
 
 
 def _kill_group(group: int) -> None:
-    # PermissionError: on macOS, the answer for a group of which only zombies are left.
+    # macOS raises PermissionError for a group in which only zombies are left.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 

@@ -1,16 +1,14 @@
-"""Serves an emulator until the process is asked to stop, and tells its events line by line."""
+"""Serves an emulator until SIGINT or SIGTERM, and prints its events."""
 
 import asyncio
-import logging
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-
-from typing_extensions import override
 
 from lq_cloudrun.emulator.emulator import Emulator
 from lq_cloudrun.emulator.job import EmulatedJob
+from lq_core.foundation.event_log import show_events
 
 
 def serve(
@@ -29,7 +27,7 @@ def serve(
     """
     Emulate one job for each of *commands* until SIGINT or SIGTERM.
 
-    Raises ValueError for what Cloud Run would refuse, OSError when the port cannot be had.
+    Raises ValueError if Cloud Run would refuse a job, and OSError if the port is not free.
     """
     jobs = [
         EmulatedJob(
@@ -38,9 +36,7 @@ def serve(
         for name, command in commands.items()
     ]
     emulator = Emulator(jobs, project=project, region=region, port=port, log_directory=log_directory)
-    events = logging.getLogger("lq_cloudrun.emulator")
-    events.setLevel(logging.INFO)
-    events.addHandler(_EventLines(say))
+    show_events(stream=sys.stdout)
     asyncio.run(_serve(emulator, say))
 
 
@@ -53,17 +49,3 @@ async def _serve(emulator: Emulator, say: Callable[[str], None]) -> None:
         say(f"Emulating Cloud Run Jobs for {emulator.location} at {emulator.address}. Stop with Ctrl-C.")
         await stop.wait()
         say("Stopping.")
-
-
-class _EventLines(logging.Handler):
-    """Prints one line an event, as a person reads it."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__()
-        self._say = say
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        facts: Mapping[str, object] = vars(record)
-        shown = " ".join(f"{name}={facts[name]}" for name in ("execution", "retried_count", "log") if name in facts)
-        self._say(f"{datetime.now(UTC):%H:%M:%S} {record.getMessage():<21} {shown}")

@@ -1,4 +1,4 @@
-"""An emulator in a thread of its own, for tests without an event loop and for programs with another one."""
+"""An emulator in its own thread, for tests without an event loop and for programs with another one."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,8 +15,8 @@ class EmulatorThread:
     """
     Runs an emulator in a thread, for the length of a ``with`` block.
 
-    ``thread.emulator.address`` and ``thread.emulator.faults`` may be used from any thread; whatever has to be
-    awaited goes through :meth:`run`.
+    You can use ``thread.emulator.address`` and ``thread.emulator.faults`` from any thread. Use :meth:`run` for
+    coroutines.
     """
 
     def __init__(self, emulator: Emulator) -> None:
@@ -38,7 +38,7 @@ class EmulatorThread:
 
     def run(self, step: Callable[[Emulator], Coroutine[object, object, T]]) -> T:
         """
-        Await *step* in the emulator's event loop, and give its answer.
+        Await *step* in the event loop of the emulator, and return its result.
 
         For example ``thread.run(lambda emulator: emulator.wait_until_over(name))``.
         """
@@ -52,7 +52,7 @@ class EmulatorThread:
                 raise
             self._opened.set_exception(error)
         finally:
-            # Whatever went wrong, nobody is left waiting for the thread to open.
+            # After any error, no caller may wait longer for the thread to open.
             self._opened.cancel()
 
     async def _serve(self) -> None:

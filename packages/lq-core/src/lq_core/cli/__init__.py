@@ -1,4 +1,4 @@
-"""The command ``lq``; it comes with the extra ``cli``. Litestar's ``queues`` group is made of the same commands."""
+"""The command ``lq``, from the extra ``cli``. ``litestar queues`` has the same commands."""
 
 from lq_core.cli.commands import queue_commands
 from lq_core.cli.program import main

@@ -1,44 +1,36 @@
-"""``lq migrate``: the schema of the records, looked at, brought up to date by hand, or printed for others to do it."""
-
-import asyncio
-from collections.abc import Sequence
+"""``lq migrate``: shows, prints or applies the missing migrations."""
 
 import click
 
-from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.session import Session, names_of, told
-from lq_core.queue import Migration
+from lq_core.cli.event_loop import run_in_loop
+from lq_core.cli.options import Command
+from lq_core.cli.output import echo
+from lq_core.cli.session import names_of, read_config, short_errors
+from lq_core.foundation.event_log import show_events
+from lq_core.queue import get_queue_backend
 
 
-def migrate_command(session: Session) -> click.Command:
-    """Make the command ``migrate``."""
+@click.command("migrate", cls=Command, examples=("--show", "--sql > missing.sql", ""))
+@click.option("--show", is_flag=True, help="List the missing migrations, and change nothing.")
+@click.option("--sql", is_flag=True, help="Print the missing migrations as SQL, and change nothing.")
+def migrate(*, show: bool, sql: bool) -> None:
+    """
+    Apply the missing migrations to the schema.
 
-    @click.command("migrate", cls=ExampleCommand, examples=("--show", "--sql > missing.sql", ""))
-    @click.option("--show", is_flag=True, help="List what is missing, and change nothing.")
-    @click.option("--sql", is_flag=True, help="Print what is missing as SQL, and change nothing.")
-    def command(*, show: bool, sql: bool) -> None:
-        """
-        Bring the schema up to date.
-
-        It does so also where auto_migrate is off. It is safe to run while workers run, and to run twice.
-        """
-        backend = session.backend()
-        with told():
-            found = asyncio.run(backend.pending_migrations() if show or sql else backend.migrate())
+    It does so even if auto_migrate is off. You can run this command while workers run, and more than once.
+    It prints on stderr what it does, and what it waits for.
+    """
+    config = read_config()
+    if not (show or sql):
+        show_events()
+    with short_errors():
+        backend = get_queue_backend(config.queue_backend, config)
+        found = run_in_loop(backend.pending_migrations() if show or sql else backend.migrate())
+    for migration in found:
+        name = names_of([migration])
         if sql:
-            _print_sql(found, address=backend.address)
-        elif show and found:
-            click.echo("\n".join(f"{names_of([migration])} is missing in {backend.address}." for migration in found))
+            echo(f"-- {name}\nBEGIN;\n{migration.sql.strip()}\nCOMMIT;\n")
         else:
-            for migration in found:
-                click.echo(f"{names_of([migration])} was applied.")
-            click.echo(f"The schema of {backend.address} is up to date.")
-
-    return command
-
-
-def _print_sql(missing: Sequence[Migration], *, address: str) -> None:
-    for migration in missing:
-        click.echo(f"-- {names_of([migration])}\nBEGIN;\n{migration.sql.strip()}\nCOMMIT;\n")
-    if not missing:
-        click.echo(f"-- The schema of {address} is up to date.")
+            echo(f"{name} is missing in {backend.address}." if show else f"{name} was applied.")
+    if not found or not (show or sql):
+        echo(f"{'-- ' if sql else ''}The schema of {backend.address} is up to date.")

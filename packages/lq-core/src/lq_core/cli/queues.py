@@ -1,147 +1,131 @@
-"""``lq queues``: list, pause, resume, drain and limit."""
+"""``lq queues``: lists, pauses, resumes, drains and limits queues."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final
 
 import click
+from msgspec.structs import asdict
 
+from lq_core.cli.actor import note
 from lq_core.cli.display import print_json, print_table
-from lq_core.cli.examples import ExampleCommand
-from lq_core.cli.session import Session
-from lq_core.queue import QueueState, Statistics
-from lq_core.record import Limits, RateLimit, TaskStatus
+from lq_core.cli.options import Group, json_option
+from lq_core.cli.output import Failure, echo
+from lq_core.cli.session import with_service
+from lq_core.foundation.duration import seconds
+from lq_core.queue import QueueState, RecordFilter
+from lq_core.records.record import Limits, RateLimit, TaskStatus
 from lq_core.service import QueueService
-from lq_core.task import known_tasks
+from lq_core.tasks.task import known_tasks
 
-NAMES = click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
+NAME: Final = click.argument("name", metavar="QUEUE")
+NAMES: Final = click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
 
-
-def queues_group(session: Session) -> click.Group:
-    """Make the group ``queues``."""
-    group = click.Group("queues", help="List queues; pause, resume, drain and limit them.")
-    for command in (_list(session), _pause(session), _resume(session), _drain(session), _limit(session)):
-        group.add_command(command)
-    return group
+queues: Final = Group("queues", help="List, pause, resume, drain and limit queues.")
 
 
-def _list(session: Session) -> click.Command:
-    @click.command("list", cls=ExampleCommand, examples=("", "--json"))
-    @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, by queue.")
-    @session.looks
-    async def command(service: QueueService, *, as_json: bool) -> None:
-        """List the queues that hold records, are closed, or have limits."""
-        queues = _queues(await service.statistics(), await service.queues())
-        if as_json:
-            print_json({name: queue.as_json() for name, queue in queues.items()})
-            return
-        print_table(
-            ("queue", "state", "pending", "running", "limits"),
-            [
-                (name, _state(queue.state), queue.pending, queue.running, _words(queue.state.limits) or "-")
-                for name, queue in queues.items()
-            ],
-            empty="There is no queue yet: a queue is there as soon as a record is.",
-        )
-
-    return command
-
-
-def _pause(session: Session) -> click.Command:
-    @click.command("pause", cls=ExampleCommand, examples=("mail", "mail reports"))
-    @NAMES
-    @session.looks
-    async def command(service: QueueService, *, names: Sequence[str]) -> None:
-        """Let no worker start records of these queues until they are resumed; what runs goes on."""
-        for name in names:
-            _ = await service.pause(name)
-            click.echo(f"{name} is paused.")
-            await _warn_of_typo(service, name)
-
-    return command
+@queues.command("list", examples=("", "--json"))
+@json_option("a JSON object with the queues")
+@with_service
+async def list_queues(service: QueueService, *, as_json: bool) -> None:
+    """List the queues with their states, records and limits."""
+    states = await service.queues()
+    counts: dict[str, Mapping[TaskStatus, int]] = {name: {} for name in states}
+    counts.update((await service.statistics()).counts)
+    rows = [
+        (name, states.get(name, QueueState()), count.get(TaskStatus.PENDING, 0), count.get(TaskStatus.RUNNING, 0))
+        for name, count in sorted(counts.items())
+    ]
+    if as_json:
+        print_json({name: {**asdict(state), "pending": due, "running": runs} for name, state, due, runs in rows})
+        return
+    print_table(
+        ("queue", "state", "pending", "running", "limits"),
+        [(name, _state(state), *numbers, _words(state.limits) or "-") for name, state, *numbers in rows],
+        empty="There is no queue yet. A queue exists as soon as it has a record.",
+    )
 
 
-def _resume(session: Session) -> click.Command:
-    @click.command("resume")
-    @NAMES
-    @session.looks
-    async def command(service: QueueService, *, names: Sequence[str]) -> None:
-        """Let workers start records of these queues again."""
-        for name in names:
-            await service.resume(name)
-            click.echo(f"{name} is open.")
+@queues.command("pause", examples=("mail", "mail reports"))
+@NAMES
+@with_service
+async def pause(service: QueueService, *, names: Sequence[str]) -> None:
+    """
+    Stop workers from starting records of these queues.
 
-    return command
+    Running records go on. The queues are paused until you resume them.
+    """
+    for name in names:
+        _ = await service.pause(name)
+        await note(service, "pause queue", name)
+        echo(f"{name} is paused.")
+        await _warn_of_typo(service, name)
 
 
-def _drain(session: Session) -> click.Command:
-    @click.command("drain", cls=ExampleCommand, examples=("mail", "mail --timeout 60"))
-    @click.argument("name", metavar="QUEUE")
-    @click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait; without it, until all has ended.")
-    @session.looks
-    async def command(service: QueueService, *, name: str, timeout: float | None) -> None:
-        """Let workers run what is in a queue, and nothing that comes later, until it is resumed."""
-        if timeout is None:
-            click.echo(f"Waiting for {name}; Ctrl-C ends the waiting, and {name} goes on draining.", err=True)
+@queues.command("resume", examples=("mail", "mail reports"))
+@NAMES
+@with_service
+async def resume(service: QueueService, *, names: Sequence[str]) -> None:
+    """Let workers start records of these queues again."""
+    for name in names:
+        await service.resume(name)
+        await note(service, "resume queue", name)
+        echo(f"{name} is open.")
+
+
+@queues.command("drain", examples=("mail", "mail --timeout 60"))
+@NAME
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", help="How long to wait. Default: until every record has ended."
+)
+@with_service
+async def drain(service: QueueService, *, name: str, timeout: float | None) -> None:
+    """
+    Let workers run only the records that are in a queue now.
+
+    The command waits until they have ended. Then the queue is paused until you resume it.
+    """
+    if timeout is None:
+        echo(f"Waiting for {name}. Ctrl-C stops the waiting; {name} goes on draining.", err=True)
+    await note(service, "drain queue", name)
+    try:
         left = await service.drain(name, timeout=timeout)
-        if left:
-            raise click.ClickException(f"Left in {name}, which goes on draining: {left}.")
-        click.echo(f"{name} is drained, and paused.")
-        await _warn_of_typo(service, name)
+    except asyncio.CancelledError:
+        echo(f"{name} goes on draining.", err=True)
+        raise
+    if left:
+        raise Failure(f"{left} left in {name}, which goes on draining.")
+    echo(f"{name} is drained and paused.")
+    await _warn_of_typo(service, name)
 
-    return command
 
+@queues.command("limit", examples=("mail --concurrency 5", "mail --rate 10 --per 60", "mail"))
+@NAME
+@click.option("--concurrency", type=int, metavar="N", help="How many records run at once, over all workers.")
+@click.option("--rate", type=int, metavar="N", help="How many records start in the time of --per.")
+@click.option("--per", type=float, default=1.0, show_default=True, metavar="SECONDS", help="The time of the rate.")
+@click.option("--burst", type=int, metavar="N", help="How many records start at once after a pause. Default: --rate.")
+@with_service
+async def limit(
+    service: QueueService, *, name: str, concurrency: int | None, rate: int | None, per: float, burst: int | None
+) -> None:
+    """
+    Limit a queue for all workers.
 
-def _limit(session: Session) -> click.Command:
-    @click.command("limit", cls=ExampleCommand, examples=("mail --concurrency 5", "mail --rate 10 --per 60", "mail"))
-    @click.argument("name", metavar="QUEUE")
-    @click.option("--concurrency", type=int, metavar="N", help="How many run at once, over all workers.")
-    @click.option("--rate", type=int, metavar="N", help="How many are started in the span that --per says.")
-    @click.option("--per", type=float, default=1.0, show_default=True, metavar="SECONDS", help="The span of the rate.")
-    @click.option("--burst", type=int, metavar="N", help="How many start at once after a pause; as --rate if not said.")
-    @session.looks
-    async def command(
-        service: QueueService, *, name: str, concurrency: int | None, rate: int | None, per: float, burst: int | None
-    ) -> None:
-        """Limit a queue for all workers; what is left out has no limit from now on."""
-        limit = None if rate is None else RateLimit(rate, per, burst)
-        await service.limit_queue(name, concurrency=concurrency, rate=limit)
-        words = _words(Limits(concurrency=concurrency, rate=limit))
-        click.echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
-        await _warn_of_typo(service, name)
-
-    return command
+    An option that you leave out removes its limit.
+    """
+    limits = Limits(concurrency=concurrency, rate=None if rate is None else RateLimit(rate, per, burst))
+    await service.limit_queue(name, concurrency=concurrency, rate=limits.rate)
+    await note(service, "limit queue", name)
+    words = _words(limits)
+    echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
+    await _warn_of_typo(service, name)
 
 
 async def _warn_of_typo(service: QueueService, name: str) -> None:
     named = {task.options.queue for task in known_tasks().values()}
-    if name not in named and name not in (await service.statistics()).counts:
-        click.echo(f"Warning: no record has been in {name} so far. Is that its name?", err=True)
-
-
-class _Queue(NamedTuple):
-    """What is known of one queue."""
-
-    state: QueueState
-    pending: int
-    running: int
-
-    def as_json(self) -> Mapping[str, object]:
-        """As --json prints it."""
-        return {"paused": self.state.paused, "pending": self.pending, "running": self.running} | {
-            "draining": self.state.draining,
-            "limits": self.state.limits,
-        }
-
-
-def _queues(statistics: Statistics, states: Mapping[str, QueueState]) -> Mapping[str, _Queue]:
-    return {
-        name: _Queue(
-            state=states.get(name, QueueState()),
-            pending=statistics.counts.get(name, {}).get(TaskStatus.PENDING, 0),
-            running=statistics.counts.get(name, {}).get(TaskStatus.RUNNING, 0),
-        )
-        for name in sorted({*statistics.counts, *states})
-    }
+    if name not in named and not await service.find(RecordFilter(queues=(name,)), limit=1):
+        echo(f"Warning: {name} has had no records so far. Is the name right?", err=True)
 
 
 def _state(state: QueueState) -> str:
@@ -154,5 +138,5 @@ def _words(limits: Limits | None) -> str:
     if limits is None:
         return ""
     at_once = "" if limits.concurrency is None else f"{limits.concurrency} at once"
-    rate = "" if limits.rate is None else f"{limits.rate.count} per {limits.rate.per:g} s"
+    rate = "" if limits.rate is None else f"{limits.rate.count} per {seconds(limits.rate.per):g} s"
     return ", ".join(filter(None, (at_once, rate)))

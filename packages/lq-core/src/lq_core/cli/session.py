@@ -1,134 +1,114 @@
-"""One run of one command: the configuration read, the service opened, and errors told in one line."""
+"""One run of one command: reads the configuration, opens the service, and prints errors in one line."""
 
-import asyncio
 import logging
 import os
 import shlex
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Final
 
 import click
 from click.core import ParameterSource
 
-from lq_core.config import QueueConfig
-from lq_core.errors import ConfigurationError, QueueError, SchemaError, StorageError
-from lq_core.queue import BaseQueueBackend, Migration, get_queue_backend
-from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.queue.sqlite import SQLiteQueueBackend
+from lq_core.cli.configuration import find_modules_here, named_config, named_modules
+from lq_core.cli.event_loop import run_in_loop
+from lq_core.cli.options import Command
+from lq_core.cli.output import Failure
+from lq_core.config.queue_config import QueueConfig
+from lq_core.foundation.errors import ConfigurationError, QueueError, SchemaError, StorageError
+from lq_core.queue import BaseQueueBackend, Migration
 from lq_core.queue.sqlite.config import PATH_VARIABLE
 from lq_core.service import QueueService
-from lq_core.service.task_modules import import_tasks
-
-TARGET: Final = "lq.target"
-"""Where click keeps the configuration that was named, or None; only ``lq`` itself takes one."""
-
-Look = Callable[[QueueService], Awaitable[None]]
-"""What a command does with the open service."""
 
 
-class Session:
-    """What every command stands on: *read* says where the configuration comes from."""
-
-    def __init__(self, read: Callable[[], QueueConfig]) -> None:
-        self._read = read
-
-    def config(self) -> QueueConfig:
-        """Read the configuration; a QueueError ends the command."""
-        with told():
-            return self._read()
-
-    def look(self, action: Look) -> None:
-        """Do something with the records that are there already; the tasks are not imported for it."""
-        self._look(replace(self.config(), task_modules=()), action)
-
-    def looks(self, command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-        """Give a command the open service as its first argument, as :meth:`look` does."""
-
-        @wraps(command)
-        def looking(**options: object) -> None:
-            self.look(lambda service: command(service, **options))
-
-        return looking
-
-    def looks_with_tasks(self, command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-        """Give a command the open service, with the tasks imported as well."""
-
-        @wraps(command)
-        def looking(**options: object) -> None:
-            self._look(self.config(), lambda service: command(service, **options))
-
-        return looking
-
-    def backend(self) -> BaseQueueBackend:
-        """Make the queue backend, which is closed; a QueueError ends the command."""
-        with told():
-            config = self._read()
-            return get_queue_backend(config.queue_backend, config)
-
-    def import_tasks(self) -> None:
-        """Import what the configuration says defines tasks."""
-        with told():
-            import_tasks(self._read().task_modules)
-
-    def _look(self, config: QueueConfig, action: Look) -> None:
-        with told(), _quiet():
-            service = QueueService(config)
-            check_that_others_can_see(service.queue_backend)
-            asyncio.run(_looked_at(service, action, advice=migrate_advice()))
+def read_config() -> QueueConfig:
+    """Read the configuration with the function that the program gave to ``queue_commands``, and add ``--module``."""
+    read: Callable[[], QueueConfig] = click.get_current_context().obj
+    modules = named_modules()
+    if modules:
+        find_modules_here()
+    with short_errors():
+        config = read()
+        return replace(config, task_modules=(*config.task_modules, *modules))
 
 
-@contextmanager
-def told() -> Generator[None, None, None]:
-    """Make an error of lq one line on stderr and exit code 1."""
-    try:
-        yield
-    except QueueError as error:
-        raise click.ClickException(str(error)) from error
+def with_service(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Give a command the open service as its first argument, without the tasks of the application."""
+
+    @wraps(command)
+    def run(**options: object) -> None:
+        _run(replace(read_config(), task_modules=()), partial(command, **options), creates=False)
+
+    return run
 
 
-@contextmanager
-def _quiet() -> Generator[None, None, None]:
-    """Leave out the events of everyday: an application may have set up logging for its servers."""
+def with_service_and_tasks(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """
+    Give a command the open service as its first argument, and import the tasks of the application.
+
+    The command enqueues, so that it creates the database if there is none, as the application does.
+    """
+
+    @wraps(command)
+    def run(**options: object) -> None:
+        _run(read_config(), partial(command, **options), creates=True)
+
+    return run
+
+
+def _run(config: QueueConfig, action: Callable[[QueueService], Awaitable[None]], *, creates: bool) -> None:
     log = logging.getLogger("lq")
     level = log.level
+    # Show only warnings, even if the application has configured logging for its servers.
     log.setLevel(max(level, logging.WARNING))
     try:
-        yield
+        with short_errors():
+            service = QueueService(config)
+            is_new = creates and service.queue_backend.missing_file is not None
+            check_that_others_can_see(service.queue_backend, is_new=is_new)
+            run_in_loop(_open_for(action, service, is_new=is_new))
     finally:
         log.setLevel(level)
 
 
-async def _looked_at(service: QueueService, action: Look, *, advice: str) -> None:
-    """Look at the schema first: opening would bring it up to date, perhaps in a database that was named by mistake."""
-    missing = await service.queue_backend.pending_migrations()
-    if missing:
-        raise SchemaError(f"{service.queue_backend.address} lacks {names_of(missing)}. {advice}")
+async def _open_for(action: Callable[[QueueService], Awaitable[None]], service: QueueService, *, is_new: bool) -> None:
+    # Check the schema first: to open the service could migrate a database that was given by mistake.
+    if not is_new and (missing := await service.queue_backend.pending_migrations()):
+        raise SchemaError(f"{service.queue_backend.address} lacks {names_of(missing)}. {migrate_advice()}")
     async with service:
         await action(service)
 
 
+@contextmanager
+def short_errors() -> Generator[None, None, None]:
+    """Turn an error of lq into one line on stderr and exit code 1."""
+    try:
+        yield
+    except QueueError as error:
+        raise Failure(str(error)) from error
+
+
 def names_of(migrations: Sequence[Migration]) -> str:
-    """Write migrations as they are numbered and named."""
+    """List migrations by number and name."""
     return ", ".join(f"{migration.number:04}_{migration.name}" for migration in migrations)
 
 
 def migrate_advice() -> str:
-    """Say which command brings the schema up to date, as it would be typed here."""
+    """Return the command that migrates this queue, as you would type it here."""
     context = click.get_current_context()
-    target: str | None = context.meta.get(TARGET)
+    is_named = _takes_config()
+    target = named_config() if is_named else None
     while context.parent is not None and "migrate" not in getattr(context.command, "commands", {}):
         context = context.parent
     words = shlex.join([*_typed(context), "migrate", *(("--config", target) if target else ())])
-    path = os.environ.get(PATH_VARIABLE) if TARGET in context.meta and target is None else None
+    path = os.environ.get(PATH_VARIABLE) if is_named and target is None else None
     return f"Run: {words}" if path is None else f"Run: {PATH_VARIABLE}={shlex.quote(path)} {words}"
 
 
 def _typed(context: click.Context) -> Iterator[str]:
-    """Tell the words of a group and of those around it, with the options that each was given."""
+    """Yield the words of a group and its parents, with the options that were typed."""
     if context.parent is not None:
         yield from _typed(context.parent)
     yield from (context.info_name or "").split()
@@ -140,16 +120,25 @@ def _typed(context: click.Context) -> Iterator[str]:
             yield from (max(parameter.opts, key=len), str(value))
 
 
-def check_that_others_can_see(backend: BaseQueueBackend) -> None:
-    """Refuse, with a QueueError, to look at records that are in another process, or at none."""
-    if isinstance(backend, InMemoryQueueBackend):
+def _takes_config() -> bool:
+    """Whether the program takes a configuration, or has its own."""
+    command = click.get_current_context().command
+    return isinstance(command, Command) and command.names_config
+
+
+def check_that_others_can_see(backend: BaseQueueBackend, *, is_new: bool = False) -> None:
+    """
+    Raise a QueueError if no command can see the records.
+
+    They can be in the memory of another process, or there can be no file yet, unless it *is_new*.
+    """
+    if not backend.shared:
         raise ConfigurationError(
-            "The records of this queue are in the memory of the process that made them; no other can see them. "
-            'Choose another place to look at them from outside: QueueConfig(queue_backend="sqlite").'
+            "The records of this queue are in the memory of another process, and no command can see them. "
+            'Use a queue backend that processes can share: QueueConfig(queue_backend="sqlite").'
         )
-    if isinstance(backend, SQLiteQueueBackend) and not backend.path.exists():
-        can_be_named = TARGET in click.get_current_context().meta
-        advice = ", name its configuration (module:config), or set LQ_SQLITE_PATH" if can_be_named else ""
+    if backend.missing_file and not is_new:
+        advice = ", give its configuration (module:config), or set LQ_SQLITE_PATH" if _takes_config() else ""
         raise StorageError(
-            f"There is no queue at {backend.address} yet. Start in the folder of the application{advice}."
+            f"There is no queue at {backend.address} yet. Run this in the folder of the application{advice}."
         )

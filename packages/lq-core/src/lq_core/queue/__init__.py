@@ -1,12 +1,25 @@
-"""Where records are stored: the contract, what passes through it, and how a backend is found by name."""
+"""Where records are stored: the interface of a store, the front door, and the registry of queue backends."""
 
 from lq_core.queue.base import BaseQueueBackend
+from lq_core.queue.capabilities import (
+    Actions,
+    Backups,
+    Findings,
+    Migrations,
+    Notifications,
+    Rollups,
+    Successors,
+    ThreadHeartbeats,
+    Transactions,
+)
 from lq_core.queue.conflicts import insert_or_amend
 from lq_core.queue.diagnosis import Finding
 from lq_core.queue.messages import (
+    Action,
+    Backup,
     Claim,
     Claimed,
-    Freed,
+    DueRecords,
     Insertion,
     Migration,
     Proposal,
@@ -14,23 +27,44 @@ from lq_core.queue.messages import (
     RecordFilter,
     Statistics,
     Swap,
+    Unblocked,
     WorkerInfo,
 )
+from lq_core.queue.queue import Queue
 from lq_core.queue.registry import get_queue_backend, get_queue_backend_class, queue_backend
+from lq_core.queue.rollups import Rollup
+from lq_core.queue.search import Words
+from lq_core.queue.store import QueueStore
 
 __all__ = [
+    "Action",
+    "Actions",
+    "Backup",
+    "Backups",
     "BaseQueueBackend",
     "Claim",
     "Claimed",
+    "DueRecords",
     "Finding",
-    "Freed",
+    "Findings",
     "Insertion",
     "Migration",
+    "Migrations",
+    "Notifications",
     "Proposal",
+    "Queue",
     "QueueState",
+    "QueueStore",
     "RecordFilter",
+    "Rollup",
+    "Rollups",
     "Statistics",
+    "Successors",
     "Swap",
+    "ThreadHeartbeats",
+    "Transactions",
+    "Unblocked",
+    "Words",
     "WorkerInfo",
     "get_queue_backend",
     "get_queue_backend_class",

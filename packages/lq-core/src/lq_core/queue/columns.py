@@ -1,4 +1,4 @@
-"""How the fields of a record are written as the columns of a database, which have their names."""
+"""The fields of a record, written as the columns of a database that have their names."""
 
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
@@ -6,11 +6,11 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import json
 
-from lq_core.queue.nested import STRICT
-from lq_core.record import KeyScope, QueuedTaskRecord, TaskStatus
+from lq_core.queue.json_values import STRICT
+from lq_core.records.record import KeyScope, QueuedTaskRecord, TaskStatus
 
 Write: TypeAlias = Callable[[Any], object]
-"""Turns a value that is not None into what the database keeps."""
+"""Turns a value that is not None into the stored one."""
 
 _encode: Final = json.Encoder().encode
 
@@ -21,7 +21,7 @@ def to_text(value: object) -> str | None:
 
 
 def to_text_or_nothing(values: object) -> str | None:
-    """Write metadata or a history, which are seldom there, as JSON."""
+    """Write metadata or a history as JSON, and an empty one as None."""
     return to_text(values or None)
 
 
@@ -34,11 +34,11 @@ WRITE: Final[Mapping[str, Write]] = {
     **dict.fromkeys(("metadata", "history"), to_text_or_nothing),
     **dict.fromkeys(("status", "key_scope"), _to_value),
 }
-"""How the fields are written that no database knows."""
+"""How to write the fields that no database has a type for."""
 
 
 class Columns:
-    """Some columns, in the order in which a statement takes them; *write* tells how those are written that need it."""
+    """Some columns in the order of a statement; *write* has the fields that need to be converted."""
 
     def __init__(self, *names: str, write: Mapping[str, Write] = WRITE) -> None:
         self._take = attrgetter(*names)
@@ -53,5 +53,5 @@ class Columns:
         return values
 
     def arrays(self, records: Iterable[QueuedTaskRecord]) -> tuple[list[Any], ...]:
-        """Write records as one array for each column."""
+        """Write records as one array per column."""
         return tuple(map(list, zip(*map(self.row, records), strict=True)))

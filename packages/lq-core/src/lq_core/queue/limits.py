@@ -1,54 +1,60 @@
 """
-Which due records may start: the order of claims, concurrency and rates, decided here for every queue backend.
+Which due records may start: the order of claims, concurrency and rates, for every queue backend.
 
-A backend brings the lanes, what runs already, and the buckets that it has kept; it starts what is picked, and keeps
-the buckets that have changed.
+A backend supplies the partitions, the running counts and the stored buckets. It starts the records that are picked,
+and stores the buckets that changed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 from math import ceil
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from lq_core.record import Limits, RateLimit
+from lq_core.foundation.duration import seconds
+from lq_core.records.record import Limits, RateLimit
 
-Place = TypeVar("Place", bound="tuple[Any, ...]")
-"""A record that is due, as a tuple that sorts by the order of claims."""
+Entry = TypeVar("Entry", bound="tuple[Any, ...]")
+"""A due record as a tuple that sorts in the order of claims."""
 
 
 class Subject(NamedTuple):
-    """What a limit is put on: the records of one queue, or those of one concurrency key."""
+    """What a limit applies to: the records of one queue, or of one concurrency key."""
 
     kind: Literal["queue", "key"]
     name: str
 
 
 @dataclass(frozen=True)
-class Lane(Generic[Place]):
+class Partition(Generic[Entry]):
     """
-    What is due in one queue, for one execution backend, under one concurrency key or under none.
+    The due records of one queue, one execution backend and one concurrency key (or None).
 
-    The limits of the first record of a lane hold for the whole lane. What stands behind a place is asked for only
-    once that place has been picked, or not at all.
+    The limits of the first record apply to the whole partition. A backend reads the record of an entry only after the
+    entry has been picked.
     """
 
     queue: str
-    places: Iterator[Place]
+    entries: Iterator[Entry]
     key: str | None = None
     limits: Limits | None = None
-    """Of the concurrency key."""
+    """The limits of the concurrency key."""
 
     queue_limits: Limits | None = None
+
+    @property
+    def by_key(self) -> "Partition[Entry]":
+        """The same records without the limits of their queue."""
+        return self if self.queue_limits is None else replace(self, queue_limits=None)
 
 
 class Allowances:
     """
-    How much more may start at a moment: a permit for each record that does not run yet, a token for each start.
+    How many more records may start at a moment: each start takes a slot of the concurrency and a token of the rate.
 
-    *running* counts the running and dispatched records of a subject. *full_at* tells when the bucket of a subject
-    will be full again, which is all that has to be kept of it; None, or a moment that has passed, means that it is.
+    *running* counts the running and dispatched records of a subject. *full_at* gives the moment at which the bucket of
+    a subject will be full again, which is all that a backend stores; None, or a past moment, means that it is full.
     """
 
     def __init__(
@@ -60,14 +66,13 @@ class Allowances:
         self._running: dict[Subject, int] = {}
         self._full_at: dict[Subject, datetime] = {}
         self.changed: dict[Subject, datetime] = {}
-        """The buckets that have to be kept, by the moment at which each will be full."""
+        """The buckets to store: the moment at which each will be full."""
 
-    def admit(self, lane: Lane[Place]) -> bool:
-        """Spend what the start of one record of this lane takes; nothing, and False, when it may not start."""
-        limits = list(_limits_of(lane))
-        if not all(self._is_free(subject, limit) for subject, limit in limits):
+    def admit(self, partition: Partition[Entry]) -> bool:
+        """Take the slots and tokens for the start of one record; take nothing and return False if it may not start."""
+        if not self.room(partition, 1):
             return False
-        for subject, limit in limits:
+        for subject, limit in _limits_of(partition):
             if limit.concurrency is not None:
                 self._running[subject] += 1
             if limit.rate is not None:
@@ -75,35 +80,28 @@ class Allowances:
                 self._full_at[subject] = self.changed[subject] = full_at
         return True
 
-    def opens_at(self, lane: Lane[Place]) -> datetime | None:
-        """Tell when the first record of this lane may start; None when another has to end before."""
+    def opens_at(self, partition: Partition[Entry]) -> datetime | None:
+        """Find when the first record of this partition may start; None when another record has to end first."""
         moments = [self._at]
-        for subject, limit in _limits_of(lane):
+        for subject, limit in _limits_of(partition):
             if limit.concurrency is not None and self._running_of(subject) >= limit.concurrency:
                 return None
             if limit.rate is not None:
                 stored = self._read(subject) or self._at
-                # A bucket that is emptier than empty was kept by another clock: the next claim puts that right.
+                # A bucket that is emptier than empty comes from another clock: the next claim corrects it.
                 if stored <= self._at + _capacity(limit.rate):
                     moments.append(stored + _interval(limit.rate) - _capacity(limit.rate))
         return max(moments)
 
-    def room(self, lane: Lane[Place], most: int) -> int:
-        """How many records of this lane may start, if no other lane comes first; at most *most*."""
-        for subject, limit in _limits_of(lane):
+    def room(self, partition: Partition[Entry], most: int) -> int:
+        """Count how many records of this partition may start, at most *most*, if no other partition comes first."""
+        for subject, limit in _limits_of(partition):
             if limit.concurrency is not None:
                 most = min(most, limit.concurrency - self._running_of(subject))
             if limit.rate is not None:
                 filled = self._at + _capacity(limit.rate) - self._bucket(subject, limit.rate)
                 most = min(most, filled // _interval(limit.rate))
         return max(0, most)
-
-    def _is_free(self, subject: Subject, limit: Limits) -> bool:
-        if limit.concurrency is not None and self._running_of(subject) >= limit.concurrency:
-            return False
-        if limit.rate is None:
-            return True
-        return self._bucket(subject, limit.rate) + _interval(limit.rate) <= self._at + _capacity(limit.rate)
 
     def _running_of(self, subject: Subject) -> int:
         if subject not in self._running:
@@ -115,53 +113,49 @@ class Allowances:
             self._full_at[subject] = max(self._read(subject) or self._at, self._at)
         empty = self._at + _capacity(rate)
         if self._full_at[subject] > empty:
-            # The clock has gone back, or the rate was changed: empty is as little as a bucket holds.
+            # The clock was set back, or the rate was changed.
             self._full_at[subject] = self.changed[subject] = empty
         return self._full_at[subject]
 
 
-def pick(lanes: Iterable[Lane[Place]], limit: int, allowances: Allowances) -> tuple[Sequence[Place], bool]:
+def pick(partitions: Iterable[Partition[Entry]], limit: int, allowances: Allowances) -> tuple[Sequence[Entry], bool]:
     """
-    Choose at most *limit* places, first come first over all lanes, and tell whether a lane was held back.
+    Choose at most *limit* entries in the order of claims over all partitions; say whether a limit held one back.
 
-    A lane that may not start its first record is left out whole: it never holds up another.
+    A partition that may not start its first record is left out, so it never delays the others.
     """
-    tops = [(first, number, lane) for number, lane in enumerate(lanes) for first in _next(lane)]
+    firsts = ((next(partition.entries, None), number, partition) for number, partition in enumerate(partitions))
+    tops = [(first, number, partition) for first, number, partition in firsts if first is not None]
     heapify(tops)
-    picked: list[Place] = []
+    picked: list[Entry] = []
     held_back = False
     while tops and len(picked) < limit:
-        place, number, lane = tops[0]
-        if not allowances.admit(lane):
-            held_back = True
-            heappop(tops)
-            continue
-        picked.append(place)
-        for following in _next(lane):
-            heapreplace(tops, (following, number, lane))
-            break
+        entry, number, partition = tops[0]
+        following = None
+        if allowances.admit(partition):
+            picked.append(entry)
+            following = next(partition.entries, None)
         else:
+            held_back = True
+        if following is None:
             heappop(tops)
+        else:
+            heapreplace(tops, (following, number, partition))
     return picked, held_back
 
 
-def _next(lane: Lane[Place]) -> Sequence[Place]:
-    place = next(lane.places, None)
-    return () if place is None else (place,)
-
-
-def _limits_of(lane: Lane[Place]) -> Iterator[tuple[Subject, Limits]]:
-    if lane.queue_limits is not None:
-        yield Subject("queue", lane.queue), lane.queue_limits
-    if lane.key is not None and lane.limits is not None:
-        yield Subject("key", lane.key), lane.limits
+def _limits_of(partition: Partition[Entry]) -> Iterator[tuple[Subject, Limits]]:
+    if partition.queue_limits is not None:
+        yield Subject("queue", partition.queue), partition.queue_limits
+    if partition.key is not None and partition.limits is not None:
+        yield Subject("key", partition.key), partition.limits
 
 
 def _interval(rate: RateLimit) -> timedelta:
-    """How long one token takes; rounded up, so that there are never more than there should be."""
-    return timedelta(microseconds=ceil(rate.per * 1_000_000 / rate.count))
+    """How long one token takes, rounded up so that there are never too many."""
+    return timedelta(microseconds=ceil(seconds(rate.per) * 1_000_000 / rate.count))
 
 
 def _capacity(rate: RateLimit) -> timedelta:
-    """How long an empty bucket takes to be full."""
+    """How long an empty bucket takes to fill."""
     return _interval(rate) * (rate.burst or rate.count)

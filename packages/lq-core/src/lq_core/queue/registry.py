@@ -1,19 +1,19 @@
-"""How a queue backend is found and made."""
+"""Finds and makes queue backends."""
 
 from collections.abc import Callable
 
-from lq_core.config import QueueBackendConfig, QueueConfig
+from lq_core.config.queue_config import QueueBackendConfig, QueueConfig
+from lq_core.config.registry import BackendRegistry
 from lq_core.queue.base import BaseQueueBackend
-from lq_core.registry import BackendRegistry
 
 REGISTRY = BackendRegistry("queue", BaseQueueBackend)
 
 
 def get_queue_backend(backend: QueueBackendConfig = "sqlite", config: QueueConfig | None = None) -> BaseQueueBackend:
     """
-    Make the queue backend that *backend* names; a typed configuration is handed to it as ``settings``.
+    Make the queue backend that *backend* names; a typed configuration becomes its ``settings``.
 
-    Raises ValueError for an unknown short name, TypeError when a typed configuration selects a class that takes none.
+    Raises ValueError for an unknown short name, and TypeError when the class takes no typed configuration.
     """
     if isinstance(backend, str):
         return REGISTRY.load(backend)(config)

@@ -1,19 +1,19 @@
-"""Wake-ups within one process: hints that there may be work, and never the truth."""
+"""Wake-ups within one process: hints that there may be work."""
 
 import asyncio
 
 
 class WakeUps:
-    """Wakes whoever waits for work in this event loop, and lets nobody miss what came while it was looking."""
+    """Wakes those who wait in this event loop; a caller does not miss a wake-up that came while it looked for work."""
 
     def __init__(self) -> None:
         self.number = 0
-        """How many there were."""
+        """How many wake-ups there were."""
 
         self._sleepers: set[asyncio.Future[None]] = set()
 
     def ring(self) -> None:
-        """Wake everybody who waits."""
+        """Wake all that wait."""
         self.number += 1
         for sleeper in self._sleepers:
             if not sleeper.done():
@@ -21,7 +21,7 @@ class WakeUps:
         self._sleepers.clear()
 
     async def wait(self, number: int, *, timeout: float) -> None:
-        """Return at the next one after so many, which may have been already, or after *timeout* seconds."""
+        """Return once there were more than *number* wake-ups, or after *timeout* seconds."""
         if number != self.number:
             return
         sleeper = asyncio.get_running_loop().create_future()

@@ -1,5 +1,7 @@
-"""What an application holds: enqueue, look, wait, cancel, retry."""
+"""The service that an application uses: enqueue, read, wait, cancel, retry."""
 
+from lq_core.service.demand import Demand
 from lq_core.service.queue_service import QueueService
+from lq_core.service.sync_service import SyncEnqueueWithin, SyncQueueService, SyncTaskResult
 
-__all__ = ["QueueService"]
+__all__ = ["Demand", "QueueService", "SyncEnqueueWithin", "SyncQueueService", "SyncTaskResult"]

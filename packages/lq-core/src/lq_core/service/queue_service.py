@@ -1,40 +1,50 @@
-"""The service that an application holds: it enqueues calls, and tells and changes what becomes of them."""
+"""The object that an application uses: it enqueues calls, and reads and changes their records."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from datetime import datetime
-from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from lq_core import lifecycle
-from lq_core.attempt import StopReason
-from lq_core.completion import Completions
-from lq_core.config import QueueConfig, checked
-from lq_core.errors import ConfigurationError, RecordNotFoundError
-from lq_core.event_log import event_log
-from lq_core.event_loop import current_loop
-from lq_core.execution import BaseExecutionBackend
-from lq_core.injector import Injector
-from lq_core.options import RETURN_EXISTING
-from lq_core.queue import BaseQueueBackend, get_queue_backend
-from lq_core.queue.messages import Insertion, QueueState, RecordFilter, Statistics, WorkerInfo
-from lq_core.record import Limits, QueuedTaskRecord, RateLimit, TaskStatus
-from lq_core.result import TaskResult
-from lq_core.schedule_state import ScheduleState
-from lq_core.service import bulk
-from lq_core.service.calls import accepted, check_id, check_predecessors, check_task, new_records, proposals, results
-from lq_core.service.draining import drain
+from msgspec.structs import replace
+
+from lq_core.attempts.attempt import StopReason
+from lq_core.foundation.duration import Duration, seconds
+from lq_core.foundation.errors import RecordNotFoundError
+from lq_core.foundation.event_log import event_log
+from lq_core.queue import Action, Actions, Rollup, Rollups
+from lq_core.queue.messages import QueueState, RecordFilter, Statistics, WorkerInfo
+from lq_core.queue.rollups import EVERYTHING as EVERY_QUEUE
+from lq_core.records import lifecycle
+from lq_core.records.identity import new_id
+from lq_core.records.record import Limits, QueuedTaskRecord, RateLimit, TaskStatus
+from lq_core.records.timeline import Event
+from lq_core.schedules import schedule_state
+from lq_core.schedules.schedule import find_schedule
+from lq_core.schedules.schedule_state import ScheduleState
+from lq_core.service import bulk, schedules
 from lq_core.service.events import follow, follow_all
-from lq_core.service.executions import Executions
-from lq_core.service.inline import InlineRuns
-from lq_core.service.runner import Runner
-from lq_core.service.schedules import Schedules
-from lq_core.service.task_modules import import_tasks
+from lq_core.service.execution_host import ExecutionHost
+from lq_core.service.new_records import (
+    accepted,
+    check_id,
+    check_predecessors,
+    check_task,
+    listed,
+    new_records,
+    proposals,
+    refuse_turns,
+    results,
+)
+from lq_core.service.result import TaskResult
 from lq_core.service.transaction import EnqueueWithin
-from lq_core.task import Task, TaskCall, find_task, known_tasks
-from lq_core.timeline import Event
+from lq_core.tasks.call import TaskCall
+from lq_core.tasks.context import storable
+from lq_core.tasks.middleware import EnqueueMiddleware
+from lq_core.tasks.options import OnConflict
+from lq_core.tasks.task import Task, find_task, known_tasks
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -43,67 +53,16 @@ log = event_log()
 
 EVERYTHING = RecordFilter()
 
+ACTIONS_KEPT = timedelta(days=30)
 
-class QueueService:
+
+class QueueService(ExecutionHost):
     """
-    Enqueues calls of tasks, and tells and changes what becomes of them.
+    Enqueues calls of tasks, and reads and changes their records.
 
-    Open it for as long as it is used: ``async with QueueService(config) as queue``. It belongs to the event loop
-    that opened it, and may be opened again after it was closed.
+    Keep it open while you use it: ``async with QueueService(config) as queue``. It belongs to the event loop that
+    opened it. You can open it again after you closed it.
     """
-
-    def __init__(self, config: QueueConfig | None = None, *, queue_backend: BaseQueueBackend | None = None) -> None:
-        self.config = checked(config)
-        self.queue_backend = queue_backend or get_queue_backend(self.config.queue_backend, self.config)
-        self.executions = Executions(self.config)
-        self._inline = InlineRuns(self, self.executions, lambda: self.runner)
-        self.injector = Injector(self.config.providers, given={QueueService: self, type(self): self})
-        self._schedules = Schedules(self.queue_backend, self.config, self.executions)
-        self._started: tuple[Runner, Completions] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._entered = 0
-
-    async def open(self) -> Self:
-        """
-        Import the task modules and open the queue backend.
-
-        Raises ConfigurationError when a task module cannot be imported, StorageError when the database cannot be used.
-        """
-        if self._started is not None:
-            self._open()
-            return self
-        self.executions.check()
-        import_tasks(self.config.task_modules)
-        await self.queue_backend.open()
-        completions = Completions(self.queue_backend.get_many, poll_interval=self.config.poll_interval)
-        runner = Runner(self.queue_backend, completions, middleware=self.config.middleware, injector=self.injector)
-        self.injector.open()
-        self._started = runner, completions
-        self._loop = asyncio.get_running_loop()
-        log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
-        return self
-
-    async def close(self) -> None:
-        """Give back what runs inline, close the values per worker and the backends; closing twice does no harm."""
-        if self._started is not None:
-            runner, completions = self._started
-            async with AsyncExitStack() as closing:
-                # Each is closed, also when one before it fails to.
-                for each in (self.queue_backend, self.executions, completions, self.injector, runner):
-                    closing.push_async_callback(each.close)
-            self._started = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        self._entered += 1
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._entered -= 1
-        if not self._entered:  # The last one to leave closes it.
-            await self.close()
 
     # ------------------------------------------------------------ enqueue
 
@@ -111,12 +70,12 @@ class QueueService:
         self, task: Task[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
     ) -> TaskResult[Result]:
         """
-        Store one call of a task, to be run by a worker; the result says what has been done.
+        Store one call of a task for a worker; the result contains the record and the outcome of the enqueue.
 
-        Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, DuplicateKeyError when the key
-        is held and the call is to be rejected then, ConfigurationError, PayloadTooLargeError, UnknownBackendError,
-        StorageError; MissingProviderError when the configuration lists providers, and the task asks for what none of
-        them provides.
+        Raises InvalidArgumentError when the arguments do not fit or cannot be encoded, DuplicateKeyError when another
+        record holds the key and ``on_conflict`` is ``"reject"``, MissingProviderError when the configuration lists
+        providers and none of them provides a parameter of the task, ConfigurationError, PayloadTooLargeError,
+        UnknownBackendError, StorageError.
         """
         check_task(task)
         return accepted((await self.enqueue_many([task.call(*args, **kwargs)]))[0])
@@ -129,68 +88,74 @@ class QueueService:
         """
         Store many calls, made by ``task.call(...)``, all or none; raises as :meth:`enqueue` does.
 
-        Only a held key raises nothing: the result says what has been done. What is replaced, is so after the rest has
-        been stored.
+        A key that another record holds raises nothing: see the outcome of each result. Replacements, and what comes
+        after them, are stored after the other records.
         """
-        calls = list(calls)
+        calls = listed(calls, what="calls")
         now = self.queue_backend.now()
         records = self._records(calls, at=now)
         self._open()
         blocked = [record for record in records if record.blocked]
         if blocked:
-            await check_predecessors(records, self._queue.get_many)
-        inline = [record for record in records if self._inline.takes(record, at=now)]
+            follows = self._queue.follows_held_keys
+            await check_predecessors(records, self._queue.get_many, follows_held_keys=follows)
+        inline = self._inline.among(records, at=now)
         if inline:
             records = await self._inline.claimed(calls, records, at=now)
-        amending = [call for call in calls if call.options.on_conflict is not RETURN_EXISTING]
-        insertions = await self._insert(calls if amending else (), records)
+        amending = [call for call in calls if call.options.on_conflict is not OnConflict.RETURN_EXISTING]
+        with self._open()[0].own.claiming() if inline else nullcontext():
+            if amending:
+                insertions = await self.queue_backend.propose(proposals(calls, records))
+            else:
+                insertions = await self.queue_backend.insert(records)
         if blocked:
-            self.runner.others_wait = True
-            self.runner.nudge()
+            self.ends.others_wait = True
+            self.ends.ring()
         made = results(calls, insertions, self)
         if inline or amending:
             await self._inline.run(made, at=now)
         return made
 
     def check(self, calls: Iterable[TaskCall[Result]]) -> None:
-        """Raise what :meth:`enqueue_many` would raise for these calls without asking the database."""
-        self._records(list(calls), at=self.queue_backend.now())
+        """Check a list of calls as :meth:`enqueue_many` does, without the database; raises the same errors."""
+        self._checked(listed(calls, what="calls", read_again=True), at=self.queue_backend.now())
 
     def within(self, connection: object) -> EnqueueWithin:
         """
-        Enqueue in the open transaction of a database connection of yours: committed together, or not at all.
+        Enqueue in the open transaction of your own database connection: both are committed, or neither is.
 
-        With lq-postgres, it may be a connection of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncSession``
-        or ``AsyncConnection`` of SQLAlchemy on either: ``await service.within(session).enqueue(task, ...)``.
+        With lq-postgres, it can be a connection of asyncpg, an ``AsyncConnection`` or ``Connection`` of psycopg, or an
+        ``AsyncSession`` or ``AsyncConnection`` of SQLAlchemy on either driver:
+        ``await service.within(session).enqueue(task, ...)``.
         """
         return EnqueueWithin(connection, queue_backend=self.queue_backend, records=self._records, source=self)
 
     # ------------------------------------------------------------ look
 
     async def get(self, record_id: UUID) -> QueuedTaskRecord | None:
-        """Read a record; None if there is none."""
+        """Read a record; None if it does not exist."""
         return await self._queue.get(check_id(record_id))
 
-    async def wait(self, record_id: UUID, *, timeout: float | None = None) -> QueuedTaskRecord:
+    async def wait(self, record_id: UUID, *, timeout: Duration | None = None) -> QueuedTaskRecord:
         """
         Wait until a record has ended, and return it.
 
-        Raises WaitTimeoutError after *timeout* seconds (None: never), RecordNotFoundError when there is none.
+        Raises WaitTimeoutError after *timeout* seconds (None: never), RecordNotFoundError if it does not exist.
         """
-        return await self._open()[1].wait(check_id(record_id), timeout=timeout)
+        return await self._open()[1].wait(check_id(record_id), timeout=seconds(timeout))
 
     def events(
         self, condition: RecordFilter = EVERYTHING, *, of: Iterable[TaskResult[Result] | UUID] | None = None
     ) -> AsyncGenerator[Event]:
         """
-        Tell what happens to records, as it is stored: ``async for event in queue.events(of=[result])``.
+        Follow the events of records, as they are stored: ``async for event in queue.events(of=[result])``.
 
-        With *of*, from the beginning of these records until all have ended; RecordNotFoundError when one is not there.
-        Without, from now on and without end, for all records that match *condition* (its statuses do not count).
+        With *of*, it yields all events of these records until all have ended; RecordNotFoundError if one is missing.
+        Without *of*, it yields new events of all records that match *condition* (except its statuses), endlessly.
         """
         if of is None:
             return follow_all(self._queue, condition)
-        return follow(self._queue, [one if isinstance(one, UUID) else one.id for one in of])
+        return follow(self._queue, [one if isinstance(one, UUID) else one.id for one in listed(of, what="results")])
 
     async def find(
         self, condition: RecordFilter = EVERYTHING, *, limit: int = 100, before: UUID | None = None
@@ -199,24 +164,52 @@ class QueueService:
         return await self._queue.find(condition, limit=limit, before=before)
 
     async def count(self, condition: RecordFilter = EVERYTHING) -> int:
-        """Count the records that match."""
+        """Count the matching records."""
         return await self._queue.count(condition)
 
     async def statistics(self) -> Statistics:
         """Count the records by queue and status."""
         return await self._queue.statistics()
 
+    async def rollups(self, *, minutes: int = 60, queue: str | None = None) -> Sequence[Rollup]:
+        """
+        Read what has ended in each of the last *minutes*, oldest first, in one queue or in all; at most of two days.
+
+        Minutes in which nothing ended are left out, and the numbers are some seconds old. A store that keeps no
+        rollups has none, and one write of a process counts only its busiest queues apart from the others.
+        """
+        store = self._queue
+        if not isinstance(store, Rollups):
+            return ()
+        await self._rollups.flush()
+        since = store.now() - timedelta(minutes=minutes)
+        return await store.rollups(queue=queue or EVERY_QUEUE, since=since)
+
+    async def actions(self, *, limit: int = 50) -> Sequence[Action]:
+        """Read what people have changed with commands and in the dashboard, newest first; a store may keep nothing."""
+        store = self._queue
+        return await store.actions(limit=limit) if isinstance(store, Actions) else ()
+
+    async def note_action(self, action: str, subject: str, *, actor: str) -> None:
+        """Keep for 30 days what somebody has changed: ``note_action("pause queue", "mail", actor="ada")``."""
+        store = self._queue
+        if isinstance(store, Actions):
+            at = store.now()
+            texts = (storable(text).replace("\0", "") for text in (actor, action, subject))  # PostgreSQL refuses NUL.
+            noted = Action(at, *texts)
+            await store.add_action(noted, oldest=at - ACTIONS_KEPT)
+
     async def workers(self) -> Sequence[WorkerInfo]:
-        """Read the workers that are registered."""
+        """Read the registered workers."""
         return await self._queue.workers()
 
     # ------------------------------------------------------------ change
 
     async def cancel(self, record_id: UUID) -> bool:
         """
-        Cancel a record: at once when it waits; a running one is asked to stop, and its owner records the end.
+        Cancel a record at once if it waits. If it runs, ask it to stop; its owner then records the end.
 
-        False when it has ended already. Raises RecordNotFoundError.
+        Returns False if it has ended. Raises RecordNotFoundError.
         """
         while True:
             record = await self._existing(record_id)
@@ -233,131 +226,102 @@ class QueueService:
 
     async def retry(self, record_id: UUID) -> QueuedTaskRecord:
         """
-        Bring an ended record back by hand, due at once, with its whole retry budget.
+        Start an ended record again by hand, at once and with its whole retry budget.
 
-        Raises RecordNotFoundError, and IllegalMoveError when it has completed or has not ended.
+        Raises RecordNotFoundError, and IllegalMoveError if it has completed or has not ended.
         """
         while True:
             record = await self._existing(record_id)
-            revived = lifecycle.retry(record, at=self._queue.now())
-            if await self.swap(record, revived):
-                return revived
+            retried = lifecycle.retry(record, at=self._queue.now())
+            if await self.swap(record, retried):
+                return retried
 
     async def retry_many(self, condition: RecordFilter) -> int:
-        """
-        Bring back all failed, cancelled and expired records that match, as :meth:`retry` does; say how many came.
-
-        Page by page, oldest first; a record that moves on meanwhile is left alone.
-        """
-        return await bulk.retry_many(self, condition)
+        """Retry all matching failed, cancelled and expired records, as :meth:`retry` does; return the number."""
+        self._open()
+        return await bulk.total(bulk.retry_many(self, condition))
 
     async def cancel_many(self, condition: RecordFilter) -> int:
-        """Cancel all records that match and have not ended, as :meth:`cancel` does; say how many that were."""
-        return await bulk.cancel_many(self, condition)
+        """Cancel all matching records that have not ended, as :meth:`cancel` does; return the number."""
+        self._open()
+        return await bulk.total(bulk.cancel_many(self, self.cancel, condition))
+
+    async def delete_many(self, condition: RecordFilter) -> int:
+        """
+        Delete all matching records that have ended and hold no key, with their results; return the number.
+
+        A record that still waits for a deleted one counts it as not completed.
+        """
+        self._open()
+        return await bulk.total(bulk.delete_many(self._queue, condition))
 
     async def pause(self, queue: str) -> bool:
-        """Let no worker claim from a queue until it is resumed; False when no record or known task has named it yet."""
+        """Stop all claims from a queue until :meth:`resume`; False if no record and no known task names this queue."""
         await self._queue.change_queue(queue, paused=True)
         named = {task.options.queue for task in known_tasks().values()}
         return queue in named or queue in (await self._queue.statistics()).counts
 
     async def resume(self, queue: str) -> None:
-        """Let workers claim from a queue again, also from one that was drained."""
+        """Allow claims from a paused or drained queue again."""
         await self._queue.change_queue(queue, paused=False, draining=None)
 
     async def limit_queue(self, queue: str, *, concurrency: int | None = None, rate: RateLimit | None = None) -> None:
         """
-        Let so many records of a queue run at once, and so many start in a span of time, over all workers.
+        Limit how many records of a queue run at once, and how many start in a time span, over all workers.
 
-        What is None has no limit from now on. What runs already counts and goes on. Raises ConfigurationError.
+        None removes a limit. Running records count and continue. Raises ConfigurationError.
         """
         limits = Limits(concurrency=concurrency, rate=rate)
+        limits.check()
         await self._queue.change_queue(queue, limits=None if limits == Limits() else limits)
 
-    async def drain(self, queue: str, *, timeout: float | None = None) -> int:
+    async def drain(self, queue: str, *, timeout: Duration | None = None) -> int:
         """
-        Have workers run what is in a queue, its retries too, and nothing that comes later; tell how much is left.
+        Run the records that are in a queue now, including their retries, and return how many have not ended.
 
-        0 means that all of it has ended; the queue is paused then. After *timeout* seconds (None: never) it answers
-        with the number of records that have not, and the queue goes on draining. Either lasts until :meth:`resume`.
+        0 means that all have ended; then the queue is paused. After *timeout* seconds (None: never) it returns the
+        number of the others, and the queue continues to drain. Both states last until :meth:`resume`.
         """
-        return await drain(self._queue, queue, timeout=timeout, poll_interval=self.config.poll_interval)
+        return await bulk.drain(self._queue, queue, timeout=seconds(timeout), poll_interval=self.config.poll_interval)
 
     async def queues(self) -> Mapping[str, QueueState]:
-        """Read the state of the queues that somebody has set one for."""
+        """Read the states of the queues that have been paused, drained or limited."""
         return await self._queue.queues()
 
     # ------------------------------------------------------------ schedules
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        """Read what is remembered of every schedule that a worker has declared, in the order of their names."""
-        return await self._schedules.read()
+        """Read the states of all schedules that workers have declared, sorted by name."""
+        return sorted(await self._queue.schedules(), key=lambda state: state.name)
 
     async def next_times(self, name: str, count: int = 5) -> Sequence[datetime]:
-        """Tell the next due times of a schedule, in UTC, also of a paused one. Raises UnknownScheduleError."""
-        return await self._schedules.next_times(name, count)
+        """Return the next due times of a schedule, in UTC, even if it is paused. Raises UnknownScheduleError."""
+        state = await schedules.existing(self._queue, name)
+        return list(islice(state.plan.after(self._queue.now()), count))
 
     async def pause_schedule(self, name: str) -> None:
-        """Let a schedule fire no more until it is resumed. Raises UnknownScheduleError."""
-        await self._schedules.pause(name)
+        """Stop a schedule until you resume it. Raises UnknownScheduleError."""
+        await schedules.change_existing(self._queue, name, schedule_state.pause)
 
     async def resume_schedule(self, name: str) -> None:
-        """Let a schedule fire again; what fell into the pause is not made up for. Raises UnknownScheduleError."""
-        await self._schedules.resume(name)
+        """Let a schedule fire again. Due times in the pause are skipped. Raises UnknownScheduleError."""
+        resume = partial(schedule_state.resume, at=self._queue.now())
+        await schedules.change_existing(self._queue, name, resume)
 
     async def run_schedule(self, name: str) -> QueuedTaskRecord:
         """
-        Enqueue the call of a schedule now, beside its plan, also while it is paused.
+        Enqueue the call of a schedule now, in addition to its plan, even if it is paused.
 
-        Returns the record that is stored, or the holder of its key. Raises UnknownScheduleError when the schedule is
-        not declared in this process.
+        Returns the stored record, or the holder of its key. Raises UnknownScheduleError if this process does not
+        declare the schedule.
         """
-        return await self._schedules.run(name)
-
-    # ------------------------------------------------------------ run
-
-    @property
-    def runner(self) -> Runner:
-        """What runs records in this process. Raises ConfigurationError when the service is not open."""
-        return self._open()[0]
-
-    def execute_record(
-        self, record: QueuedTaskRecord, *, worker_id: str | None = None
-    ) -> Coroutine[None, None, QueuedTaskRecord]:
-        """
-        Run a record in this process and record the outcome; a record that nobody has claimed is claimed first.
-
-        Raises OwnershipLostError when it cannot be claimed.
-        """
-        return self.runner.run(record, worker_id=worker_id)
-
-    async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
-        """Keep *new*, a step of :mod:`lq_core.lifecycle` from *old*; False when *old* is not current any more."""
-        return await self.runner.swap(old, new)
-
-    async def execution_backend(self, name: str) -> BaseExecutionBackend:
-        """Return the open execution backend of this name. Raises UnknownBackendError."""
-        return await self.executions.opened(name, self)
+        record = self.record_of(find_schedule(name).call, at=self._queue.now())
+        (insertion,) = await self._queue.insert([replace(record, id=new_id(), schedule=name)])
+        return insertion.record
 
     def __repr__(self) -> str:
         state = "open" if self._started else "closed"
         return f"<QueueService {state} {self.queue_backend.address}>"
-
-    def _open(self) -> tuple[Runner, Completions]:
-        if self._started is None:
-            raise ConfigurationError("The QueueService is not open: use `async with QueueService(config) as queue`.")
-        if self._loop is not current_loop():
-            raise ConfigurationError(
-                "The QueueService was opened in another event loop, or there is none here: open one of your own with "
-                "`async with QueueService(config) as queue`, or hand the call to that loop with "
-                "asyncio.run_coroutine_threadsafe(...)."
-            )
-        return self._started
-
-    @property
-    def _queue(self) -> BaseQueueBackend:
-        self._open()
-        return self.queue_backend
 
     async def _existing(self, record_id: UUID) -> QueuedTaskRecord:
         record = await self._queue.get(check_id(record_id))
@@ -366,25 +330,20 @@ class QueueService:
         return record
 
     def _records(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
-        records = new_records(calls, self.config, self.executions, at=at)
-        self.injector.check_calls(calls)
+        records = self._checked(calls, at=at)
+        for layer in self.config.middleware:
+            if isinstance(layer, EnqueueMiddleware):
+                records = [layer.enqueuing(record) for record in records]
         return records
 
-    async def _insert(
-        self, calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]
-    ) -> Sequence[Insertion]:
-        """Store records; what their *calls* want done where a key is held is asked for only where there are some."""
-        try:
-            if calls:
-                return await self.queue_backend.propose(proposals(calls, records))
-            return await self.queue_backend.insert(records)
-        except BaseException:
-            self.runner.doubt(records)
-            raise
+    def _checked(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
+        records = new_records(calls, self.config, self._executions, at=at)
+        self._injector.check_calls(calls)
+        if not self._queue.takes_turns:
+            refuse_turns(calls, self._queue)
+        return records
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
-        attempt = self.runner.attempts.get((record.id, record.epoch))
-        if attempt is not None:
-            attempt.stop(StopReason.CANCELLED)
-        elif self.executions.is_external(record.execution_backend):
-            await self.executions.cancel(record, self)
+        is_here = self._open()[0].stop_one((record.id, record.epoch), StopReason.CANCELLED)
+        if not is_here and self.is_external(record.execution_backend):
+            await self._executions.cancel(record, self)

@@ -1,17 +1,17 @@
 """
-Fixtures for the tests of an application; its ``conftest.py`` takes them: ``from lq_core.testing.fixtures import …``.
+Fixtures for the tests of applications; import them in ``conftest.py``: ``from lq_core.testing.fixtures import …``.
 
-They need pytest-asyncio, which the extra ``lq-core[testing]`` brings.
+They need an async plugin of pytest: anyio, or pytest-asyncio in its mode ``auto``.
 """
 
 from collections.abc import AsyncGenerator
 
-import pytest_asyncio
+import pytest
 
 from lq_core.testing.testbed import QueueTestbed
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def queue_testbed() -> AsyncGenerator[QueueTestbed]:
     """An open testbed with the default configuration, for one test."""
     async with QueueTestbed() as bed:

@@ -5,58 +5,63 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import ClassVar, Final, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from msgspec.structs import replace as changed
 
-from lq_core.clock import utc_now
-from lq_core.config import QueueConfig
-from lq_core.errors import QueueError
-from lq_core.heartbeat import Heartbeat
-from lq_core.queue import BaseQueueBackend, Claim, Claimed, Insertion, RecordFilter, Swap, WorkerInfo
+from lq_core.config.queue_config import QueueConfig
+from lq_core.foundation.clock import in_utc, utc_now
+from lq_core.foundation.duration import Duration, seconds
+from lq_core.foundation.errors import QueueError
+from lq_core.presence.presence import Presence
+from lq_core.queue import BaseQueueBackend, Claim, Insertion, RecordFilter, Swap, Transactions
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.queue.messages import Proposal
-from lq_core.record import QueuedTaskRecord, TaskStatus
-from lq_core.schedule import find_schedule
+from lq_core.records.record import QueuedTaskRecord, TaskStatus
+from lq_core.schedules.schedule import find_schedule
 from lq_core.service import QueueService
-from lq_core.service.calls import new_record
-from lq_core.task import Task, TaskCall, find_task
-from lq_core.worker.maintenance import Maintenance
+from lq_core.tasks.call import TaskCall
+from lq_core.tasks.task import Task, find_task
 from lq_core.worker.scheduler import Scheduler
+from lq_core.worker.sweeps import Sweeps
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
+SHORTEST_DELAY: Final = 0.001
+"""The turns of records with fairness keys differ by less from the moments at which they are due."""
+
 MOST: Final = 10_000
-"""How many attempts one drain makes before it says that there is no end to them."""
+"""The largest number of attempts in one drain."""
 
 
 class QueueTestbed:
     """
     An open :class:`lq_core.QueueService` on a store of its own: ``async with QueueTestbed() as bed``.
 
-    Time stands still until :meth:`advance` moves it, and nothing runs until :meth:`drain` runs it, here and whatever
-    its execution backend; only a task that is executed ``immediate`` runs during its enqueue. The *config* is taken
-    over but for its queue backend. An application that is given :attr:`config` shares the records, also from another
-    event loop; let it start no worker.
+    Time stands still until :meth:`advance` moves it. Records run in this process when you call :meth:`drain`, with any
+    execution backend; only ``immediate`` tasks run during their enqueue. The testbed uses *config*, except its queue
+    backend. An application with :attr:`config` shares the records, also in another event loop; do not start a worker.
 
-    Of the schedules that are declared, those that *schedules* names fire, by this clock, while it is drained. What is
-    enqueued ``within`` a transaction is there at once, and stays there: no connection is looked at.
+    The declared schedules that *schedules* names fire by this clock, in :meth:`drain`. Records that you enqueue
+    ``within`` a transaction are stored at once, and stay after a rollback.
     """
 
     def __init__(
         self, config: QueueConfig | None = None, *, at: datetime | None = None, schedules: Sequence[str] = ()
     ) -> None:
-        self._shelf = Shelf(at=at or utc_now())
+        self._shelf = Shelf(at=in_utc("at", at or utc_now()))
         self.config = replace(config or QueueConfig(), queue_backend=self._shelf)
-        """The configuration by which an application shares this queue."""
+        """The configuration with which an application shares this queue."""
 
         self.service = QueueService(self.config)
+        self._presence: Presence | None = None
+        self._sweeps = Sweeps(self.service)
         self._scheduler = Scheduler(self.service, declared=lambda: {name: find_schedule(name) for name in schedules})
 
     async def __aenter__(self) -> Self:
         await self.service.open()
+        self._presence = self.service.new_presence()
         await self._scheduler.step()
         return self
 
@@ -71,38 +76,44 @@ class QueueTestbed:
     # ------------------------------------------------------------ time
 
     def now(self) -> datetime:
-        """Tell the time of this queue."""
+        """Return the time of this queue."""
         return self._shelf.at
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass, without running what becomes due; the timeouts of running tasks are real time."""
-        self._shelf.at += timedelta(seconds=seconds)
+    def advance(self, by: Duration) -> None:
+        """
+        Move the clock by seconds or a timedelta, without running due records.
+
+        The timeouts of running tasks use real time.
+        """
+        self._shelf.at += timedelta(seconds=seconds(by))
 
     # ------------------------------------------------------------ run
 
-    async def drain(self, *, within: float = 0.0) -> Mapping[TaskStatus, int]:
+    async def drain(self, *, within: Duration = 0.0) -> Mapping[TaskStatus, int]:
         """
-        Run what is due, one after another, also what that enqueues; count what became of each start.
+        Run the due records, one after another, and those that they enqueue; count the records by their new status.
 
-        A failure that is to be retried counts as ``pending``, a record that was not started in time as ``expired``.
-        With *within*, retries and delayed records that become due in the next so many seconds run as well, each at its
-        time: the clock has moved on by that much at the end.
+        A failure with a retry counts as ``pending``, a record that was not started in time as ``expired``. With
+        *within*, seconds or a timedelta, also run the retries and delayed records that become due in this time, each
+        at its time; at the end, the clock has moved by *within*.
 
-        Raises QueueError when there is no end to it.
+        Raises QueueError after 10,000 attempts.
         """
-        until = self.now() + timedelta(seconds=within)
-        worker_id = await self.service.runner.worker_id()
-        maintenance = self._maintenance(worker_id)
+        until = self.now() + timedelta(seconds=seconds(within))
+        if self._presence is None:
+            raise QueueError("The testbed is not open: use `async with QueueTestbed() as bed`.")
+        presence = self._presence
+        await presence.start()
         outcomes = Counter[TaskStatus]()
         while True:
-            claim = await self._prepared(maintenance, worker_id, outcomes)
-            claimed = await self.service.queue_backend.claim(claim)
+            claim = await self._prepared(presence.worker_id, outcomes)
+            claimed = await presence.claim(claim)
             for record in claimed.records:
-                ended = await self.service.execute_record(record, worker_id=worker_id)
+                ended = await presence.run(record)
                 outcomes[ended.status] += 1
                 if outcomes.total() >= MOST:
                     raise QueueError(
-                        f"After {MOST:,} attempts there is still something due, last {record.task_name}: "
+                        f"After {MOST:,} attempts there are still due records, last {record.task_name}: "
                         "does a task enqueue itself, or raise RetryLater(0), for ever?"
                     )
             if not claimed.records:
@@ -113,46 +124,41 @@ class QueueTestbed:
         self._shelf.at = max(until, self._shelf.at)
         return dict(outcomes)
 
-    async def _prepared(self, maintenance: Maintenance, worker_id: str, outcomes: Counter[TaskStatus]) -> Claim:
-        """Do what a worker does between two claims, and say what it would claim."""
+    async def _prepared(self, worker_id: str, outcomes: Counter[TaskStatus]) -> Claim:
+        """Do the maintenance of a worker, and return its next claim."""
         backend = self.service.queue_backend
         while not await self._scheduler.step():
             pass
         outcomes[TaskStatus.EXPIRED] += len(await backend.overdue(limit=MOST))
-        await maintenance.expire()
-        await maintenance.cancel()
-        while await maintenance.let_go():
-            pass  # What has been cancelled may let others go.
+        await self._sweeps.expire()
+        await self._sweeps.cancel()
+        while await self._sweeps.unblock_page():
+            pass
         outcomes += Counter()  # Leaves out what is 0.
         pending = await backend.find(RecordFilter(statuses=(TaskStatus.PENDING,)), limit=MOST)
         names = tuple(sorted({record.execution_backend for record in pending}))
         return Claim(worker_id=worker_id, limit=1, execution_backends=names)
 
     async def _ahead(self, claim: Claim) -> AsyncGenerator[datetime]:
-        """Tell when something becomes due."""
+        """Yield the next due times."""
         if (due := await self.service.queue_backend.next_due(claim)) is not None:
             yield due
         for state in await self.service.schedules():
             if (due := state.next_due(after=self.now())) is not None:
                 yield due
 
-    def _maintenance(self, worker_id: str) -> Maintenance:
-        worker = WorkerInfo(id=worker_id, started_at=self.now(), seen_at=self.now())
-        beats_not = Heartbeat(self.service.queue_backend, worker, self.service.runner.attempts)
-        return Maintenance(self.service, heartbeat=beats_not, held=frozenset[tuple[UUID, int]])
-
     # ------------------------------------------------------------ what was enqueued
 
     def enqueued(self, task: Task[..., Result] | None = None) -> Sequence[QueuedTaskRecord]:
-        """Tell what has been enqueued so far, of one task or of all, in order and as it was then, run since or not."""
+        """Return all enqueued records, of one task or of all, in order, as they were when they were enqueued."""
         return [record for record in self._shelf.enqueued if task is None or record.task_name == task.name]
 
     def assert_enqueued(self, task: Task[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs) -> None:
         """
         Fail unless this call has been enqueued.
 
-        Options are asked for as they are given: ``assert_enqueued(send.using(priority=5, delay=60), user_id)``; those
-        that *task* has from its definition do not matter.
+        It compares the options that you give: ``assert_enqueued(send.using(priority=5, delay=60), user_id)``. The
+        options in the definition of the task do not count.
         """
         call = task.call(*args, **kwargs)
         if not self._found(call):
@@ -168,12 +174,10 @@ class QueueTestbed:
         return any(record.task_name == call.task_name and self._is_of(record, call) for record in self._shelf.enqueued)
 
     def _is_of(self, record: QueuedTaskRecord, call: TaskCall[Result]) -> bool:
-        """Compare what the call asks for beyond the definition of its task, as it would have been stored then."""
+        """Compare the arguments, and the options that differ from the definition of the task."""
         defined = find_task(call.task_name)
         plain = TaskCall(call.task_name, call.arguments, defined.options, call.codec)
-        wanted, usual = (
-            new_record(one, self.config, self.service.executions, at=record.created_at) for one in (call, plain)
-        )
+        wanted, usual = (self.service.record_of(one, at=record.created_at) for one in (call, plain))
         asked = {
             name for name in record.__struct_fields__ if name != "id" and getattr(wanted, name) != getattr(usual, name)
         }
@@ -193,7 +197,7 @@ class QueueTestbed:
 
 @dataclass(eq=False)
 class Shelf:
-    """The settings by which all services of one testbed find its one backend, and its time."""
+    """The settings with which all services of one testbed share its backend and its clock."""
 
     at: datetime
     queue_backend: str = "lq_core.testing.testbed:ShelfQueueBackend"
@@ -201,20 +205,21 @@ class Shelf:
     backend: BaseQueueBackend | None = None
 
     def now(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.at
 
 
-class ShelfQueueBackend(InMemoryQueueBackend):
+class ShelfQueueBackend(InMemoryQueueBackend, Transactions):
     """
-    The one backend of a testbed, however often it is made, from whatever event loop it is used.
+    The one backend of a testbed: each construction returns the same object, for all event loops.
 
-    Nothing is merged with what others are about to do: a verb of memory waits for nothing, so that whoever calls it
-    gets the answer at once.
+    It does not batch calls, because the methods of this store never wait.
     """
+
+    answers_at_once: ClassVar[bool] = True
 
     def __new__(cls, config: QueueConfig | None = None, *, settings: Shelf) -> Self:  # noqa: ARG004 -- as __init__ has it
-        """Return the one that was made first."""
+        """Return the first one."""
         made = settings.backend
         return made if isinstance(made, cls) else super().__new__(cls)
 
@@ -225,19 +230,19 @@ class ShelfQueueBackend(InMemoryQueueBackend):
             settings.backend = self
 
     async def insert_many(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records, and remember those that were created."""
+        """Store new records, and remember the created ones."""
         insertions = await super().insert_many(records)
         self._shelf.enqueued += [insertion.record for insertion in insertions if insertion.created]
         return insertions
 
     async def amend_many(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Let pending records ask for something else, and remember them as what they are now."""
+        """Amend pending records, and remember their new state."""
         kept = await super().amend_many(swaps)
         for swap in (swap for swap, done in zip(swaps, kept, strict=True) if done):
             ids = [record.id for record in self._shelf.enqueued]
             place = ids.index(swap.record.id)
             is_rescheduled = swap.record.scheduled_at != self._shelf.enqueued[place].scheduled_at
-            # Delays count from when it was asked for.
+            # A delay counts from the amendment.
             asked_at = self.now() if is_rescheduled else swap.record.created_at
             self._shelf.enqueued[place] = changed(swap.record, created_at=asked_at)
         return kept
@@ -247,11 +252,11 @@ class ShelfQueueBackend(InMemoryQueueBackend):
         connection: object,  # noqa: ARG002 -- memory has no transactions
         records: Sequence[QueuedTaskRecord],
     ) -> Sequence[Insertion]:
-        """Store new records, whatever becomes of the transaction."""
+        """Store new records, independent of the transaction."""
         return await self.insert_many(records)
 
     async def amend_within(self, connection: object, swaps: Sequence[Swap]) -> Sequence[bool]:  # noqa: ARG002 -- as above
-        """Amend records, whatever becomes of the transaction."""
+        """Amend records, independent of the transaction."""
         return await self.amend_many(swaps)
 
     async def get_within(self, connection: object, ids: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:  # noqa: ARG002 -- as above
@@ -259,24 +264,8 @@ class ShelfQueueBackend(InMemoryQueueBackend):
         return await self.get_many(ids)
 
     async def swap_within(self, connection: object, swap: Swap) -> bool:  # noqa: ARG002 -- as above
-        """Swap one record, whatever becomes of the transaction."""
+        """Swap one record, independent of the transaction."""
         return (await self.swap([swap]))[0]
-
-    async def insert(self, records: Sequence[QueuedTaskRecord]) -> Sequence[Insertion]:
-        """Store new records at once."""
-        return await self.insert_many(records)
-
-    async def propose(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:
-        """Store new records, or amend the holders of their keys, at once."""
-        return await self._insert_or_amend(proposals)
-
-    async def swap(self, swaps: Sequence[Swap]) -> Sequence[bool]:
-        """Swap records at once."""
-        return (await self.settle_and_claim(swaps, None))[0]
-
-    async def claim(self, claim: Claim) -> Claimed:
-        """Claim due records at once."""
-        return (await self.settle_and_claim((), claim))[1]
 
 
 def _line(record: QueuedTaskRecord) -> str:
@@ -285,7 +274,8 @@ def _line(record: QueuedTaskRecord) -> str:
         "queue": record.queue,
         "priority": record.priority or None,
         "key": record.key,
-        "delay": delay or None,
+        "fairness_key": record.fairness_key,
+        "delay": delay if delay >= SHORTEST_DELAY else None,
     }
     told = "".join(f" {name}={value!r}" for name, value in facts.items() if value is not None)
     return f"{record.task_name} {record.arguments}{told}"

@@ -1,4 +1,4 @@
-"""What takes records from the queue and sees to it that none is forgotten."""
+"""The worker: it claims records, runs them, and does maintenance."""
 
 from lq_core.worker.worker import Worker
 

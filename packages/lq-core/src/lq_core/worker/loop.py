@@ -1,20 +1,25 @@
-"""A loop that nothing ends but the end of the worker."""
+"""Loops that run until their worker stops."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeAlias
 
-from lq_core.event_log import event_log
+from lq_core.foundation.event_log import event_log
+from lq_core.foundation.stray_cancellation import raise_if_cancelled
 
 log = event_log()
 
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two tries of a step that keeps failing."""
+"""The longest pause, in seconds, after a failed step."""
+
+
+Step: TypeAlias = Callable[[], Awaitable[float]]
+"""One step of a loop; it returns the number of seconds until the next one."""
 
 
 class Stop:
-    """Says once that the worker is to stop, to everybody who waits."""
+    """A request to stop, which waiters can wait for."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -23,11 +28,11 @@ class Stop:
         return self._event.is_set()
 
     def set(self) -> None:
-        """Say so."""
+        """Request the stop."""
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Wait at most *timeout* seconds, and say whether it is time to stop."""
+        """Wait for the request; False after *timeout* seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -36,18 +41,50 @@ class Stop:
         return True
 
 
-async def repeat(name: str, step: Callable[[], Awaitable[float]], stop: Stop) -> None:
-    """
-    Take a step again and again until *stop*; the step says how many seconds to wait before the next.
+class Loops:
+    """The loops of a worker. One that code of the application has cancelled is started again."""
 
-    A step that fails is tried again, after a pause that doubles from failure to failure.
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._running: dict[asyncio.Task[None], tuple[str, Step]] = {}
+
+    def start(self, name: str, step: Step) -> None:
+        """Repeat a step, as :func:`repeat` does."""
+        self._running[asyncio.create_task(repeat(name, step, self._stop))] = name, step
+
+    async def keep(self) -> None:
+        """Keep all of them running until the stop. Raises what ends one, for example SystemExit."""
+        while not self._stop:
+            ended, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            for one in ended:
+                name, step = self._running.pop(one)
+                if not one.cancelled():
+                    one.result()
+                elif not self._stop:
+                    log.warning("worker.loop_cancelled", extra={"step": name})
+                    self.start(name, step)
+
+    async def end(self, *, but: str) -> None:
+        """Cancel all, except those of the name *but*, and wait for all."""
+        for one, (name, _) in self._running.items():
+            if name != but:
+                one.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def repeat(name: str, step: Step, stop: Stop) -> None:
+    """
+    Repeat a step until *stop*.
+
+    A failed step is repeated after a pause, which doubles with each failure.
     """
     failures = 0
     while not stop:
         try:
             pause = await step()
             failures = 0
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            raise_if_cancelled(error)
             failures += 1
             pause = min(0.1 * 2 ** min(failures, 10), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 -- spreads load
             log.warning(

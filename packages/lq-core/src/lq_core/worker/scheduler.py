@@ -1,99 +1,115 @@
 """
 Makes a record for each due time of the schedules that this process declares.
 
-There is no leader: every worker does it, and of all that try to handle a due time one succeeds.
+Every worker tries to handle each due time, and one of them succeeds.
 """
 
+import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from itertools import islice
+from time import monotonic
+from typing import Final, TypeVar
 
-from lq_core import schedule_state
-from lq_core.errors import QueueError, StorageError
-from lq_core.event_log import event_log
-from lq_core.schedule import Schedule, known_schedules
-from lq_core.schedule_state import SEEN_INTERVAL, ScheduleState
+from lq_core.foundation.errors import QueueError, StorageError
+from lq_core.foundation.event_log import event_log
+from lq_core.schedules import schedule_state
+from lq_core.schedules.schedule import Schedule, known_schedules
+from lq_core.schedules.schedule_state import SEEN_INTERVAL, ScheduleState
 from lq_core.service import QueueService
-from lq_core.service.schedules import Schedules
+from lq_core.service.schedules import change, due_record
+
+Answer = TypeVar("Answer")
 
 log = event_log()
 
 SHORTEST_PAUSE: Final = 0.001
-"""Seconds between two looks that find nothing due."""
+"""Seconds between two looks that find nothing due; a slow look is repeated after ten times its time."""
+
+AT_ONCE: Final = 50
+"""How many states are stored at the same time, so that they share commits."""
 
 
 class Scheduler:
-    """Declares, fires and retires; *declared* reads the schedules of this process, by name."""
+    """Declares, fires and retires schedules; *declared* returns the schedules of this process, by name."""
 
     def __init__(
         self, service: QueueService, *, declared: Callable[[], Mapping[str, Schedule]] = known_schedules
     ) -> None:
         self._queue = service.queue_backend
         self._config = service.config
-        self._schedules = Schedules(service.queue_backend, service.config, service.executions)
+        self._service = service
         self._read_declared = declared
         self._entered: set[str] = set()
-        """What this process has declared so far."""
+        """The schedules that this process has declared."""
 
         self._next: dict[str, tuple[int, datetime | None]] = {}
-        """The next due time of each schedule, and for which version of its state that was worked out."""
+        """The next due time of each schedule, with the version of its state."""
 
         self._upkeep_at: datetime | None = None
 
     async def step(self) -> float:
-        """Handle the due times that have come, and tell for how many seconds there is nothing to do."""
+        """Handle the due times, and return the seconds until the next one."""
         declared = self._read_declared()
-        for name in declared.keys() - self._entered:
-            await self._enter(declared[name])
+        if new := sorted(declared.keys() - self._entered):
+            known = {state.name: state for state in await self._queue.schedules()}
+            await _at_once(self._enter(declared[name], known.get(name)) for name in new)
         is_upkeep_due = self._is_upkeep_due()
         if not declared and not is_upkeep_due:
             return self._config.poll_interval
+        began = monotonic()
         states = await self._queue.schedules()
+        took = monotonic() - began
         ours = [(state, declared[state.name]) for state in states if state.name in declared]
-        has_changed, refused = list[bool](), list[StorageError]()
-        for state, schedule in ours:
-            try:
-                has_changed.append(await self._fire(state, schedule))
-            except StorageError as error:  # Such as for a key that a transaction of the application holds.
-                refused.append(error)
+        answers = await _at_once(self._fire(state, schedule) for state, schedule in ours if self._is_due(state))
         if is_upkeep_due:
             await self._keep_up(states, declared)
-        if refused:
-            raise refused[0]
-        if any(has_changed):
+        for answer in answers:
+            if isinstance(answer, StorageError):  # For example, a transaction holds the key.
+                raise answer
+        if any(answers):
             return 0
         soonest = min((due for state, _ in ours if (due := self._next_due(state)) is not None), default=None)
         if soonest is None:
             return self._config.poll_interval
-        # Never longer than a poll: what others change, a pause or another plan, is seen by then.
+        # At most one poll interval, to see the changes of others.
         wait = (soonest - self._queue.now()).total_seconds()
-        return min(max(wait, SHORTEST_PAUSE), self._config.poll_interval)
+        return min(max(wait, SHORTEST_PAUSE, 10 * took), self._config.poll_interval)
 
-    async def _enter(self, schedule: Schedule) -> None:
-        if not await self._schedules.declare(schedule):
-            # Looked at again with the next upkeep, and not before: the other schedules are not to wait for it.
+    async def _enter(self, schedule: Schedule, known: ScheduleState | None) -> None:
+        declare = partial(schedule_state.declare, schedule=schedule, at=self._queue.now())
+        if not await change(self._queue, schedule.name, declare, known=known):
+            # The next upkeep tries again. Until then, the other schedules do not wait for it.
             log.error("schedule.not_declared", extra={"schedule": schedule.name})
         self._entered.add(schedule.name)
 
-    async def _fire(self, state: ScheduleState, schedule: Schedule) -> bool:
-        """Handle what is due, and say whether the state has changed since it was read."""
+    def _is_due(self, state: ScheduleState) -> bool:
         at = self._queue.now()
         due = self._next_due(state)
-        if not schedule_state.is_disbelieved(state, at=at) and (due is None or due > at):
-            return False
+        return schedule_state.is_disbelieved(state, at=at) or (due is not None and due <= at)
+
+    async def _fire(self, state: ScheduleState, schedule: Schedule) -> bool | StorageError:
+        """Handle due times; True if the state has changed since it was read."""
+        at = self._queue.now()
         try:
             firing = schedule_state.fire(state, schedule, at=at)
             if firing is None:
                 return False
-            records = self._schedules.records_of(firing, schedule, at=at)
+            records = [
+                due_record(
+                    self._service.record_of(schedule.call, at=at), schedule, due, is_late=due in firing.caught_up
+                )
+                for due in firing.times
+            ]
             is_first = await self._queue.save_schedule(firing.state, records)
-        except StorageError:
-            raise
+        except StorageError as error:
+            return error
         except (QueueError, ValueError) as error:
-            # It would be the same at every look: this schedule is left to workers that can, until its state changes.
+            # Leave this schedule to other workers until its state changes, because each look would fail again.
             self._next[state.name] = (state.version, None)
-            log.error("schedule.failed", extra={"schedule": state.name, "error": str(error)})  # noqa: TRY400 -- the error says it all
+            log.error("schedule.failed", extra={"schedule": state.name, "error": str(error)})  # noqa: TRY400 -- the error is enough
             return False
         if is_first:
             made = len(records)
@@ -125,20 +141,31 @@ class Scheduler:
 
     def _is_upkeep_due(self) -> bool:
         at = self._queue.now()
-        # Also when the clock was set back.
+        # The first comparison also covers a clock that was set back.
         if self._upkeep_at is None or not timedelta() < self._upkeep_at - at <= SEEN_INTERVAL:
-            share = random.uniform(0.75, 1)  # noqa: S311 -- so that not all workers do it at once
+            share = random.uniform(0.75, 1)  # noqa: S311 -- spreads the workers
             self._upkeep_at = at + SEEN_INTERVAL * share
             return True
         return False
 
     async def _keep_up(self, states: Sequence[ScheduleState], declared: Mapping[str, Schedule]) -> None:
-        """Say which schedules are still declared, and find those that nobody declares any more."""
+        """Confirm the declared schedules, and retire those that no process declares any more."""
         at = self._queue.now()
-        for state in states:
-            step = schedule_state.see if state.name in declared else schedule_state.retire
-            after = step(state, at=at)
-            if after is not None and await self._queue.save_schedule(after) and after.retired:
-                log.info("schedule.retired", extra={"schedule": state.name})
-        # A state that is not there any more is entered anew.
+        steps = [
+            (schedule_state.see if state.name in declared else schedule_state.retire)(state, at=at) for state in states
+        ]
+        await _at_once(self._save(after) for after in steps if after is not None)
+        # Declare a deleted state again.
         self._entered &= {state.name for state in states}
+
+    async def _save(self, after: ScheduleState) -> None:
+        if await self._queue.save_schedule(after) and after.retired:
+            log.info("schedule.retired", extra={"schedule": after.name})
+
+
+async def _at_once(steps: Iterable[Awaitable[Answer]]) -> list[Answer]:
+    """Take steps together, a batch at a time."""
+    rest, answers = iter(steps), list[Answer]()
+    while batch := list(islice(rest, AT_ONCE)):
+        answers += await asyncio.gather(*batch)
+    return answers

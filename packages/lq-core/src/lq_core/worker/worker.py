@@ -1,38 +1,39 @@
-"""
-The worker: it claims, runs, keeps its heartbeat, and looks after what others have left behind.
-"""
+"""The worker: a presence, with fetchers that claim for it, and sweeps."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from lq_core.attempt import StopReason
-from lq_core.errors import ConfigurationError
-from lq_core.event_log import event_log
-from lq_core.execution import BaseExecutionBackend
-from lq_core.heartbeat import Heartbeat
-from lq_core.identity import new_worker_id
-from lq_core.queue import WorkerInfo
-from lq_core.record import Place
+from lq_core.execution import BaseExecutionBackend, ExternalExecutionBackend, InProcessExecutionBackend
+from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.event_log import event_log
+from lq_core.presence.presence import Presence
 from lq_core.service import QueueService
-from lq_core.service.runner import SETTLE_GRACE, Runner
-from lq_core.worker.loop import Stop, repeat
-from lq_core.worker.maintenance import Maintenance
-from lq_core.worker.needs import check_providers
-from lq_core.worker.pump import DispatchPump, Pump
+from lq_core.tasks.context import current_loop
+from lq_core.worker.aging import Aging
+from lq_core.worker.fetcher import DispatchFetcher, Fetcher
+from lq_core.worker.loop import Loops, Step, Stop
+from lq_core.worker.provider_check import check_providers
 from lq_core.worker.scheduler import Scheduler
+from lq_core.worker.sweeps import Sweeps
 
 log = event_log()
+
+CLAIM: Final = "claim"
+"""The name of the loops that claim."""
+
+LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks for workers of this host whose processes have died."""
 
 
 class Worker:
     """
-    Runs the records of a queue: ``async with Worker(service):`` beside a program, or ``await worker.run()``.
+    Runs records: ``async with Worker(service):`` in your program, or ``await worker.run()``.
 
-    One worker serves every execution backend that is installed or configured; each record says which is its own.
-    Stopping drains: no more claims, running tasks get ``shutdown_grace`` seconds, the rest is given back
+    One worker serves all configured and installed execution backends; each record names its own. When the worker
+    shuts down, it stops claiming, running tasks have ``shutdown_grace`` seconds, and then it interrupts the others
     without spending a retry.
     """
 
@@ -46,63 +47,90 @@ class Worker:
         self._hurry = Stop()
         self._started = asyncio.Event()
         self._body: asyncio.Task[None] | None = None
-        self._pumps: list[Pump] = []
+        self._fetchers: list[Fetcher] = []
         self._worker_id: str | None = None
-        self._nudges: list[Callable[[], None]] = []
+        self._presence: Presence | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def worker_id(self) -> str | None:
-        """The id that the worker started under; None before that."""
+        """The first id of the worker; None before its start."""
         return self._worker_id
 
+    @property
+    def is_claiming(self) -> bool:
+        """Whether the worker has started and was not asked to shut down."""
+        return self._started.is_set() and not self._stop
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the worker has given up its records: how long its claims have failed, and the last error; else None."""
+        return None if self._presence is None else self._presence.claim_failures.trouble
+
+    @property
+    def dispatched(self) -> int:
+        """How many records it has dispatched to external execution backends."""
+        return sum(each.dispatched for each in self._fetchers if isinstance(each, DispatchFetcher))
+
     def stop(self) -> None:
-        """Ask the worker to drain and end; :meth:`run` returns when it has."""
+        """Ask the worker to shut down; then :meth:`run` returns. Any thread may call this."""
+        self._in_own_loop(self._stop_here)
+
+    def end_now(self) -> None:
+        """Ask the worker to end at once: it interrupts running tasks without spending a retry. Any thread may call."""
+        self._in_own_loop(self._end_here)
+
+    def _in_own_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is None or current_loop() is self._loop:
+            call()
+        elif self._loop.is_running():
+            self._loop.call_soon_threadsafe(call)
+
+    def _stop_here(self) -> None:
         self._stop.set()
         self._service.queue_backend.wake()
-        for nudge in (*self._nudges, *(pump.nudge for pump in self._pumps)):
-            nudge()
+        for fetcher in self._fetchers:
+            fetcher.nudge()
 
-    def give_back(self) -> None:
-        """Ask the worker to end at once: what runs is not waited for, but given back without spending a retry."""
+    def _end_here(self) -> None:
         self._hurry.set()
-        self.stop()
+        self._stop_here()
 
     async def run(self) -> None:
         """
-        Work until :meth:`stop` is called, then drain.
+        Work until :meth:`stop` is called, then shut down.
 
-        Raises what the configuration or a configured execution backend cannot work with, and MissingProviderError
-        when a task of ``QueueConfig.task_modules`` asks for what nobody provides; nothing that
-        happens while it works ends it.
+        Raises the errors of the configuration and of configured execution backends, and MissingProviderError if a
+        task of ``QueueConfig.task_modules`` needs a missing provider. Later errors do not end it.
         """
-        service = self._service
-        config, runner = service.config, service.runner
-        backends = await service.executions.usable(service)
+        if self._loop is not None:
+            raise RuntimeError("This worker runs, or has run; a worker runs once. Make another one: Worker(service).")
+        self._loop = asyncio.get_running_loop()
+        service, config = self._service, self._service.config
+        backends = await service.execution_backends()
         if not backends:
-            raise ConfigurationError("There is no execution backend to run records with: pip install lq-local")
+            raise ConfigurationError("No execution backend is installed: pip install lq-local")
         check_providers(service)
         for queue, limits in config.queue_limits.items():
             await service.limit_queue(queue, concurrency=limits.concurrency, rate=limits.rate)
-        heartbeat = Heartbeat(service.queue_backend, self._info(backends), service.runner.attempts)
-        await heartbeat.start()
-        self._worker_id = heartbeat.worker_id
-        local = {name: backend for name, backend in backends.items() if not backend.external}
-        external = {name: backend for name, backend in backends.items() if backend.external}
-        pumps = self._pumps
-        if local:
-            pumps.append(Pump(service, local, heartbeat=heartbeat, queues=config.queues))
-            runner.hosts.append(pumps[0])
-        for name, backend in external.items():
-            one = {name: backend}
-            pumps.append(DispatchPump(service, one, heartbeat=heartbeat, queues=config.queues))
-        claiming = [asyncio.create_task(repeat("claim", pump.step, self._stop)) for pump in pumps]
-        upkeep = self._maintenance(external, heartbeat)
+        presence = service.new_presence(
+            queues=config.queues, execution_backends=tuple(sorted(backends)), concurrency=config.concurrency
+        )
+        began = asyncio.get_running_loop().time()
+        await presence.start()
+        self._worker_id, self._presence = presence.worker_id, presence
+        self._fetchers = list(self._made_fetchers(presence, backends))
+        loops = Loops(self._stop)
+        for fetcher in self._fetchers:
+            loops.start(CLAIM, fetcher.step)
+        for name, step in self._sweeps(presence, backends, began=began).items():
+            loops.start(name, step)
         self._started.set()
-        log.info("worker.started", extra={"worker_id": heartbeat.worker_id, "execution_backends": sorted(backends)})
+        log.info("worker.started", extra={"worker_id": presence.worker_id, "execution_backends": sorted(backends)})
         try:
-            await asyncio.shield(asyncio.gather(*claiming))
+            await loops.keep()
         finally:
-            await self._drain(claiming, upkeep, heartbeat, runner)
+            await self._shut_down(loops, presence)
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.create_task(self.run())
@@ -120,82 +148,74 @@ class Worker:
         if self._body is not None:
             await self._body
 
-    def _info(self, backends: Mapping[str, BaseExecutionBackend]) -> WorkerInfo:
-        now = self._service.queue_backend.now()
-        return WorkerInfo(
-            id=new_worker_id(),
-            queues=self._service.config.queues,
-            execution_backends=tuple(sorted(backends)),
-            concurrency=self._service.config.concurrency,
-            started_at=now,
-            seen_at=now,
-        )
+    def _made_fetchers(self, presence: Presence, backends: Mapping[str, BaseExecutionBackend]) -> Iterator[Fetcher]:
+        """Make one fetcher for the backends that share the slots of the worker, and one for each other backend."""
+        config = self._service.config
+        settings = (config.execution_backend, *config.execution_backends)
+        configured = {one if isinstance(one, str) else one.execution_backend for one in settings}
+        sharing: dict[str, BaseExecutionBackend] = {}
+        for name, backend in backends.items():
+            if isinstance(backend, ExternalExecutionBackend):
+                kind, slots = DispatchFetcher, config.concurrency
+            elif isinstance(backend, InProcessExecutionBackend) and backend.slots is not None and name in configured:
+                kind, slots = Fetcher, min(backend.slots, config.concurrency)
+            else:
+                sharing[name] = backend
+                continue
+            yield kind(self._service, presence, {name: backend}, queues=config.queues, concurrency=slots)
+        if sharing:
+            yield Fetcher(self._service, presence, sharing, queues=config.queues, concurrency=config.concurrency)
 
-    def _held(self) -> set[Place]:
-        return {*self._service.runner.attempts, *(place for pump in self._pumps for place in pump.running.values())}
+    def _sweeps(
+        self, presence: Presence, backends: Mapping[str, BaseExecutionBackend], *, began: float
+    ) -> Mapping[str, Step]:
+        sweeps = Sweeps(self._service, began=began)
 
-    def _maintenance(
-        self, external: Mapping[str, BaseExecutionBackend], heartbeat: Heartbeat
-    ) -> list[asyncio.Task[None]]:
-        maintenance = Maintenance(self._service, heartbeat=heartbeat, held=self._held)
-        self._nudges.append(maintenance.nudge)
-        steps = [
-            *(maintenance.rescue, maintenance.recover, maintenance.expire),
-            *(maintenance.cancel, maintenance.release, maintenance.delete, maintenance.prune),
-        ]
-        loops = [asyncio.create_task(repeat(step.__name__, step, self._stop)) for step in steps]
-        scheduler = Scheduler(self._service)
-        loops.append(asyncio.create_task(repeat("schedule", scheduler.step, self._stop)))
-        for name, backend in external.items():
-            step = partial(maintenance.reconcile, name, backend)
-            loops.append(asyncio.create_task(repeat(f"reconcile {name}", step, self._stop)))
-        return loops
+        async def rescue() -> float:
+            # After a blocked event loop, the rescue can run before the next beat, and find this worker dead.
+            await presence.beat()
+            return await sweeps.rescue()
 
-    async def _drain(
-        self,
-        claiming: list[asyncio.Task[None]],
-        upkeep: list[asyncio.Task[None]],
-        heartbeat: Heartbeat,
-        runner: Runner,
-    ) -> None:
-        """Let what runs finish within grace, give back the rest, and sign off; at once when it is cancelled again."""
+        async def rescue_here() -> float:
+            await presence.start()
+            if await sweeps.retire_dead():
+                await rescue()
+            return LOOK_INTERVAL
+
+        steps: dict[str, Step] = {
+            "rescue": rescue,
+            "rescue here": rescue_here,
+            "expire": sweeps.expire,
+            "cancel": sweeps.cancel,
+            "unblock": sweeps.unblock,
+            "delete": sweeps.delete,
+            "prune": sweeps.prune,
+            "schedule": Scheduler(self._service).step,
+        }
+        for name, backend in backends.items():
+            if isinstance(backend, ExternalExecutionBackend):
+                steps[f"reconcile {name}"] = partial(sweeps.reconcile, name, backend)
+        if (aging := self._service.config.priority_aging) is not None:
+            steps["age"] = Aging(self._service, execution_backends=backends, aging=aging).step
+        return steps
+
+    async def _shut_down(self, loops: Loops, presence: Presence) -> None:
+        """Wait for running tasks within grace, interrupt the others, and retire; at once if cancelled again."""
         self.stop()
-        for loop in upkeep:  # Another worker does what is left undone; some of it reads the whole table.
-            loop.cancel()
         try:
-            await asyncio.gather(*claiming, *upkeep, return_exceptions=True)
-            running = self._running()
-            log.info("worker.draining", extra={"worker_id": heartbeat.worker_id, "running": len(running)})
-            if running:
-                await self._wait_for(running)
+            await loops.end(but=CLAIM)  # Other workers sweep, too, and some sweeps read the whole table.
+            log.info("worker.shutting_down", extra={"worker_id": presence.worker_id, "running": len(presence.held)})
+            await self._wait_for(presence)
         finally:
-            try:
-                await self._give_back_what_runs(heartbeat)
-            finally:
-                await heartbeat.stop()
-                runner.hosts[:] = [host for host in runner.hosts if host not in self._pumps]
-                runner.on_end[:] = [nudge for nudge in runner.on_end if nudge not in self._nudges]
-        log.info("worker.stopped", extra={"worker_id": heartbeat.worker_id})
+            await presence.close()
+        log.info("worker.stopped", extra={"worker_id": presence.worker_id})
 
-    def _running(self) -> set[asyncio.Task[object]]:
-        return {execution for pump in self._pumps for execution in pump.running}
-
-    async def _give_back_what_runs(self, heartbeat: Heartbeat) -> None:
-        late = self._running()
-        if not late:
-            return
-        for attempt in list(self._service.runner.attempts.values()):
-            if attempt.record.worker_id == heartbeat.worker_id:
-                attempt.stop(StopReason.STOPPING)
-        _, left = await asyncio.wait(late, timeout=SETTLE_GRACE)
-        if left:
-            names = sorted({attempt.record.task_name for attempt in self._service.runner.attempts.values()})
-            log.warning("worker.left_running", extra={"worker_id": heartbeat.worker_id, "tasks": names})
-
-    async def _wait_for(self, running: set[asyncio.Task[object]]) -> None:
-        """Wait until all have ended, grace is over or :meth:`give_back` is called."""
-        hurry = asyncio.create_task(self._hurry.wait(self._service.config.shutdown_grace))
-        ended = asyncio.create_task(asyncio.wait(running))
-        await asyncio.wait([hurry, ended], return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        ended.cancel()
+    async def _wait_for(self, presence: Presence) -> None:
+        """Wait until no task runs, grace is over, or :meth:`end_now` is called."""
+        grace = self._service.config.shutdown_grace
+        ending = [asyncio.create_task(self._hurry.wait(grace)), asyncio.create_task(presence.wait_idle(grace))]
+        try:
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in ending:
+                one.cancel()

@@ -1,8 +1,7 @@
 -- Code that knows migration 1 may run beside this.
 --
--- Completing a record is the update that happens most. Unless it has a key or a limit, no index, and no condition of
--- an index, mentions a column that this changes, so that PostgreSQL can leave the indexes alone (a HOT update) and
--- clean up page by page.
+-- No index mentions a column that completing a record changes, unless it has a key or a limit. PostgreSQL can therefore
+-- leave the indexes alone (a HOT update) and clean up page by page.
 
 CREATE TABLE lq.records (
     id uuid PRIMARY KEY,
@@ -15,7 +14,6 @@ CREATE TABLE lq.records (
     started_at timestamptz,
     finished_at timestamptz,
     timeout double precision,
-    claim_number bigint,
     attempt integer NOT NULL,
     retries integer NOT NULL,
     retry_count integer NOT NULL,
@@ -31,10 +29,10 @@ CREATE TABLE lq.records (
     key text,
     key_scope text NOT NULL,
     concurrency_key text COLLATE "C",
-    permit_key text COLLATE "C",
-    permit_queue text COLLATE "C",
+    semaphore_key text COLLATE "C",
+    semaphore_queue text COLLATE "C",
     held_key text,
-    shelf text,
+    indexed_status text,
     execution_profile text,
     execution_ref text,
     log_url text,
@@ -59,26 +57,24 @@ CREATE TABLE lq.records (
 
 COMMENT ON COLUMN lq.records.ready IS
     'true: may be claimed now; false: pending, waits for scheduled_at; null: not to be claimed';
--- What follows is for the indexes. Every statement that changes a status, or lets go of a key, writes it:
--- generated columns would have to be compiled anew for each statement.
+-- Each statement writes these columns for the indexes. PostgreSQL would compile generated columns for each statement.
 COMMENT ON COLUMN lq.records.held_key IS 'the key, while no second record may have it';
-COMMENT ON COLUMN lq.records.shelf IS 'the status, where records are looked for by it and are not many: dispatched, failed, cancelled, expired, and running elsewhere than in a worker';
-COMMENT ON COLUMN lq.records.permit_key IS 'the concurrency key, while the record counts against its limit: dispatched or running';
-COMMENT ON COLUMN lq.records.permit_queue IS 'the queue, while the record counts against its limit; null as well where it was started before there was one';
-COMMENT ON COLUMN lq.records.claim_number IS 'which claim of its worker took the record';
+COMMENT ON COLUMN lq.records.indexed_status IS 'the status, where records are looked for by it and are not many: dispatched, failed, cancelled, expired, and running with an execution reference';
+COMMENT ON COLUMN lq.records.semaphore_key IS 'the concurrency key, while the record counts against its limit: dispatched or running';
+COMMENT ON COLUMN lq.records.semaphore_queue IS 'the queue, while the record counts against its limit; null as well where it was started before there was one';
 
 CREATE INDEX records_ready ON lq.records (execution_backend, queue, (~priority), scheduled_at, id)
     WHERE ready AND concurrency_key IS NULL;
 CREATE INDEX records_ready_keyed
     ON lq.records (execution_backend, queue, concurrency_key, (~priority), scheduled_at, id)
     WHERE ready AND concurrency_key IS NOT NULL;
-CREATE INDEX records_permit_key ON lq.records (permit_key) WHERE permit_key IS NOT NULL;
-CREATE INDEX records_permit_queue ON lq.records (permit_queue) WHERE permit_queue IS NOT NULL;
+CREATE INDEX records_semaphore_key ON lq.records (semaphore_key) WHERE semaphore_key IS NOT NULL;
+CREATE INDEX records_semaphore_queue ON lq.records (semaphore_queue) WHERE semaphore_queue IS NOT NULL;
 CREATE INDEX records_waiting ON lq.records (scheduled_at) WHERE NOT ready;
 CREATE INDEX records_expiring ON lq.records (expires_at) WHERE ready IS NOT NULL AND expires_at IS NOT NULL;
 CREATE INDEX records_stopping ON lq.records (id) WHERE cancel_requested;
 CREATE INDEX records_blocked ON lq.records (id) WHERE blocked;
-CREATE INDEX records_shelf ON lq.records (shelf, id) WHERE shelf IS NOT NULL;
+CREATE INDEX records_status ON lq.records (indexed_status, id) WHERE indexed_status IS NOT NULL;
 CREATE INDEX records_key ON lq.records (key, id) WHERE key IS NOT NULL;
 CREATE INDEX records_schedule ON lq.records (schedule, id) WHERE schedule IS NOT NULL;
 CREATE UNIQUE INDEX records_held_key ON lq.records (held_key) WHERE held_key IS NOT NULL;

@@ -1,1 +1,1 @@
-"""The schema, as numbered SQL files; :mod:`lq_postgres.schema` applies them."""
+"""The schema, as numbered SQL files; :mod:`lq_postgres.upkeep.schema` applies them."""

@@ -1,10 +1,8 @@
 """
-Every statement there is, written for the schema ``lq``; :mod:`lq_postgres.statements.writing` has them for another.
+Every SQL statement of the store, written for the schema ``lq``.
 
-They are planned once, without looking at the parameters, so each must be good for any. What comes from an index is
-fed to an update as ``= ANY(ARRAY(SELECT …))``: a join would be planned by the size of the backlog, and may read the
-whole table. What stands in braces is the same in several; ``{record}`` are the columns of a record,
-in the order of :data:`lq_postgres.rows.COLUMNS`.
-
-The moment that a statement is given is null unless somebody has brought a clock: the database's own time counts.
+:func:`lq_postgres.statements.writing.for_schema` fills in the parts in braces and the schema.
+PostgreSQL plans a statement once, without its parameters, so each plan must be good for all of them.
+An update therefore takes the rows of an index as ``= ANY(ARRAY(SELECT …))``: a join may read the whole table.
+The parameter for the moment is null, and the database uses its own time, unless the backend has a clock of its own.
 """

@@ -1,95 +1,97 @@
-"""Settling and claiming, which is one statement for both."""
+"""Settling and claiming, in one statement."""
 
 from typing import Final
 
-# $1 moment, $2 and $3 wake-up, $4 to $11 the claim, the swaps from $12 on.
-# The epoch alone is the fence: a further condition here makes the plan quadratic.
+# $1 moment, $2 and $3 wake-up, $4 to $10 claim, from $11 on swaps.
+# Only the epoch is the fence: another condition would make the plan quadratic.
 SETTLED: Final = """
 WITH RECURSIVE settled AS (
   UPDATE lq.records r
-  SET status = s.status, epoch = s.epoch, attempt = s.attempt, retry_count = s.retry_count, losses = s.losses,
-      key_released = r.key_released OR s.key_released, worker_id = s.worker_id, execution_backend = s.execution_backend,
-      execution_profile = s.execution_profile, execution_ref = s.execution_ref, log_url = s.log_url,
-      scheduled_at = s.scheduled_at, expires_at = s.expires_at, started_at = s.started_at,
-      finished_at = s.finished_at, progress = s.progress, result = s.result, error = s.error, history = s.history,
-      blocked = s.blocked, claim_number = NULL,
-      permit_key = CASE WHEN s.status IN ('running', 'dispatched') THEN r.concurrency_key END,
-      permit_queue = CASE WHEN s.status IN ('running', 'dispatched') THEN r.permit_queue END,
+  SET {replaced}, key_released = r.key_released OR s.key_released,
+      semaphore_key = CASE WHEN s.status IN ('running', 'dispatched') THEN r.concurrency_key END,
+      semaphore_queue = CASE WHEN s.status IN ('running', 'dispatched') THEN r.semaphore_queue END,
       held_key = CASE WHEN NOT r.key_released AND NOT s.key_released THEN r.key END,
-      shelf = CASE
-        WHEN s.status IN ('dispatched', 'failed', 'cancelled', 'expired') THEN s.status
-        WHEN s.status = 'running' AND s.execution_backend NOT IN ('local', 'immediate') THEN s.status
-      END,
+      indexed_status = {indexed_status},
       cancel_requested = r.cancel_requested AND s.status IN ('pending', 'dispatched', 'running'),
       ready = CASE
-        WHEN s.status = 'pending' AND NOT r.cancel_requested AND NOT s.blocked THEN s.scheduled_at <= s.at
+        WHEN s.status = 'pending' AND NOT r.cancel_requested AND NOT s.blocked
+        THEN s.scheduled_at <= coalesce($1::timestamptz, now())
       END
-  FROM (
-    SELECT *, coalesce($1::timestamptz, now()) AS at FROM unnest(
-      $12::uuid[], $13::bigint[], $14::text[], $15::bigint[], $16::integer[], $17::integer[], $18::integer[],
-      $19::boolean[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::timestamptz[],
-      $26::timestamptz[], $27::timestamptz[], $28::timestamptz[], $29::text[], $30::text[], $31::text[],
-      $32::text[], $33::boolean[]
-    ) AS u(
-      id, expected, status, epoch, attempt, retry_count, losses, key_released, worker_id, execution_backend,
-      execution_profile, execution_ref, log_url, scheduled_at, expires_at, started_at, finished_at, progress,
-      result, error, history, blocked
-    )
-  ) s
+  FROM {given swaps}
   WHERE r.id = s.id AND r.epoch = s.expected
   RETURNING r.id, r.ready
 )"""
 
-# The end that most records come to: with nothing to tell but the result, it needs few parameters.
+# Most records end like this, and only the result is new.
 COMPLETED: Final = """
 WITH RECURSIVE settled AS (
   UPDATE lq.records r
   SET status = 'completed', epoch = r.epoch + 1, result = s.result, finished_at = s.finished_at,
-      ready = NULL, key_released = true, cancel_requested = false, claim_number = NULL,
+      ready = NULL, key_released = true, cancel_requested = false,
       worker_id = NULL, execution_ref = NULL, log_url = NULL, progress = NULL, error = NULL, history = NULL,
-      permit_key = NULL, permit_queue = NULL, held_key = NULL, shelf = NULL
-  FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::timestamptz[]) AS s(id, expected, result, finished_at)
+      semaphore_key = NULL, semaphore_queue = NULL, held_key = NULL, indexed_status = NULL
+  FROM unnest($11::uuid[], $12::bigint[], $13::text[], $14::timestamptz[]) AS s(id, expected, result, finished_at)
   WHERE r.id = s.id AND r.epoch = s.expected
   RETURNING r.id, r.ready
 )"""
 
-LOST: Final = """(SELECT array_agg(given.id) FROM unnest($12::uuid[]) AS given(id)
+LOST: Final = """(SELECT array_agg(given.id) FROM unnest($11::uuid[]) AS given(id)
      WHERE given.id NOT IN (SELECT settled.id FROM settled)) AS lost,
-    (SELECT pg_notify($2, $3)::text WHERE EXISTS (SELECT FROM settled WHERE settled.ready)) AS told"""
+    (SELECT pg_notify($2, $3)::text
+     WHERE $2::text IS NOT NULL AND EXISTS (SELECT FROM settled WHERE settled.ready)) AS told"""
 
-# `unused` gives a type to the parameters that nothing else names; nothing runs it.
+# `unused` gives types to the parameters of the claim; PostgreSQL never runs it.
 SETTLE: Final = """{settled}, unused AS (
-  SELECT $1::timestamptz, $4::text, $5::text[], $6::text[], $7::bigint, $8::text, $9::integer, $10::bigint, $11::text
+  SELECT $1::timestamptz, $4::text, $5::text[], $6::text[], $7::bigint, $8::text, $9::integer, $10::text
 )
 SELECT {lost}
 """
 
 COMPLETE: Final = SETTLE.replace("{settled}", "{completed}")
 
-# Asked with every claim, and so as simply as can be: whose limits they are is seen to afterwards.
-LIMITED: Final = """
+# Every claim asks this, so it is simple: without keys and limits, one look at each index answers it.
+# The statements of `limiting` find out which limits there are. Keys and limits of paused and unwanted queues do not
+# count. For all queues, the walk over the keyed ones passes over those that are paused, and ends with the first other.
+_LIMITED: Final = """
       EXISTS (SELECT FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL)
-      OR EXISTS (SELECT FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)"""
+      AND CASE WHEN {queues} IS NULL THEN EXISTS (
+        WITH RECURSIVE keyed(execution_backend, queue) AS (
+          SELECT b.name, first.queue
+          FROM unnest({backends}) AS b(name) CROSS JOIN LATERAL (
+            SELECT r.queue FROM lq.records r
+            WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+            ORDER BY r.queue DESC LIMIT 1
+          ) first
+          UNION ALL
+          SELECT keyed.execution_backend, next.queue
+          FROM keyed JOIN lq.queues p ON p.name = keyed.queue AND p.paused CROSS JOIN LATERAL (
+            SELECT r.queue FROM lq.records r
+            WHERE r.ready AND r.concurrency_key IS NOT NULL
+              AND r.execution_backend = keyed.execution_backend AND r.queue < keyed.queue
+            ORDER BY r.queue DESC LIMIT 1
+          ) next
+        )
+        SELECT FROM keyed WHERE keyed.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused)
+      ) ELSE EXISTS (
+        SELECT FROM unnest({queues}) AS w(name) CROSS JOIN unnest({backends}) AS b(name) CROSS JOIN LATERAL (
+          SELECT FROM lq.records r
+          WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name AND r.queue = w.name LIMIT 1
+        ) found
+        WHERE w.name NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused)
+      ) END
+      OR EXISTS (
+        SELECT FROM lq.queues q
+        WHERE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND NOT q.paused
+          AND ({queues} IS NULL OR q.name = ANY({queues}))
+      )"""
 
-# $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add, $10 claim number, $11
-# bookmarks or null: where the lanes are read from. Urgency is the priority, turned round without overflow: so one
-# comparison of rows finds the place in the index.
-# The lock on the worker keeps its row until the claim is over: whoever deletes it has seen what was claimed.
-# Where anything is limited, nothing is claimed here, but by the statements of `limiting`.
-# `seen` finds the lanes from their ends: what is claimed leaves dead entries behind at their beginnings.
-# `shares` says how many of the first $7 fall to each lane, and locks nothing; `due` takes that many of each.
-# One lane alone gets them all, unread: where the horizon is pinned, every reading passes over all dead entries.
-SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
-  SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
-), limited AS MATERIALIZED (
-  SELECT {limited} AS found
-), seen(execution_backend, queue) AS (
+# The queues with ready records, from the last one on, because claims leave dead entries at the beginning of each.
+SEEN: Final = """seen(execution_backend, queue) AS (
   SELECT b.name, first.queue
-  FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
+  FROM unnest({backends}) AS b(name) CROSS JOIN LATERAL (
     SELECT r.queue FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
     ORDER BY r.queue DESC LIMIT 1
   ) first
-  WHERE $6::text[] IS NULL
   UNION ALL
   SELECT seen.execution_backend, next.queue
   FROM seen CROSS JOIN LATERAL (
@@ -98,8 +100,59 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
       AND r.execution_backend = seen.execution_backend AND r.queue < seen.queue
     ORDER BY r.queue DESC LIMIT 1
   ) next
-), lanes AS MATERIALIZED (
-  SELECT wanted.execution_backend, wanted.queue,
+)"""
+
+# The first records of `part`, in the order of claims: of its queue, or of all queues but the default one if it is null.
+# There are two branches because each uses its own index.
+_FIRST: Final = """
+    (SELECT * FROM (
+      SELECT ~r.priority AS urgency, r.scheduled_at, r.id FROM lq.records r
+      WHERE part.queue IS NOT NULL AND r.ready AND r.concurrency_key IS NULL
+        AND r.execution_backend = part.execution_backend AND r.queue = part.queue
+        AND (~r.priority, r.scheduled_at, r.id) >= (part.from_urgency, part.from_moment, part.from_id)
+        AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
+      ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT {size} {lock}
+    ) one)
+    UNION ALL
+    (SELECT * FROM (
+      SELECT ~r.priority AS urgency, r.scheduled_at, r.id FROM lq.records r
+      WHERE part.queue IS NULL AND r.ready AND r.concurrency_key IS NULL AND r.queue <> 'default'
+        AND r.execution_backend = part.execution_backend AND r.queue <> ALL (part.closed)
+        AND (~r.priority, r.scheduled_at, r.id) >= (part.from_urgency, part.from_moment, part.from_id)
+        AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
+      ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT {size} {lock}
+    ) others)"""
+
+# $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add,
+# $10 bookmarks or null: the place in each partition where the claim begins.
+# The urgency is the inverted priority, so one comparison of rows finds the place in the index.
+# The lock on the worker keeps its row until the claim ends, so a later delete of the row sees the claimed records.
+# A wake-up that ends with ! makes the claim announce what it takes; with !!, also that it takes nothing.
+# If anything is limited, this statement claims nothing: the statements of `limiting` do.
+# A partition is a queue. A claim from all queues has two for each execution backend: the default queue, and all others,
+# whatever their number. It passes over records of paused queues there. If it began at the front and so many of these
+# wait that this would take long, it looks at each queue with ready records instead.
+# The first $7 records are in the $7 partitions whose own first records come first: `nearest`.
+# `shares` counts how many of the first $7 records are in each of these, without locks. `due` takes that many of each.
+# A single partition gets all $7 without that count, because each reading may pass over many dead entries.
+_SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
+  SELECT w.id FROM lq.workers w WHERE w.id = $4 AND w.alive FOR KEY SHARE
+), limited AS MATERIALIZED (
+  SELECT {limited} AS found
+), closed AS MATERIALIZED (
+  SELECT coalesce(array_agg(p.name), '{}') AS names FROM lq.queues p WHERE p.paused
+), walk AS MATERIALIZED (
+  SELECT $6::text[] IS NULL AND $10::text IS NULL AND EXISTS (
+    SELECT FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest((SELECT closed.names FROM closed)) AS p(name)
+    CROSS JOIN LATERAL (
+      SELECT FROM lq.records r
+      WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name AND r.queue = p.name LIMIT {many}
+    ) w
+    WHERE p.name <> 'default'
+    OFFSET {many} - 1 LIMIT 1
+  ) AS needed
+), {seen}, partitions AS MATERIALIZED (
+  SELECT wanted.execution_backend, wanted.queue, closed.names AS closed,
     coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
     coalesce(mark.scheduled_at, '-infinity') AS from_moment,
     coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id
@@ -107,96 +160,143 @@ SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     SELECT seen.execution_backend, seen.queue FROM seen
     UNION ALL
     SELECT b.name, q.name FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest($6::text[]) AS q(name)
+    UNION ALL
+    SELECT b.name, found.queue FROM unnest($5::text[]) AS b(name) CROSS JOIN LATERAL (
+      (SELECT r.queue FROM lq.records r
+       WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name AND r.queue = 'default'
+       ORDER BY ~r.priority DESC LIMIT 1)
+      UNION ALL
+      (SELECT NULL FROM lq.records r
+       WHERE r.ready AND r.concurrency_key IS NULL AND r.queue <> 'default' AND r.execution_backend = b.name
+       ORDER BY ~r.priority DESC LIMIT 1)
+    ) found
+    WHERE $6::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
   ) wanted
-  LEFT JOIN json_to_recordset($11::text::json)
+  CROSS JOIN closed
+  LEFT JOIN json_to_recordset($10::text::json)
     AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid)
-    ON mark.execution_backend = wanted.execution_backend AND mark.queue = wanted.queue
-  WHERE wanted.queue NOT IN (SELECT p.name FROM lq.queues p WHERE p.paused) AND EXISTS (SELECT FROM worker)
+    ON mark.execution_backend = wanted.execution_backend AND mark.queue IS NOT DISTINCT FROM wanted.queue
+  WHERE (wanted.queue IS NULL OR wanted.queue <> ALL (closed.names)) AND EXISTS (SELECT FROM worker)
     AND NOT (SELECT limited.found FROM limited)
+), nearest AS MATERIALIZED (
+  SELECT part.* FROM partitions part CROSS JOIN LATERAL ({first one}
+  ) c
+  WHERE (SELECT count(*) FROM partitions) > 1
+  ORDER BY c.urgency, c.scheduled_at, c.id LIMIT $7
 ), shares AS MATERIALIZED (
-  SELECT lanes.*, $7 AS size FROM lanes WHERE (SELECT count(*) FROM lanes) = 1
+  SELECT partitions.*, $7 AS size FROM partitions WHERE (SELECT count(*) FROM partitions) = 1
   UNION ALL
-  SELECT first.execution_backend, first.queue, first.from_urgency, first.from_moment, first.from_id, count(*) AS size
+  SELECT first.execution_backend, first.queue, first.closed, first.from_urgency, first.from_moment, first.from_id,
+    count(*) AS size
   FROM (
-    SELECT lanes.* FROM lanes CROSS JOIN LATERAL (
-      SELECT ~r.priority AS urgency, r.scheduled_at, r.id FROM lq.records r
-      WHERE r.ready AND r.concurrency_key IS NULL
-        AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
-        AND (~r.priority, r.scheduled_at, r.id) >= (lanes.from_urgency, lanes.from_moment, lanes.from_id)
-        AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
-      ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $7
+    SELECT part.* FROM nearest part CROSS JOIN LATERAL ({first of each}
     ) c
-    WHERE (SELECT count(*) FROM lanes) > 1
     ORDER BY c.urgency, c.scheduled_at, c.id LIMIT $7
   ) first
-  GROUP BY first.execution_backend, first.queue, first.from_urgency, first.from_moment, first.from_id
+  GROUP BY first.execution_backend, first.queue, first.closed, first.from_urgency, first.from_moment, first.from_id
 ), due AS MATERIALIZED (
-  SELECT c.id FROM shares CROSS JOIN LATERAL (
-    SELECT r.id FROM lq.records r
-    WHERE r.ready AND r.concurrency_key IS NULL
-      AND r.execution_backend = shares.execution_backend AND r.queue = shares.queue
-      AND (~r.priority, r.scheduled_at, r.id) >= (shares.from_urgency, shares.from_moment, shares.from_id)
-      AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
-    ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT shares.size
-    FOR UPDATE SKIP LOCKED
+  SELECT c.id FROM shares part CROSS JOIN LATERAL ({locked}
   ) c
 ), claimed AS (
   UPDATE lq.records r
   SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
-      worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END, claim_number = $10,
+      worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END,
       started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL,
       key_released = r.key_released OR r.key_scope = 'started',
       held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
-      shelf = CASE WHEN $8 = 'dispatched' OR r.execution_backend NOT IN ('local', 'immediate') THEN $8 END
+      indexed_status = CASE WHEN $8 = 'dispatched' OR r.execution_ref IS NOT NULL THEN $8 END
   WHERE r.id = ANY(ARRAY(SELECT due.id FROM due))
   RETURNING {record}
 ), answer AS MATERIALIZED (
   SELECT EXISTS (SELECT FROM worker) AS alive,
     (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
     (SELECT limited.found FROM limited) AS limited,
-    {lost}
+    (SELECT walk.needed FROM walk) AS walked,
+    {lost},
+    (SELECT pg_notify($2, '-' || count(*) || ' ' || $3)::text FROM due
+     WHERE $2::text IS NOT NULL AND $3 LIKE '%!' AND NOT (SELECT limited.found FROM limited)
+     HAVING count(*) > 0 OR $2::text IS NOT NULL AND $3 LIKE '%!!' AND NOT (SELECT limited.found FROM limited))
+      AS announced
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
 """
 
+MANY: Final = 500
+"""How many records of paused queues a claim passes over before it looks at each queue instead."""
+
+SETTLE_AND_CLAIM: Final = (
+    _SETTLE_AND_CLAIM.replace("{first one}", _FIRST.replace("{size}", "1").replace("{lock}", ""))
+    .replace("{first of each}", _FIRST.replace("{size}", "$7").replace("{lock}", ""))
+    .replace("{locked}", _FIRST.replace("{size}", "part.size").replace("{lock}", "FOR UPDATE SKIP LOCKED"))
+    .replace("{seen}", SEEN.replace("{backends}", "CASE WHEN (SELECT walk.needed FROM walk) THEN $5::text[] END"))
+    .replace("{limited}", _LIMITED.replace("{backends}", "$5::text[]").replace("{queues}", "$6::text[]"))
+    .replace("{many}", str(MANY))
+)
 COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")
 
-# A claim whose answer was lost with the connection may have happened: this is what it took.
-RECOVER: Final = """
-SELECT {record} FROM lq.records r
-WHERE r.worker_id = $1 AND r.claim_number = $2 AND r.status = 'running'
-"""
-
-# now() and not clock_timestamp(), which could not bound the index.
+# Unlike clock_timestamp(), now() can bound the index. Records with fairness keys are only found, because
+# they need turns.
 PROMOTE: Final = """
-UPDATE lq.records SET ready = true
-WHERE id = ANY(ARRAY(
-  SELECT r.id FROM lq.records r
+WITH due AS MATERIALIZED (
+  SELECT r.id, r.execution_backend, r.queue, r.priority, {fairness_key} AS fairness_key, r.scheduled_at
+  FROM lq.records r
   WHERE NOT r.ready AND r.scheduled_at <= coalesce($1::timestamptz, now())
   ORDER BY r.scheduled_at LIMIT $2
   FOR UPDATE SKIP LOCKED
-))
-RETURNING id
+), promoted AS (
+  UPDATE lq.records SET ready = true WHERE id = ANY(ARRAY(SELECT due.id FROM due WHERE due.fairness_key IS NULL))
+)
+SELECT found.number, due.* FROM (SELECT count(*) AS number FROM due) found
+LEFT JOIN due ON due.fairness_key IS NOT NULL
+ORDER BY due.scheduled_at, due.id
 """
 
-# When something starts that has no limit, and when the first that is put off becomes due. What stands in a queue with
-# limits, or has a concurrency key, is not looked at here when it is due already.
-# The order names the index: without it, a plan may read the table in the hope of finding one soon.
+# The due time of a ready record without limits, the due time of the first record that waits, and whether limits exist.
+# The order selects the index: without it, a plan may read the table. Queues that are paused or have limits are passed
+# over as a whole. If very many records wait that are not wanted, the answer is a moment before which none is due.
 NEXT_DUE: Final = """
-WITH closed AS MATERIALIZED (SELECT p.name FROM lq.queues p WHERE p.paused)
+WITH RECURSIVE closed AS MATERIALIZED (
+  SELECT p.name, p.paused FROM lq.queues p WHERE p.paused OR p.limits IS NOT NULL OR p.draining IS NOT NULL
+), seen(execution_backend, queue) AS (
+  SELECT b.name, first.queue
+  FROM unnest(CASE WHEN $2::text[] IS NULL THEN $1::text[] END) AS b(name) CROSS JOIN LATERAL (
+    SELECT r.queue FROM lq.records r
+    WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
+      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+    ORDER BY r.queue LIMIT 1
+  ) first
+  UNION ALL
+  SELECT seen.execution_backend, next.queue
+  FROM seen JOIN closed ON closed.name = seen.queue CROSS JOIN LATERAL (
+    SELECT r.queue FROM lq.records r
+    WHERE r.ready AND r.concurrency_key IS NULL
+      AND r.execution_backend = seen.execution_backend AND r.queue > seen.queue
+      AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+    ORDER BY r.queue LIMIT 1
+  ) next
+), open(execution_backend, queue) AS (
+  SELECT * FROM seen
+  UNION ALL
+  SELECT b.name, q.name FROM unnest($1::text[]) AS b(name) CROSS JOIN unnest($2::text[]) AS q(name)
+), later AS (
+  SELECT r.* FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1000
+)
 SELECT
-  (SELECT r.scheduled_at FROM lq.records r
-   WHERE r.ready AND r.concurrency_key IS NULL
-     AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
-     AND r.queue NOT IN (SELECT closed.name FROM closed)
-     AND r.queue NOT IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL OR q.draining IS NOT NULL)
-     AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
-   ORDER BY r.execution_backend, r.queue, ~r.priority, r.scheduled_at, r.id LIMIT 1),
-  (SELECT r.scheduled_at FROM lq.records r LEFT JOIN lq.queues q ON q.name = r.queue
-   WHERE NOT r.ready AND r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
-     AND r.queue NOT IN (SELECT closed.name FROM closed)
-     AND (q.draining IS NULL OR r.created_at < q.draining)
-     AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
-   ORDER BY r.scheduled_at LIMIT 1),
+  (SELECT first.scheduled_at FROM open CROSS JOIN LATERAL (
+     SELECT r.scheduled_at FROM lq.records r
+     WHERE r.ready AND r.concurrency_key IS NULL
+       AND r.execution_backend = open.execution_backend AND r.queue = open.queue
+       AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+     ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT 1
+   ) first
+   WHERE open.queue NOT IN (SELECT closed.name FROM closed) LIMIT 1),
+  coalesce(
+    (SELECT r.scheduled_at FROM later r LEFT JOIN lq.queues q ON q.name = r.queue
+     WHERE r.execution_backend = ANY($1::text[]) AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))
+       AND q.paused IS NOT TRUE AND (q.draining IS NULL OR r.created_at < q.draining)
+       AND (r.expires_at IS NULL OR r.expires_at > coalesce($3::timestamptz, now()))
+     ORDER BY r.scheduled_at LIMIT 1),
+    (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at OFFSET 999 LIMIT 1)
+  ),
   ({limited})
-"""
+""".replace("{limited}", _LIMITED.replace("{backends}", "$1::text[]").replace("{queues}", "$2::text[]"))

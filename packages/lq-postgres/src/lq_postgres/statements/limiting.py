@@ -1,137 +1,210 @@
 """
-Claiming where there are limits: one such claim at a time, so that none counts what another is about to start.
+Claiming under limits: one claim at a time, in one transaction of several statements.
 
-A count that is taken in the statement that claims would be older than the locks that it waits for. So these are
-statements of one transaction: the lock, what there is to choose from, and the claim of what was chosen.
+The transaction takes the lock, reads the candidates, and claims the chosen ones. One statement could not do this: its
+counts would be older than the lock that it waits for.
 """
 
 from typing import Final
 
-# Who stands still while it has the lock loses its transaction, or nobody would ever claim again; said here, for pools
-# and PgBouncer leave no settings of ours in their sessions.
+from lq_postgres.statements.claiming import MANY, SEEN
+
+# The timeout ends the transaction of a process that stops while it has the lock. It is set here because PgBouncer and
+# pools of the application do not keep the settings of a session.
 LOCK: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
   pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text
 """
 
-# The first record of every lane, and how its queue and its concurrency key stand.
-# $1 moment, $2 execution backends, $3 queues or null.
-FIRSTS: Final = """
-WITH RECURSIVE plain(execution_backend, queue) AS (
-  SELECT b.name, first.queue
-  FROM unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
-    SELECT r.queue FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
-    ORDER BY r.queue DESC LIMIT 1
-  ) first
-  UNION ALL
-  SELECT plain.execution_backend, next.queue
-  FROM plain CROSS JOIN LATERAL (
-    SELECT r.queue FROM lq.records r
-    WHERE r.ready AND r.concurrency_key IS NULL
-      AND r.execution_backend = plain.execution_backend AND r.queue < plain.queue
-    ORDER BY r.queue DESC LIMIT 1
-  ) next
-), keyed(execution_backend, queue, concurrency_key) AS (
-  SELECT b.name, first.queue, first.concurrency_key
-  FROM unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
-    SELECT r.queue, r.concurrency_key FROM lq.records r
-    WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
-    ORDER BY r.queue, r.concurrency_key LIMIT 1
-  ) first
-  UNION ALL
-  SELECT keyed.execution_backend, next.queue, next.concurrency_key
-  FROM keyed CROSS JOIN LATERAL (
-    SELECT r.queue, r.concurrency_key FROM lq.records r
-    WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = keyed.execution_backend
-      AND (r.queue, r.concurrency_key) > (keyed.queue, keyed.concurrency_key)
-    ORDER BY r.queue, r.concurrency_key LIMIT 1
-  ) next
-), queues AS MATERIALIZED (
-  SELECT q.name, q.paused, q.limits, q.draining,
-    (SELECT count(*) FROM lq.records r WHERE q.limits IS NOT NULL AND r.permit_queue = q.name) AS running,
-    (SELECT b.full_at FROM lq.buckets b WHERE q.limits IS NOT NULL AND b.kind = 'queue' AND b.name = q.name) AS full_at
-  FROM lq.queues q
-), lanes AS MATERIALIZED (
-  SELECT l.execution_backend, l.queue, l.concurrency_key, q.limits, q.draining, q.running, q.full_at
-  FROM (
-    SELECT plain.execution_backend, plain.queue, NULL::text AS concurrency_key FROM plain
-    UNION ALL
-    SELECT keyed.execution_backend, keyed.queue, keyed.concurrency_key FROM keyed
-  ) l
-  LEFT JOIN queues q ON q.name = l.queue
-  WHERE q.paused IS NOT TRUE AND ($3::text[] IS NULL OR l.queue = ANY($3::text[]))
-)
-SELECT coalesce($1::timestamptz, statement_timestamp()), lanes.execution_backend, lanes.queue, lanes.draining,
-  lanes.limits, lanes.running, lanes.full_at, NULL, NULL, 0, NULL, c.priority, c.scheduled_at, c.id
-FROM lanes CROSS JOIN LATERAL (
-  SELECT r.priority, r.scheduled_at, r.id FROM lq.records r
-  WHERE r.ready AND r.concurrency_key IS NULL
-    AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
-    AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
-    AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT 1
-) c
-WHERE lanes.concurrency_key IS NULL
-UNION ALL
-SELECT coalesce($1::timestamptz, statement_timestamp()), lanes.execution_backend, lanes.queue, lanes.draining,
-  lanes.limits, lanes.running, lanes.full_at, lanes.concurrency_key, c.limits,
-  (SELECT count(*) FROM lq.records r WHERE r.permit_key = lanes.concurrency_key),
-  (SELECT b.full_at FROM lq.buckets b WHERE b.kind = 'key' AND b.name = lanes.concurrency_key),
-  c.priority, c.scheduled_at, c.id
-FROM lanes CROSS JOIN LATERAL (
+# The first records of a partition that may start, as many as its size. $1 is the moment.
+# There are three branches because each uses its own index. The last one is of all queues but the default one and those
+# that are apart.
+STARTABLE: Final = """(
+  SELECT r.priority, r.scheduled_at, r.id, NULL AS limits FROM lq.records r
+  WHERE partitions.concurrency_key IS NULL AND partitions.queue <> '' AND r.ready AND r.concurrency_key IS NULL
+    AND r.execution_backend = partitions.execution_backend AND r.queue = partitions.queue {startable}
+) UNION ALL (
   SELECT r.priority, r.scheduled_at, r.id, r.limits FROM lq.records r
-  WHERE r.ready AND r.concurrency_key = lanes.concurrency_key
-    AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
-    AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
+  WHERE r.ready AND r.concurrency_key = partitions.concurrency_key
+    AND r.execution_backend = partitions.execution_backend AND r.queue = partitions.queue {startable}
+) UNION ALL (
+  SELECT r.priority, r.scheduled_at, r.id, NULL AS limits FROM lq.records r
+  WHERE partitions.queue = '' AND r.ready AND r.concurrency_key IS NULL AND r.queue <> 'default'
+    AND r.execution_backend = partitions.execution_backend
+    AND r.queue <> ALL (ARRAY(SELECT apart.name FROM apart)) {startable}
+)"""
+
+IF_STARTABLE: Final = """
+    AND (partitions.draining IS NULL OR r.created_at < partitions.draining)
     AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT 1
-) c
-WHERE lanes.concurrency_key IS NOT NULL
+  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT partitions.size
 """
 
-# What stands behind the first records: as many of each lane as it could start.
-# $1 moment, then the lanes: number, execution backend, queue, concurrency key or null, draining, how many.
-REST: Final = """
-WITH lanes AS MATERIALIZED (
+_APART: Final = """apart AS MATERIALIZED (
+  SELECT q.name, q.paused FROM lq.queues q WHERE q.paused OR q.limits IS NOT NULL OR q.draining IS NOT NULL
+)"""
+
+# The first $4 keys of the queues that are wanted and not paused, from one to the next, and how many these are.
+# No key comes after the highest code point, so from a key of a paused queue the walk goes on at the next queue.
+_EACH_KEY: Final = """each(execution_backend, queue, concurrency_key) AS (
+  SELECT b.name, q.name COLLATE "C", '' COLLATE "C"
+  FROM unnest($2::text[]) AS b(name) CROSS JOIN unnest(coalesce($3::text[], '{""}')) AS q(name)
+  UNION ALL
+  SELECT each.execution_backend, next.queue, next.concurrency_key
+  FROM each LEFT JOIN lq.queues p ON p.name = each.queue AND p.paused CROSS JOIN LATERAL (
+    (SELECT r.queue, r.concurrency_key FROM lq.records r
+     WHERE $3::text[] IS NULL AND r.ready AND r.concurrency_key IS NOT NULL
+       AND r.execution_backend = each.execution_backend
+       AND (r.queue, r.concurrency_key)
+         > (each.queue, CASE WHEN p.paused THEN chr(1114111) COLLATE "C" ELSE each.concurrency_key END)
+     ORDER BY r.queue, r.concurrency_key LIMIT 1)
+    UNION ALL
+    (SELECT r.queue, r.concurrency_key FROM lq.records r
+     WHERE $3::text[] IS NOT NULL AND p.paused IS NULL AND r.ready AND r.concurrency_key IS NOT NULL
+       AND r.execution_backend = each.execution_backend AND r.queue = each.queue
+       AND r.concurrency_key > each.concurrency_key
+     ORDER BY r.concurrency_key LIMIT 1)
+  ) next
+), walked AS MATERIALIZED (
+  SELECT each.* FROM each LIMIT $4
+), keyed AS (
+  SELECT walked.*, (SELECT count(*) FROM walked) AS number, walked.queue AS place FROM walked
+)"""
+
+# The keys of the first $4 records of each place in the order of claims, and the number of these records.
+_FIRST_KEYS: Final = """keyed AS MATERIALIZED (
+  SELECT places.execution_backend, first.queue, first.concurrency_key, count(*) AS number,
+    coalesce(places.queue, '') AS place
+  FROM places LEFT JOIN lq.queues q ON q.name = places.queue CROSS JOIN LATERAL (
+    (SELECT r.queue, r.concurrency_key FROM lq.records r
+     WHERE places.queue IS NOT NULL AND r.ready AND coalesce(r.concurrency_key, '') <> ''
+       AND r.execution_backend = places.execution_backend AND r.queue = places.queue
+       AND (q.draining IS NULL OR r.created_at < q.draining)
+       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
+     ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
+    UNION ALL
+    (SELECT r.queue, r.concurrency_key FROM lq.records r
+     WHERE places.queue IS NULL AND r.ready AND coalesce(r.concurrency_key, '') <> '' AND r.queue <> 'default'
+       AND r.execution_backend = places.execution_backend
+       AND r.queue <> ALL (ARRAY(SELECT apart.name FROM apart))
+       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
+     ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
+  ) first
+  GROUP BY places.execution_backend, first.queue, first.concurrency_key, places.queue
+)"""
+
+# Counts the keys up to $3. $1 execution backends, $2 queues or null.
+COUNT_KEYS: Final = """
+WITH RECURSIVE {each}
+SELECT count(*) FROM walked
+""".replace("{each}", _EACH_KEY.replace("$2::", "$1::").replace("$3::", "$2::").replace("$4", "$3"))
+
+# The first record of each partition, and the state of its queue and its concurrency key.
+# $1 moment, $2 execution backends, $3 queues or null, $4 limit of the keys.
+# A place is a queue. For all queues, there is one for each queue that is apart, because it has limits or is draining,
+# one for the default queue, and one for all others, whatever their number: null. If so many records of queues that are
+# apart wait that it would take long to pass over them, each queue with ready records is a place of its own.
+_FIRSTS: Final = """
+WITH RECURSIVE {apart}, walk AS MATERIALIZED (
+  SELECT $3::text[] IS NULL AND EXISTS (
+    SELECT FROM apart CROSS JOIN unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
+      (SELECT FROM lq.records r
+       WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name AND r.queue = apart.name
+       LIMIT {many})
+      UNION ALL
+      (SELECT FROM lq.records r
+       WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name AND r.queue = apart.name
+       LIMIT {many})
+    ) w
+    WHERE apart.name <> 'default'
+    OFFSET {many} - 1 LIMIT 1
+  ) AS needed
+), {seen}, seen_keyed(execution_backend, queue) AS (
+  SELECT b.name, '' COLLATE "C" FROM unnest(CASE WHEN (SELECT walk.needed FROM walk) THEN $2::text[] END) AS b(name)
+  UNION ALL
+  SELECT seen_keyed.execution_backend, next.queue
+  FROM seen_keyed CROSS JOIN LATERAL (
+    SELECT r.queue FROM lq.records r
+    WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = seen_keyed.execution_backend
+      AND r.queue > seen_keyed.queue
+    ORDER BY r.queue LIMIT 1
+  ) next
+), places AS MATERIALIZED (
+  SELECT seen.execution_backend, seen.queue FROM seen
+  UNION
+  SELECT seen_keyed.execution_backend, seen_keyed.queue FROM seen_keyed WHERE seen_keyed.queue <> ''
+  UNION
+  SELECT b.name, wanted.name
+  FROM unnest($2::text[]) AS b(name) CROSS JOIN (
+    SELECT unnest($3::text[]) AS name
+    UNION ALL
+    SELECT unnest(ARRAY['default', NULL]) WHERE $3::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
+    UNION ALL
+    SELECT apart.name FROM apart WHERE $3::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
+  ) wanted
+  EXCEPT
+  SELECT b.name, apart.name FROM unnest($2::text[]) AS b(name) CROSS JOIN apart WHERE apart.paused
+), {keyed}, queues AS MATERIALIZED (
+  SELECT q.name, q.paused, q.limits, q.draining,
+    (SELECT count(*) FROM lq.records r WHERE q.limits IS NOT NULL AND r.semaphore_queue = q.name) AS running,
+    (SELECT b.full_at FROM lq.buckets b WHERE q.limits IS NOT NULL AND b.kind = 'queue' AND b.name = q.name) AS full_at
+  FROM lq.queues q WHERE $3::text[] IS NULL OR q.name = ANY($3::text[])
+), partitions AS MATERIALIZED (
+  SELECT l.execution_backend, l.queue, l.concurrency_key, l.number, l.place, q.limits, q.draining, q.running, q.full_at,
+    1 AS size
+  FROM (
+    SELECT places.execution_backend, coalesce(places.queue, '') AS queue, NULL::text AS concurrency_key, 0 AS number,
+      coalesce(places.queue, '') AS place
+    FROM places
+    UNION ALL
+    SELECT keyed.execution_backend, keyed.queue, keyed.concurrency_key, keyed.number, keyed.place FROM keyed
+  ) l
+  LEFT JOIN queues q ON q.name = l.queue
+  WHERE q.paused IS NOT TRUE
+)
+SELECT coalesce($1::timestamptz, statement_timestamp()), partitions.execution_backend, partitions.queue,
+  partitions.draining, partitions.limits, partitions.running, partitions.full_at, partitions.concurrency_key, c.limits,
+  (SELECT count(*) FROM lq.records r WHERE r.semaphore_key = partitions.concurrency_key),
+  (SELECT b.full_at FROM lq.buckets b
+   WHERE c.limits LIKE '%"rate"%' AND b.kind = 'key' AND b.name = partitions.concurrency_key),
+  c.priority, c.scheduled_at, c.id, partitions.number, partitions.place
+FROM partitions CROSS JOIN LATERAL ({startable}) c
+"""
+
+
+def _firsts(keyed: str) -> str:
+    backends = "CASE WHEN (SELECT walk.needed FROM walk) THEN $2::text[] END"
+    sql = _FIRSTS.replace("{apart}", _APART).replace("{many}", str(MANY)).replace("{keyed}", keyed)
+    return sql.replace("{seen}", SEEN.replace("{backends}", backends))
+
+
+FIRSTS_IN_ORDER: Final = _firsts(_FIRST_KEYS)
+FIRSTS_BY_KEY: Final = _firsts(_EACH_KEY)
+
+# As many records of each partition as it could start.
+# $1 moment, then the partitions: number, execution backend, queue, concurrency key or null, draining, size.
+ENTRIES: Final = """
+WITH {apart}, partitions AS MATERIALIZED (
   SELECT * FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[])
     AS l(number, execution_backend, queue, concurrency_key, draining, size)
 )
-SELECT lanes.number, c.priority, c.scheduled_at, c.id
-FROM lanes CROSS JOIN LATERAL (
-  SELECT r.priority, r.scheduled_at, r.id FROM lq.records r
-  WHERE r.ready AND r.concurrency_key IS NULL
-    AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
-    AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
-    AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT lanes.size
-) c
-WHERE lanes.concurrency_key IS NULL
-UNION ALL
-SELECT lanes.number, c.priority, c.scheduled_at, c.id
-FROM lanes CROSS JOIN LATERAL (
-  SELECT r.priority, r.scheduled_at, r.id FROM lq.records r
-  WHERE r.ready AND r.concurrency_key = lanes.concurrency_key
-    AND r.execution_backend = lanes.execution_backend AND r.queue = lanes.queue
-    AND (lanes.draining IS NULL OR r.created_at < lanes.draining)
-    AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-  ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT lanes.size
-) c
-WHERE lanes.concurrency_key IS NOT NULL
-"""
+SELECT partitions.number, c.priority, c.scheduled_at, c.id
+FROM partitions CROSS JOIN LATERAL ({startable}) c
+""".replace("{apart}", _APART)
 
-# $1 moment, $2 worker, $3 ids, $4 status, $5 attempts to add, $6 claim number, $7 queues that limit how many run.
+# $1 moment, $2 worker, $3 ids, $4 status, $5 attempts to add, $6 queues that limit how many run.
 CLAIM_CHOSEN: Final = """
 WITH worker AS MATERIALIZED (
   SELECT w.id FROM lq.workers w WHERE w.id = $2 AND w.alive FOR KEY SHARE
 ), claimed AS (
   UPDATE lq.records r
   SET status = $4, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $5,
-      worker_id = CASE WHEN $5 = 0 THEN r.worker_id ELSE $2 END, claim_number = $6,
-      permit_key = r.concurrency_key, permit_queue = CASE WHEN r.queue = ANY($7::text[]) THEN r.queue END,
+      worker_id = CASE WHEN $5 = 0 THEN r.worker_id ELSE $2 END,
+      semaphore_key = r.concurrency_key, semaphore_queue = CASE WHEN r.queue = ANY($6::text[]) THEN r.queue END,
       started_at = coalesce($1::timestamptz, statement_timestamp()), finished_at = NULL, progress = NULL,
       key_released = r.key_released OR r.key_scope = 'started',
       held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
-      shelf = CASE WHEN $4 = 'dispatched' OR r.execution_backend NOT IN ('local', 'immediate') THEN $4 END
+      indexed_status = CASE WHEN $4 = 'dispatched' OR r.execution_ref IS NOT NULL THEN $4 END
   WHERE r.id = ANY(ARRAY(
     SELECT c.id FROM lq.records c WHERE c.id = ANY($3::uuid[]) AND c.ready AND EXISTS (SELECT FROM worker)
     FOR UPDATE SKIP LOCKED
@@ -149,12 +222,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
 ON CONFLICT (kind, name) DO UPDATE SET full_at = excluded.full_at
 """
 
-DROP_FULL_BUCKETS: Final = """
-DELETE FROM lq.buckets WHERE full_at <= $1
-"""
+DROP_FULL_BUCKETS: Final = "DELETE FROM lq.buckets WHERE full_at <= $1"
 
-# What was started without a claim, by its id or inline. Its worker is known again, should it have been forgotten before
-# the record was there: as in `upkeep.KNOW`.
+# Records that were started without a claim: by id, or inline. As in `upkeep.KNOW`, each worker gets a row.
 COUNT_IN_THESE: Final = """
 WITH known AS (
   INSERT INTO lq.workers (id, alive, started_at, seen_at, concurrency, execution_backends)
@@ -162,23 +232,21 @@ WITH known AS (
   WHERE r.id = ANY($1::uuid[]) AND r.status = 'running' AND r.worker_id IS NOT NULL
   ON CONFLICT (id) DO NOTHING
 )
-UPDATE lq.records SET permit_queue = queue
-WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND permit_queue IS NULL
+UPDATE lq.records SET semaphore_queue = queue
+WHERE id = ANY($1::uuid[]) AND status IN ('running', 'dispatched') AND semaphore_queue IS NULL
   AND queue IN (SELECT q.name FROM lq.queues q WHERE q.limits IS NOT NULL)
 """
 
-# After the lock: waits for the claims under way, which began before a queue had a limit.
-AWAIT_CLAIMS: Final = """
-SELECT w.id FROM lq.workers w WHERE w.alive ORDER BY w.id FOR UPDATE
-"""
+# After the lock, this waits for claims that began before the queue had a limit.
+AWAIT_CLAIMS: Final = "SELECT w.id FROM lq.workers w WHERE w.alive ORDER BY w.id FOR UPDATE"
 
-# A record that somebody holds is about to end, or is met on the next round.
+# A record that a transaction holds is counted in a later round, unless it ends.
 COUNT_IN: Final = """
 WITH uncounted AS MATERIALIZED (
   SELECT r.id FROM lq.records r
-  WHERE r.queue = $1 AND r.status IN ('running', 'dispatched') AND r.permit_queue IS NULL
+  WHERE r.queue = $1 AND r.status IN ('running', 'dispatched') AND r.semaphore_queue IS NULL
 ), counted AS (
-  UPDATE lq.records r SET permit_queue = r.queue
+  UPDATE lq.records r SET semaphore_queue = r.queue
   WHERE r.id = ANY(ARRAY(
     SELECT c.id FROM lq.records c
     WHERE c.id = ANY(ARRAY(SELECT uncounted.id FROM uncounted)) AND c.status IN ('running', 'dispatched')

@@ -1,10 +1,12 @@
 """Reading records, and counting them."""
 
+from collections.abc import Sequence
 from typing import Final
 
-GET: Final = """
-SELECT {record} FROM lq.records r WHERE r.id = ANY($1::uuid[])
-"""
+BLOCKED_PAGE: Final = 1000
+"""How many blocked records one look reads, from the next ones on and of the newest."""
+
+GET: Final = "SELECT {record} FROM lq.records r WHERE r.id = ANY($1::uuid[])"
 
 MATCHES: Final = """
   AND ($1::text[] IS NULL OR r.status = ANY($1::text[]))
@@ -15,68 +17,98 @@ MATCHES: Final = """
   AND ($6::timestamptz IS NULL OR r.created_at < $6)
   AND ($7::text IS NULL OR r.key = $7)
   AND ($8::text IS NULL OR r.schedule = $8)
+  AND (NOT $9::boolean OR r.status = 'dispatched' OR r.execution_ref IS NOT NULL)
 """
 
-FIND_NEWEST: Final = """
-SELECT {record} FROM lq.records r WHERE r.id < $9 {matches} ORDER BY r.id DESC LIMIT $10
-"""
+# Rare conditions, which are added to a statement that needs them; {} is the number of the parameter.
+FINISHED_AFTER: Final = " AND r.finished_at > ${}::timestamptz"
+FINISHED_BEFORE: Final = " AND r.finished_at < ${}::timestamptz"
+NEWEST: Final = " AND r.id > ALL (ARRAY(SELECT n.id FROM lq.records n ORDER BY n.id DESC LIMIT 1 OFFSET ${}::bigint))"
 
-FIND_OLDEST: Final = """
-SELECT {record} FROM lq.records r WHERE r.id > $9 {matches} ORDER BY r.id LIMIT $10
-"""
 
-# The shelved statuses are few, and have an index: what is looked for by status is found without reading the table.
-FIND_NEWEST_SHELVED: Final = """
+def words_in(columns: Sequence[str]) -> str:
+    """Write the condition that one of some fragments occurs in one of these columns."""
+    occurs = " OR ".join(f"strpos(r.{column}, w.fragment) > 0" for column in columns)
+    return " AND EXISTS (SELECT FROM unnest(${}::text[]) AS w(fragment) WHERE " + occurs + ")"
+
+
+# $10 bound, $11 limit.
+FIND: Final = "SELECT {record} FROM lq.records r WHERE r.id < $10 {matches} ORDER BY r.id DESC LIMIT $11"
+
+# These statuses, the keys and the schedules have an index each, so their statements do not read the whole table.
+FIND_BY_STATUS: Final = """
 SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
-  SELECT r.* FROM lq.records r WHERE r.shelf = s.name AND r.id < $9 {matches}
-  ORDER BY r.shelf DESC, r.id DESC LIMIT $10
+  SELECT r.* FROM lq.records r WHERE r.indexed_status = s.name AND r.id < $10 {matches}
+  ORDER BY r.indexed_status DESC, r.id DESC LIMIT $11
 ) r
-ORDER BY r.id DESC LIMIT $10
+ORDER BY r.id DESC LIMIT $11
 """
 
-FIND_OLDEST_SHELVED: Final = """
-SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
-  SELECT r.* FROM lq.records r WHERE r.shelf = s.name AND r.id > $9 {matches}
-  ORDER BY r.shelf, r.id LIMIT $10
+# Pending records of some execution backends: from their indexes, unless so many wait that a walk soon finds some.
+FIND_PENDING: Final = """
+WITH few AS MATERIALIZED (
+  SELECT f.id FROM (
+    SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL (
+      (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
+       LIMIT 2001)
+      UNION ALL
+      (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
+       LIMIT 2001)
+    ) w
+    UNION ALL
+    SELECT r.id FROM lq.records r WHERE NOT r.ready AND r.execution_backend = ANY($4)
+    UNION ALL
+    SELECT r.id FROM lq.records r WHERE r.blocked AND r.execution_backend = ANY($4)
+    UNION ALL
+    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' AND r.execution_backend = ANY($4)
+  ) f
+  LIMIT 2001
+)
+SELECT * FROM (
+  (SELECT {record} FROM lq.records r
+   WHERE r.id = ANY(ARRAY(SELECT few.id FROM few)) AND (SELECT count(*) FROM few) < 2001 AND r.id < $10 {matches}
+   ORDER BY r.id DESC LIMIT $11)
+  UNION ALL
+  (SELECT {record} FROM lq.records r
+   WHERE (SELECT count(*) FROM few) = 2001 AND r.id < $10 {matches}
+   ORDER BY r.id DESC LIMIT $11)
 ) r
-ORDER BY r.id LIMIT $10
+ORDER BY r.id DESC
 """
 
-# A record with a key, or of a schedule, has an index as well.
-FIND_NEWEST_BY_KEY: Final = """
-SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $9 {matches}
-ORDER BY r.key DESC, r.id DESC LIMIT $10
+FIND_BY_KEY: Final = """
+SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $10 {matches}
+ORDER BY r.key DESC, r.id DESC LIMIT $11
 """
 
-FIND_OLDEST_BY_KEY: Final = """
-SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id > $9 {matches}
-ORDER BY r.key, r.id LIMIT $10
+FIND_BY_SCHEDULE: Final = """
+SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id < $10 {matches}
+ORDER BY r.schedule DESC, r.id DESC LIMIT $11
 """
 
-FIND_NEWEST_BY_SCHEDULE: Final = """
-SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id < $9 {matches}
-ORDER BY r.schedule DESC, r.id DESC LIMIT $10
-"""
 
-FIND_OLDEST_BY_SCHEDULE: Final = """
-SELECT {record} FROM lq.records r WHERE r.schedule = $8::text AND r.id > $9 {matches}
-ORDER BY r.schedule, r.id LIMIT $10
-"""
+def oldest_first(find: str) -> str:
+    """Turn the order of a statement round: the pages begin after the id $10."""
+    return find.replace("r.id < $10", "r.id > $10").replace(" DESC", "")
 
-COUNT: Final = """
-SELECT count(*) FROM lq.records r WHERE true {matches}
-"""
 
+COUNT: Final = "SELECT count(*) FROM lq.records r WHERE true {matches}"
+
+# The turn of a record may be earlier than the record.
 STATISTICS: Final = """
-SELECT r.queue, r.status, count(*),
-  min(r.scheduled_at) FILTER (
-    WHERE r.ready IS NOT NULL AND r.scheduled_at <= coalesce($1::timestamptz, now())
+SELECT r.queue, r.status, count(*), count(d.moment), min(d.moment)
+FROM lq.records r
+CROSS JOIN LATERAL (
+  SELECT CASE
+    WHEN r.ready IS NOT NULL AND r.scheduled_at <= coalesce($1::timestamptz, now())
       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
-  )
-FROM lq.records r GROUP BY r.queue, r.status
+    THEN greatest(r.scheduled_at, CASE WHEN strpos(r.metadata, '.fairness_key":') > 0 THEN r.created_at END)
+  END AS moment
+) d
+GROUP BY r.queue, r.status
 """
 
-# What a transaction of the application holds is left for another look: it would hold up the others.
+# A transaction of the application may hold a record. It is skipped, so that the others do not wait.
 OVERDUE: Final = """
 WITH blocked AS (
   SELECT {record} FROM lq.records r
@@ -94,25 +126,58 @@ WITH blocked AS (
 SELECT * FROM blocked UNION ALL SELECT * FROM waiting UNION ALL SELECT * FROM stopping LIMIT $2
 """
 
-# What has not ended is looked up by its id; a record that is there no more is not waited for. The ids are picked out of
-# the text: one that is damaged does not hold up the others.
-FREED: Final = """
-WITH free AS MATERIALIZED (
+# A predecessor that has ended or been deleted does not block. The statement extracts the ids from the text, so that a
+# damaged text does not affect other records. If very many records are blocked, one look does not read them all: it
+# reads the newest ones, whose predecessors may have ended before they were stored, and the next ones after $2.
+UNBLOCKED: Final = """
+WITH page AS MATERIALIZED (
+  SELECT * FROM (
+    SELECT r.id, r.after, true AS is_next FROM lq.records r WHERE r.blocked AND r.id > $2 ORDER BY r.id LIMIT {size}
+  ) next
+  UNION ALL
+  SELECT * FROM (
+    SELECT r.id, r.after, false FROM lq.records r WHERE r.blocked ORDER BY r.id DESC LIMIT {size}
+  ) newest
+), free AS MATERIALIZED (
   SELECT r.id FROM lq.records r
-  WHERE r.blocked AND NOT EXISTS (
-    SELECT FROM regexp_matches(r.after, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'g') AS a(id)
+  WHERE r.blocked AND r.id = ANY(ARRAY(
+    SELECT DISTINCT page.id FROM page WHERE NOT EXISTS (
+      SELECT FROM regexp_matches(page.after, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'g') AS a(id)
+      JOIN lq.records p ON p.id = a.id[1]::uuid
+      WHERE p.finished_at IS NULL
+    )
+    ORDER BY page.id LIMIT $1
+  ))
+  ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT EXISTS (SELECT FROM lq.records r WHERE r.blocked AND r.id NOT IN (SELECT free.id FROM free)),
+  (SELECT page.id FROM page WHERE page.is_next ORDER BY page.id OFFSET {size} - 1 LIMIT 1), {record}
+FROM (VALUES (1)) AS one(row) LEFT JOIN lq.records r ON r.id IN (SELECT free.id FROM free)
+ORDER BY r.id
+""".replace("{size}", str(BLOCKED_PAGE))
+
+# As UNBLOCKED, for the records after $1 alone.
+UNBLOCKED_BY: Final = """
+WITH successors AS MATERIALIZED (
+  SELECT r.id, r.after FROM lq.records r
+  WHERE r.blocked AND regexp_split_to_array(r.after, '[^0-9a-f-]+') && $1::text[]
+)
+SELECT {record} FROM lq.records r
+WHERE r.blocked AND r.id = ANY(ARRAY(
+  SELECT s.id FROM successors s
+  WHERE NOT EXISTS (
+    SELECT FROM regexp_matches(s.after, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'g') AS a(id)
     JOIN lq.records p ON p.id = a.id[1]::uuid
     WHERE p.finished_at IS NULL
   )
-  ORDER BY r.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-)
-SELECT EXISTS (SELECT FROM lq.records r WHERE r.blocked AND r.id NOT IN (SELECT free.id FROM free)), {record}
-FROM (VALUES (1)) AS one(row) LEFT JOIN lq.records r ON r.id IN (SELECT free.id FROM free)
+  ORDER BY s.id LIMIT $2
+))
 ORDER BY r.id
+FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# What has ended is asked to stop no more. Saying so lets a plan expect few: without statistics, which a young table
-# does not have, it would expect half of all records, and read the whole table every second.
+# Only records that have not ended can have a request. The condition on the status says so to the planner, which would
+# otherwise expect half of a table without statistics, and read all of it every second.
 CANCEL_REQUESTS: Final = """
 SELECT {record} FROM lq.records r
 WHERE r.cancel_requested AND r.status IN ('pending', 'dispatched', 'running')

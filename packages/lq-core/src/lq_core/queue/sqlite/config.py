@@ -1,46 +1,48 @@
-"""What an application says about its SQLite file."""
+"""The settings of the SQLite queue backend."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from lq_core.errors import ConfigurationError
+from msgspec import Meta
+
+from lq_core.foundation.validation import check, refuse_unknown_fields, wrong
 
 PATH_VARIABLE = "LQ_SQLITE_PATH"
-"""The environment variable that says where the file is when the application does not."""
+"""The environment variable with the path of the file, if the application sets none."""
 
 
 def _default_path() -> Path:
     return Path(os.environ.get(PATH_VARIABLE) or "lq.db")
 
 
+@refuse_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class SQLiteConfig:
     """
-    Where the file is, and how careful every commit is.
+    Where the file is, and how durable each commit is.
 
-    Raises ConfigurationError when a value cannot work; the message names it.
+    Raises ConfigurationError for an invalid value.
     """
 
-    path: Path | str = field(default_factory=_default_path)
-    """The file; beside it SQLite keeps two more, with ``-wal`` and ``-shm`` after the name."""
+    path: Annotated[Path | str, Meta(description='a file; for records in memory: queue_backend="memory"')] = field(
+        default_factory=_default_path
+    )
+    """The file. SQLite adds two more, whose names end in ``-wal`` and ``-shm``."""
 
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
-    """``FULL``: what was answered survives a power cut. ``NORMAL``: it survives the end of the process only."""
+    """``FULL``: a commit survives a power cut. ``NORMAL``: it survives only the end of the process."""
 
     auto_migrate: bool = True
-    """Whether opening brings the schema up to date; if not, an old schema is refused."""
+    """Whether opening brings the schema up to date; otherwise it refuses an old schema."""
 
     def __post_init__(self) -> None:
-        if self.synchronous not in {"FULL", "NORMAL"}:
-            raise ConfigurationError(f'synchronous is {self.synchronous!r}; it must be "FULL" or "NORMAL".')
-        if not isinstance(self.path, (str, Path)) or str(self.path) in {"", ":memory:"}:  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
-            raise ConfigurationError(
-                f'path is {self.path!r}; it must be a file. For records in memory: queue_backend="memory".'
-            )
+        check(self)
+        if str(self.path) in {"", ":memory:"}:
+            raise wrong(SQLiteConfig, "path", self.path)
 
     @property
     def queue_backend(self) -> str:
-        """The short name of the backend that this configures."""
+        """The short name of this backend."""
         return "sqlite"

@@ -1,30 +1,38 @@
-"""What the reading connection answers; it sees what the writer has committed, and never keeps it waiting."""
+"""What the reading connection answers. It sees what the writer has committed, and never blocks the writer."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 from uuid import UUID
 
 from lq_core.queue.columns import to_text
-from lq_core.queue.messages import Freed, QueueState, RecordFilter, Statistics, WorkerInfo
-from lq_core.queue.nested import predecessors_in, read_rows
-from lq_core.queue.sqlite import limiting
-from lq_core.queue.sqlite import statements as sql
-from lq_core.queue.sqlite.from_rows import FROM_ROW, from_state, from_worker
-from lq_core.queue.sqlite.lanes import queues_of
-from lq_core.queue.sqlite.rows import to_microseconds, to_moment
-from lq_core.record import TERMINAL, QueuedTaskRecord, TaskStatus
+from lq_core.queue.json_values import predecessors_in, read_rows, schedules_from
+from lq_core.queue.messages import DueRecords, QueueState, RecordFilter, Statistics, Unblocked, WorkerInfo
+from lq_core.queue.sqlite import read_statements as queries
+from lq_core.queue.sqlite import write_statements as sql
+from lq_core.queue.sqlite.partitions import queues_of
+from lq_core.queue.sqlite.rows import FROM_ROW, from_state, from_worker, to_microseconds, to_moment
+from lq_core.records.record import TERMINAL, QueuedTaskRecord, TaskStatus
+from lq_core.schedules.schedule_state import ScheduleState
 
 _AFTER_ALL: Final = b"\xff" * 17
 
 FEW: Final = 2000
-"""How many records of the statuses that are looked for may be read and sorted; more are met soon by walking."""
+"""Up to this number, records of the wanted statuses are read and sorted; a walk finds a larger number faster."""
+
+
+def records(
+    connection: sqlite3.Connection, statement: str, values: Mapping[str, object] | None = None
+) -> list[QueuedTaskRecord]:
+    """Read the records that a statement finds."""
+    return read_rows(connection.execute(statement, values or {}), FROM_ROW)
 
 
 def get_many(connection: sqlite3.Connection, ids: Sequence[UUID]) -> list[QueuedTaskRecord]:
     """Read the records that exist."""
-    rows = (connection.execute(sql.GET, (record_id.bytes,)).fetchone() for record_id in dict.fromkeys(ids))
+    rows = (connection.execute(queries.GET, (record_id.bytes,)).fetchone() for record_id in dict.fromkeys(ids))
     return read_rows((row for row in rows if row is not None), FROM_ROW)
 
 
@@ -32,49 +40,44 @@ def find(
     connection: sqlite3.Connection, condition: RecordFilter, *, limit: int, before: UUID | None, after: UUID | None
 ) -> list[QueuedTaskRecord]:
     """Read one page of the records that match."""
-    values = {
+    values: dict[str, Any] = {
         "before": _AFTER_ALL if before is None else before.bytes,
         "after": b"" if after is None else after.bytes,
         "oldest_first": after is not None,
         "limit": limit,
         **_values(condition),
     }
-    return read_rows(connection.execute(_statement(connection, condition, values), values), FROM_ROW)
+    if condition.newest is not None:
+        values["after"] = max(values["after"], _before_newest(connection, condition.newest))
+    statement = queries.with_words(_search(connection, condition, values), condition.words())
+    return read_rows(connection.execute(statement, values), FROM_ROW)
 
 
 def count(connection: sqlite3.Connection, condition: RecordFilter) -> int:
     """Count the records that match."""
-    statement = sql.COUNT if condition.statuses is None else sql.COUNT_WITH_STATUS
-    (number,) = connection.execute(statement, _values(condition)).fetchone()
-    return number
-
-
-def _values(condition: RecordFilter) -> dict[str, object]:
-    return {
-        "statuses": to_text(condition.statuses),
-        "queues": to_text(condition.queues),
-        "task_names": to_text(condition.task_names),
-        "execution_backends": to_text(condition.execution_backends),
-        "key": condition.key,
-        "schedule": condition.schedule,
-        "created_after": None if condition.created_after is None else to_microseconds(condition.created_after),
-        "created_before": None if condition.created_before is None else to_microseconds(condition.created_before),
-        "pending": condition.statuses is not None and TaskStatus.PENDING in condition.statuses,
-    }
+    values = _values(condition)
+    statement = queries.COUNT if condition.statuses is None else queries.COUNT_WITH_STATUS
+    if condition.newest is not None:
+        statement, values["after"] = queries.COUNT_NEWEST, _before_newest(connection, condition.newest)
+    return connection.execute(queries.with_words(statement, condition.words()), values).fetchone()[0]
 
 
 def statistics(connection: sqlite3.Connection, *, at: datetime) -> Statistics:
-    """Count the records, and tell how long the oldest due one has waited."""
+    """Count the records, and find how long the oldest due records have waited."""
     connection.execute(sql.BEGIN_READING)
     try:
         counts: dict[str, dict[TaskStatus, int]] = {}
-        for queue, status, count in (*_count_ended(connection), *connection.execute(sql.COUNT_ACTIVE)):
+        for queue, status, count in (*_count_ended(connection), *connection.execute(queries.COUNT_ACTIVE)):
             by_status = counts.setdefault(queue, {})
             by_status[TaskStatus(status)] = by_status.get(TaskStatus(status), 0) + count
-        (oldest,) = connection.execute(sql.OLDEST_DUE, {"at": to_microseconds(at)}).fetchone()
+        due: dict[str, DueRecords] = {}
+        statement = queries.DUE_WITH_TURNS if connection.execute(queries.HAS_TURNS).fetchone() else queries.DUE
+        for queue, number, oldest in connection.execute(statement, {"at": to_microseconds(at)}):
+            before = due.get(queue, DueRecords(0, to_moment(oldest)))
+            due[queue] = DueRecords(before.number + number, min(before.oldest, to_moment(oldest)))
     finally:
         connection.execute(sql.ROLLBACK)
-    return Statistics(counts=counts, oldest_due=None if oldest is None else to_moment(oldest))
+    return Statistics(counts=counts, due=due)
 
 
 def workers(connection: sqlite3.Connection) -> list[WorkerInfo]:
@@ -82,48 +85,98 @@ def workers(connection: sqlite3.Connection) -> list[WorkerInfo]:
     return [from_worker(row) for row in connection.execute(sql.WORKERS)]
 
 
-def overdue(connection: sqlite3.Connection, *, at: datetime, limit: int) -> list[QueuedTaskRecord]:
-    """Read pending records whose ``expires_at`` has passed."""
-    return read_rows(connection.execute(sql.OVERDUE, {"at": to_microseconds(at), "limit": limit}), FROM_ROW)
+def unblocked(connection: sqlite3.Connection, *, limit: int) -> Unblocked:
+    """Read the blocked records whose predecessors have all ended or been deleted."""
+    blocked = [
+        (UUID(bytes=id_), predecessors_in(after)) for id_, after in connection.execute(queries.BLOCKED).fetchall()
+    ]
+    predecessors = {one for _, before in blocked for one in before}
+    active = {one for one in predecessors if connection.execute(queries.HAS_NOT_ENDED, (one.bytes,)).fetchone()}
+    free = [record_id for record_id, before in blocked if active.isdisjoint(before)][:limit]
+    return Unblocked(records=get_many(connection, free), others_wait=len(blocked) > len(free))
 
 
-def freed(connection: sqlite3.Connection, *, limit: int) -> Freed:
-    """Read blocked records of which every one that they come after has ended, or is there no more."""
-    waits: dict[UUID, bool] = {}
-    free: list[UUID] = []
-    blocked = connection.execute(sql.BLOCKED).fetchall()
-    for id_, after in blocked:
-        before = predecessors_in(after)
-        for one in before:
-            if one not in waits:
-                waits[one] = connection.execute(sql.HAS_NOT_ENDED, (one.bytes,)).fetchone() is not None
-        if len(free) < limit and not any(waits[one] for one in before):
-            free.append(UUID(bytes=id_))
-    return Freed(records=get_many(connection, free), others_wait=len(blocked) > len(free))
+def unblocked_by(connection: sqlite3.Connection, ids: Sequence[UUID], *, limit: int) -> list[QueuedTaskRecord]:
+    """Read the blocked records after these whose predecessors have all ended or been deleted."""
+    found = {id_: after for one in ids for id_, after in connection.execute(queries.SUCCESSORS, (str(one),))}
+    has_ended = dict[UUID, bool]()
 
+    def is_free(after: str) -> bool:
+        for one in reversed(list(predecessors_in(after))):  # The last one usually ends last.
+            if one not in has_ended:
+                has_ended[one] = connection.execute(queries.HAS_NOT_ENDED, (one.bytes,)).fetchone() is None
+            if not has_ended[one]:
+                return False
+        return True
 
-def cancel_requests(connection: sqlite3.Connection) -> list[QueuedTaskRecord]:
-    """Read every record that has not ended and has been asked to stop."""
-    return read_rows(connection.execute(sql.CANCEL_REQUESTS), FROM_ROW)
+    free = (UUID(bytes=id_) for id_, after in sorted(found.items()) if is_free(after))
+    return get_many(connection, list(islice(free, limit)))
 
 
 def queues(connection: sqlite3.Connection) -> dict[str, QueueState]:
-    """Read the state of the queues that somebody has set one for."""
-    return dict(map(from_state, connection.execute(limiting.QUEUES)))
+    """Read the state of each queue that has one."""
+    return dict(map(from_state, connection.execute(sql.QUEUES)))
 
 
-def _statement(connection: sqlite3.Connection, condition: RecordFilter, values: Mapping[str, object]) -> str:
+def schedules(
+    connection: sqlite3.Connection, statement: str, values: Mapping[str, str] | None = None
+) -> list[ScheduleState]:
+    """Read the states of the schedules that a statement finds."""
+    return schedules_from(body for (body,) in connection.execute(statement, values or {}))
+
+
+def has_lapsed(connection: sqlite3.Connection, *, at: int, lapsed: int) -> bool:
+    """Whether there is a worker to forget."""
+    return connection.execute(sql.HAS_LAPSED, {"at": at, "lapsed": lapsed}).fetchone() is not None
+
+
+def ended(
+    connection: sqlite3.Connection, *, status: TaskStatus, before: datetime, limit: int, at: datetime
+) -> list[UUID]:
+    """Find the oldest ended records of a status that hold no key, queue by queue."""
+    moments = {"before": to_microseconds(before), "at": to_microseconds(at)}
+    found: list[UUID] = []
+    for partition in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
+        values = {**partition, **moments, "limit": limit - len(found)}
+        found += [UUID(bytes=id_) for (id_,) in connection.execute(sql.ENDED, values)]
+    return found
+
+
+def _search(connection: sqlite3.Connection, condition: RecordFilter, values: Mapping[str, object]) -> str:
+    """Choose the statement whose index fits the condition."""
     if condition.key is not None:
-        return sql.FIND_WITH_KEY
+        return queries.FIND_WITH_KEY
     if condition.statuses is not None:
-        (count,) = connection.execute(sql.COUNT_FEW, {**values, "few": FEW}).fetchone()
+        (count,) = connection.execute(queries.COUNT_FEW, {**values, "few": FEW}).fetchone()
         if count < FEW:
-            return sql.FIND_FEW
-    return sql.FIND_OLDEST if values["oldest_first"] else sql.FIND_NEWEST
+            return queries.FIND_FEW
+    return queries.FIND_OLDEST if values["oldest_first"] else queries.FIND_NEWEST
+
+
+def _before_newest(connection: sqlite3.Connection, newest: int) -> bytes:
+    row = connection.execute(queries.BEFORE_NEWEST, {"newest": newest}).fetchone()
+    return b"" if row is None else row[0]
+
+
+def _values(condition: RecordFilter) -> dict[str, Any]:
+    moments = ("created_after", "created_before", "finished_after", "finished_before")
+    words = enumerate(condition.words())
+    return {
+        "statuses": to_text(condition.statuses),
+        "queues": to_text(condition.queues),
+        "task_names": to_text(condition.task_names),
+        "execution_backends": to_text(condition.execution_backends),
+        "key": condition.key,
+        "schedule": condition.schedule,
+        "external": int(condition.external),
+        **{name: moment and to_microseconds(moment) for name in moments for moment in (getattr(condition, name),)},
+        **{f"word_{n}_{m}": fragment for n, one in words for m, fragment in enumerate(one.fragments)},
+        "pending": condition.statuses is not None and TaskStatus.PENDING in condition.statuses,
+    }
 
 
 def _count_ended(connection: sqlite3.Connection) -> Iterator[tuple[str, str, int]]:
     for status in TERMINAL:
-        for lane in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
-            (count,) = connection.execute(sql.COUNT_ENDED, lane).fetchone()
-            yield lane["queue"], status.value, count
+        for partition in queues_of(connection, sql.NEXT_ENDED_QUEUE, {"status": status.value}):
+            (count,) = connection.execute(queries.COUNT_ENDED, partition).fetchone()
+            yield partition["queue"], status.value, count

@@ -61,7 +61,7 @@ CREATE INDEX records_owned ON records (status, queue, worker_id)
   WHERE status IN ('dispatched', 'running');
 
 -- What counts against the limits of a concurrency key.
-CREATE INDEX records_permits ON records (concurrency_key)
+CREATE INDEX records_semaphores ON records (concurrency_key)
   WHERE concurrency_key IS NOT NULL AND status IN ('dispatched', 'running');
 
 -- What has ended: statistics count it without reading a record, and retention finds the oldest.

@@ -1,0 +1,1 @@
+"""The program in a container: find the queue, claim, run, stop in time."""

@@ -1,0 +1,1 @@
+"""Dispatch records to executions, pace the dispatch, and reconcile records with executions."""

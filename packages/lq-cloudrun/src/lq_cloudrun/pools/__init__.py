@@ -1,0 +1,1 @@
+"""Scale a Cloud Run worker pool by the demand of a queue."""

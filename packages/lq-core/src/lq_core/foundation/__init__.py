@@ -1,0 +1,1 @@
+"""What every room needs: errors, the clock, the log, imports by path, and checked values."""

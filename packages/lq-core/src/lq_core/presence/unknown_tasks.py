@@ -1,0 +1,84 @@
+"""Passes on the records of tasks that this process does not know: many at once, and without slots."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from lq_core.attempts.outcome_log import tell_outcome
+from lq_core.foundation.event_log import event_log
+from lq_core.queue import BaseQueueBackend
+from lq_core.records import lifecycle
+from lq_core.records.outcome import Outcome, outcome_of
+from lq_core.records.record import QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.tasks.task import is_known
+
+log = event_log()
+
+FLOOD: Final = 50
+"""More records of unknown tasks than this, and no other record between them, are very many."""
+
+
+class UnknownTasks:
+    """
+    The tasks that attempts of one presence did not find.
+
+    The first record of a task goes through an attempt, because its function may run in another process, which may
+    know more tasks. The next ones do not.
+    """
+
+    def __init__(
+        self, backend: BaseQueueBackend, *, swap: Callable[[QueuedTaskRecord, QueuedTaskRecord], Awaitable[bool]]
+    ) -> None:
+        self._backend = backend
+        self._swap = swap
+        self._failures: dict[tuple[str, str], TaskFailure] = {}
+        """Why attempts passed records on, by task and execution backend."""
+
+        self._told: set[str] = set()
+        self._in_a_row = 0
+
+    def note(self, before: QueuedTaskRecord, after: QueuedTaskRecord) -> None:
+        """Log the outcome of an attempt, and remember a task that it did not find."""
+        outcome = outcome_of(before, after)
+        tell_outcome(before, after, outcome, passed_on=self._told)
+        if outcome is not Outcome.PASSED_ON:
+            return
+        failure = after.history[-1].failure
+        if failure is not None and failure.type == "UnknownTaskError":
+            self._failures[before.task_name, before.execution_backend] = failure
+
+    def among(self, records: Sequence[QueuedTaskRecord]) -> Sequence[QueuedTaskRecord]:
+        """Find the claimed records of these tasks."""
+        return [record for record in records if self._is_unknown(record)] if self._failures else ()
+
+    def are_flooding(self, found: int, *, limit: int) -> bool:
+        """Whether the last claims, each for *limit* records, found nothing but very many records of these tasks."""
+        self._in_a_row = self._in_a_row + found if found == limit else 0
+        return self._in_a_row > FLOOD
+
+    async def pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> bool:
+        """
+        Pass these records on, and return whether their state is known to be stored.
+
+        The records of a flood come back spread over a minute, so that there is time for others in between.
+        """
+        steps = [(record, self._passed_on(record, is_flood=is_flood)) for record in records]
+        answers = await asyncio.gather(*(self._swap(*step) for step in steps), return_exceptions=True)
+        for (before, after), answer in zip(steps, answers, strict=True):
+            if answer is True:
+                tell_outcome(before, after, Outcome.PASSED_ON, passed_on=self._told)
+        problem = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+        if problem is not None:
+            log.warning("record.not_passed_on", extra={"records": len(records), "error": str(problem)})
+        return problem is None
+
+    def _passed_on(self, record: QueuedTaskRecord, *, is_flood: bool) -> QueuedTaskRecord:
+        least = random.uniform(0, lifecycle.LONGEST_PAUSE) if is_flood else 0.0  # noqa: S311 -- it only spreads the load
+        failure = self._failures[record.task_name, record.execution_backend]
+        patience, at = self._backend.config.unknown_task_patience, self._backend.now()
+        return lifecycle.pass_on(record, failure=failure, patience=patience, least=least, at=at)
+
+    def _is_unknown(self, record: QueuedTaskRecord) -> bool:
+        kind = record.task_name, record.execution_backend
+        return kind in self._failures and record.status is TaskStatus.RUNNING and not is_known(record.task_name)

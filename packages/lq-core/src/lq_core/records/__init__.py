@@ -1,0 +1,1 @@
+"""One call as a value, and every step of its life."""

@@ -1,0 +1,1 @@
+"""Calls that repeat by a plan: plans, schedules and their stored state."""

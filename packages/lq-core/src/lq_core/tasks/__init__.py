@@ -1,0 +1,1 @@
+"""What an application writes: tasks, their options, middleware and providers."""

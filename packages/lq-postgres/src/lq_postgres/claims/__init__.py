@@ -1,0 +1,1 @@
+"""Claiming and settling, with limits and without."""

@@ -1,0 +1,251 @@
+"""
+Claims under limits, and the states of queues.
+
+A lock of the transaction lets one such claim run at a time, also behind PgBouncer.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+from msgspec import json
+from msgspec.structs import replace
+
+from lq_core.foundation.errors import StorageError
+from lq_core.queue import Claim, Claimed, QueueState, Swap
+from lq_core.queue.json_values import STRICT, read_limits
+from lq_core.queue.limits import Allowances, Partition, Subject, pick
+from lq_core.records.record import TaskStatus
+from lq_postgres.connection.clock import DatabaseClock
+from lq_postgres.connection.connections import Connections
+from lq_postgres.connection.driver import Fetch
+from lq_postgres.statements import limiting, upkeep
+from lq_postgres.storage.rows import order_of_claim, records_from
+
+Entry: TypeAlias = tuple[int, datetime, int, UUID]
+"""The sort key of a record, and its id as a UUID of the driver."""
+
+FEW: Final = 200
+"""For so many keys it is faster to read the first record of each than to read the records in order."""
+
+COUNT_INTERVAL: Final = 1.0
+"""The shortest time in seconds between two counts of many keys."""
+
+ROUNDS: Final = 100
+"""How often lq tries to count a record that a transaction holds, with pauses of 50 ms."""
+
+
+class First(NamedTuple):
+    """The first record of a partition, and the state of its queue and its concurrency key."""
+
+    at: datetime
+    execution_backend: str
+    queue: str
+    draining: datetime | None
+    queue_limits: str | None
+    queue_running: int
+    queue_full_at: datetime | None
+    key: str | None
+    limits: str | None
+    key_running: int
+    key_full_at: datetime | None
+    priority: int
+    scheduled_at: datetime
+    id: UUID
+    number: int
+    """How many records of the key were read in order, or how many keys were walked."""
+
+    place: str
+    """The queue in whose order the key was found; empty for that of all queues but the default one."""
+
+    def subjects(self) -> Mapping[Subject, tuple[int, datetime | None]]:
+        """Count the running records of the queue and of the key, each with the moment when its bucket is full."""
+        queue = {Subject("queue", self.queue): (self.queue_running, self.queue_full_at)}
+        return queue if self.key is None else {**queue, Subject("key", self.key): (self.key_running, self.key_full_at)}
+
+    def partition(self, entries: Sequence[Entry] = ()) -> Partition[Entry]:
+        """Make a partition of these records, or of the first one."""
+        return Partition(
+            self.queue,
+            iter(sorted(entries or [_entry(self.priority, self.scheduled_at, self.id)])),
+            key=self.key,
+            limits=read_limits(self.limits),
+            queue_limits=read_limits(self.queue_limits),
+        )
+
+
+class LimitedClaims:
+    """Claims records under limits, and keeps the states of queues."""
+
+    def __init__(self, connections: Connections, clock: DatabaseClock) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._unreadable: Mapping[str, str] = {}
+        """The stored limits of queues that cannot be read."""
+
+        self._has_few_keys = False
+        self._count_keys_at = 0.0
+        self._further = 0
+        """How many records more than its limit a claim has to read in order."""
+
+    async def claim_after(self, swaps: Sequence[Swap], claim: Claim) -> Claimed:
+        """Claim records that may start; if *swaps* have been settled, an error makes the claim uncertain instead."""
+        try:
+            return await self._claim(claim)
+        except StorageError:
+            if not swaps:
+                raise
+            return Claimed(uncertain=True)
+
+    async def _claim(self, claim: Claim) -> Claimed:
+        async with self._connections.transaction() as fetch:
+            _ = await fetch(limiting.LOCK)
+            firsts, allowances = await self._firsts(fetch, claim)
+            if not firsts:
+                return Claimed()
+            entries = await self._entries(fetch, firsts, allowances, claim.limit)
+            partitions = [first.partition(entries.get(number, ())) for number, first in enumerate(firsts)]
+            picked, held_back = pick(partitions, claim.limit, allowances)
+            limited = [one.queue for one in partitions if one.queue_limits and one.queue_limits.concurrency]
+            rows = await fetch(
+                limiting.CLAIM_CHOSEN,
+                *(firsts[0].at, claim.worker_id, [entry[-1] for entry in picked], claim.to.value),
+                *(int(claim.to is TaskStatus.RUNNING), limited),
+            )
+            alive: bool = rows[0][0]
+            records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
+            if len(records) < len(picked):
+                # A transaction holds the other chosen records, so they spend nothing.
+                allowances = _allowances(firsts)
+                by_place = {(first.execution_backend, first.queue, first.key): first.partition() for first in firsts}
+                for record in records:
+                    place = record.execution_backend, record.queue, record.concurrency_key
+                    if place in by_place:  # Nothing limits the others.
+                        _ = allowances.admit(by_place[place])
+            if alive and allowances.changed:
+                buckets = [(*subject, full_at) for subject, full_at in allowances.changed.items()]
+                _ = await fetch(limiting.KEEP_BUCKETS, *map(list, zip(*buckets, strict=True)))
+                _ = await fetch(limiting.DROP_FULL_BUCKETS, firsts[0].at)
+        return Claimed(records=tuple(records), alive=alive, held_back=held_back)
+
+    async def openings(self, claim: Claim) -> Sequence[datetime]:
+        """Return when the first due record of each partition may start, unless another one must end before."""
+        firsts, allowances = await self._firsts(self._connections.fetch, replace(claim, limit=1))
+        moments = (allowances.opens_at(first.partition()) for first in firsts)
+        return [moment for moment in moments if moment is not None]
+
+    async def queues(self) -> Mapping[str, QueueState]:
+        """Read the states of queues that differ from the default."""
+        rows = await self._connections.fetch(upkeep.QUEUES)
+        self._unreadable = {name: limits for name, _, limits, _ in rows if limits and read_limits(limits) is None}
+        return {
+            name: QueueState(paused=paused, limits=read_limits(limits), draining=draining)
+            for name, paused, limits, draining in rows
+        }
+
+    async def swap_queue(self, queue: str, old: QueueState, new: QueueState, *wake_up: str | None) -> bool:
+        """Replace the state *old* of a queue by *new*, and count the running records before this returns."""
+        paused, limits, draining = _columns(old)
+        limits = limits or self._unreadable.get(queue)
+        rows = await self._connections.fetch(
+            upkeep.SWAP_QUEUE, queue, *_columns(new), paused, limits, draining, old == QueueState(), *wake_up
+        )
+        if rows and new.limits is not None and new.limits.concurrency is not None:
+            async with self._connections.transaction() as fetch:
+                _ = await fetch(limiting.LOCK)
+                _ = await fetch(limiting.AWAIT_CLAIMS)
+            for _ in range(ROUNDS):
+                if not await self._connections.read_whole(limiting.COUNT_IN, queue):
+                    break
+                await asyncio.sleep(0.05)
+        return bool(rows)
+
+    async def count_in(self, started: Sequence[UUID]) -> None:
+        """Count records that were started without a claim, if their queues have limits."""
+        if started:
+            _ = await self._connections.fetch(limiting.COUNT_IN_THESE, started)
+
+    async def _firsts(self, fetch: Fetch, claim: Claim) -> tuple[Sequence[First], Allowances]:
+        """Read the first records of the partitions from which the claim has to choose."""
+        most = FEW + len(claim.execution_backends)
+
+        async def read(sql: str, limit: int) -> Sequence[First]:
+            return [
+                First(*row) for row in await fetch(sql, self._clock.at(), claim.execution_backends, claim.queues, limit)
+            ]
+
+        if self._has_few_keys:
+            firsts = await read(limiting.FIRSTS_BY_KEY, most)
+            if any(first.key is not None and first.number < most for first in firsts):
+                return firsts, _allowances(firsts)
+            self._has_few_keys = False
+        further = max(10, self._further * 9 // 10)
+        while True:
+            size = claim.limit + further
+            firsts = await read(limiting.FIRSTS_IN_ORDER, size)
+            allowances = _allowances(firsts)
+            if _suffice(firsts, allowances, size=size, limit=claim.limit):
+                self._further = further
+                return firsts, allowances
+            if monotonic() > self._count_keys_at:
+                [[keys]] = await fetch(limiting.COUNT_KEYS, claim.execution_backends, claim.queues, most)
+                if keys < most:
+                    self._has_few_keys = True
+                    firsts = await read(limiting.FIRSTS_BY_KEY, most)
+                    return firsts, _allowances(firsts)
+                self._count_keys_at = monotonic() + COUNT_INTERVAL
+            further = 4 * size
+
+    async def _entries(
+        self, fetch: Fetch, firsts: Sequence[First], allowances: Allowances, limit: int
+    ) -> Mapping[int, list[Entry]]:
+        partitions = [
+            (number, first.execution_backend, first.queue, first.key, first.draining, size)
+            for number, first in enumerate(firsts)
+            if (size := allowances.room(first.partition(), limit)) > 1
+        ]
+        entries: dict[int, list[Entry]] = {}
+        if partitions:
+            rows = await fetch(limiting.ENTRIES, self._clock.at(), *map(list, zip(*partitions, strict=True)))
+            for number, priority, scheduled_at, id_ in rows:
+                entries.setdefault(number, []).append(_entry(priority, scheduled_at, id_))
+        return entries
+
+
+def _entry(priority: int, scheduled_at: datetime, id_: UUID) -> Entry:
+    return -priority, scheduled_at, id_.int, id_
+
+
+def _suffice(firsts: Sequence[First], allowances: Allowances, *, size: int, limit: int) -> bool:
+    """
+    Whether no other record can be one of the *limit* records to choose.
+
+    That is so where all records of a queue were read, or where *limit* of those that were read may start.
+    """
+    read, startable = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for first in firsts:
+        place = first.execution_backend, first.place
+        read[place] += first.number
+        startable[place] += min(first.number, allowances.room(first.partition().by_key, limit))
+    return all(number < size or startable[place] >= limit for place, number in read.items())
+
+
+def _allowances(firsts: Sequence[First]) -> Allowances:
+    if not firsts:
+        return Allowances(datetime.max.replace(tzinfo=UTC), running=lambda _: 0, full_at=lambda _: None)
+    known = {subject: state for first in firsts for subject, state in first.subjects().items()}
+    return Allowances(
+        firsts[0].at, running=lambda subject: known[subject][0], full_at=lambda subject: known[subject][1]
+    )
+
+
+def _columns(state: QueueState) -> tuple[bool, str | None, datetime | None]:
+    if state.limits is None:
+        return state.paused, None, state.draining
+    # Decode once, so that the text is the same as after a read: 5 seconds become 5.0.
+    limits = STRICT["limits"](json.encode(state.limits).decode())
+    return state.paused, json.encode(limits).decode(), state.draining

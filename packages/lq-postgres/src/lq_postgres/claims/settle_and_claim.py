@@ -1,0 +1,137 @@
+"""Settling and claiming, which workers do all the time, in one statement where possible."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+
+from msgspec.structs import replace
+
+from lq_core.foundation.errors import StorageError
+from lq_core.queue import Claim, Claimed, Swap
+from lq_core.records.record import OWNED, TaskStatus
+from lq_postgres.claims.backlog_positions import Bookmarks
+from lq_postgres.claims.dead_workers import know
+from lq_postgres.claims.limits import LimitedClaims
+from lq_postgres.connection.clock import DatabaseClock
+from lq_postgres.connection.connections import Connections
+from lq_postgres.connection.crowd import Crowd
+from lq_postgres.connection.driver import Fetch
+from lq_postgres.statements import claiming
+from lq_postgres.statements.versions import NOTIFY
+from lq_postgres.storage.insertion import WakeUp
+from lq_postgres.storage.rows import order_of_claim, records_from
+from lq_postgres.storage.swaps import answers_to, are_completions, completions, in_waves, swapped
+from lq_postgres.storage.turns import give_turns_again, give_turns_to_due
+
+PROMOTION_LIMIT: Final = 1000
+"""The most waiting records that one statement makes ready."""
+
+_NO_CLAIM: Final = (None,) * 7
+_ANSWER: Final = 7
+"""The number of columns before those of a claimed record."""
+
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Settler:
+    """Settles and claims; *wake_up* gives each statement the wake-up for as many records as it may bring."""
+
+    def __init__(
+        self, connections: Connections, clock: DatabaseClock, crowd: Crowd, wake_up: Callable[[int], WakeUp]
+    ) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._crowd = crowd
+        self._wake_up = wake_up
+        self.limited = LimitedClaims(connections, clock)
+        self._bookmarks = Bookmarks()
+        self._promote_at = _EARLIEST
+
+    def expect(self, moment: datetime) -> None:
+        """Note that a record becomes due at this moment."""
+        self._promote_at = min(self._promote_at, moment)
+
+    async def settle_and_claim(self, swaps: Sequence[Swap], claim: Claim | None) -> tuple[Sequence[bool], Claimed]:
+        """Swap records, then claim due ones."""
+        running = [swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING]
+        await know(self._connections, running)
+        swaps = await give_turns_again(self._connections.fetch, swaps, now=self._clock.now())
+        kept: list[bool] = []
+        waves = list(in_waves(swaps))
+        started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]
+        for wave in waves if claim is None or started else waves[:-1]:
+            kept += await settle_by(self._connections.fetch, self._wake_up(len(wave)), wave)
+        await self.limited.count_in(started)
+        if claim is None:
+            return kept, Claimed()
+        last = waves[-1] if waves and not started else ()
+        answers, claimed = await self._settle_and_claim(last, claim)
+        return [*kept, *answers], claimed
+
+    async def _settle_and_claim(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
+        if self._promote_at <= self._clock.now():
+            await self._promote()
+        kept, claimed, from_front = await self._run(swaps, claim)
+        try:
+            while claimed.alive and len(claimed.records) < claim.limit:
+                if from_front and not (self._promote_at <= self._clock.now() and await self._promote()):
+                    break
+                missing = replace(claim, limit=claim.limit - len(claimed.records))
+                _, more, from_front = await self._run((), missing)
+                if not more.alive:  # The worker was declared dead since, and keeps its earlier claims.
+                    break
+                records = sorted(claimed.records + more.records, key=order_of_claim)
+                claimed = replace(more, records=tuple(records))
+        except StorageError:  # The earlier claims have succeeded, so they are the answer.
+            claimed = replace(claimed, uncertain=True)
+        return kept, claimed
+
+    async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed, bool]:
+        """Run the statement once; the last answer is whether it claimed from the front."""
+        since = monotonic()
+        marks = self._bookmarks.of(claim)
+        sql, given = _written(swaps, complete=claiming.COMPLETE_AND_CLAIM, settle=claiming.SETTLE_AND_CLAIM)
+        at, channel, wake_up = self._wake_up(len(swaps))
+        wake_up = self._crowd.announcing(wake_up)
+        rows = await self._connections.fetch(
+            sql,
+            *(at, channel, wake_up),
+            *(claim.worker_id, claim.execution_backends, claim.queues, claim.limit),
+            *(claim.to.value, int(claim.to is TaskStatus.RUNNING), marks),
+            *given,
+        )
+        alive, waiting, limited, walked, lost, *_ = rows[0][:_ANSWER]
+        took = monotonic() - since
+        self._promote_at = _LATEST if waiting is None else waiting
+        found = rows if rows[0][_ANSWER] is not None else ()
+        records = sorted(records_from(found, _ANSWER), key=order_of_claim)
+        if not limited:
+            self._crowd.claimed(len(records), took=took)
+        self._bookmarks.keep(claim, records, took=None if marks else took, walked=walked)
+        if limited and alive and claim.limit:
+            claimed = await self.limited.claim_after(swaps, claim)
+            if wake_up.endswith("!!" if not claimed.records else "!"):
+                with suppress(StorageError):  # The claim has succeeded.
+                    _ = await self._connections.fetch(NOTIFY, channel, f"-{len(claimed.records)} {wake_up}")
+            self._crowd.claimed(len(claimed.records), took=monotonic() - since)
+            return answers_to(swaps, lost), claimed, True
+        return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive), marks is None
+
+    async def _promote(self) -> bool:
+        rows = await self._connections.fetch(claiming.PROMOTE, self._clock.at(), PROMOTION_LIMIT)
+        await give_turns_to_due(self._connections.fetch, [row[1:] for row in rows if row[1] is not None])
+        return rows[0][0] > 0
+
+
+async def settle_by(fetch: Fetch, wake_up: WakeUp, swaps: Sequence[Swap]) -> list[bool]:
+    """Swap different records, and answer for each whether its epoch was the expected one."""
+    sql, given = _written(swaps, complete=claiming.COMPLETE, settle=claiming.SETTLE)
+    [[lost, _]] = await fetch(sql, *wake_up, *_NO_CLAIM, *given)
+    return answers_to(swaps, lost)
+
+
+def _written(swaps: Sequence[Swap], *, complete: str, settle: str) -> tuple[str, tuple[object, ...]]:
+    return (complete, completions(swaps)) if are_completions(swaps) else (settle, swapped(swaps))

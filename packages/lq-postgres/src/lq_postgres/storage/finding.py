@@ -1,0 +1,81 @@
+"""Finding records by the statement whose index fits, and counting them without repeating slow counts."""
+
+from datetime import datetime
+from time import monotonic
+from typing import Final
+
+from lq_core.queue import DueRecords, RecordFilter, Statistics
+from lq_core.records.record import TaskStatus
+from lq_postgres.connection.driver import Fetch
+from lq_postgres.statements import reading
+
+INDEXED: Final = frozenset({TaskStatus.DISPATCHED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
+"""The statuses that have an index; ``running`` has one for records with an execution reference."""
+
+LARGE: Final = 10_000
+"""A count of fewer records takes milliseconds, and is always made anew."""
+
+SLOW: Final = 0.05
+"""A count that takes fewer seconds is always made anew."""
+
+
+def statement_for(condition: RecordFilter) -> str:
+    """Choose the statement that finds the newest records."""
+    if condition.key is not None:
+        return reading.FIND_BY_KEY
+    if condition.schedule is not None:
+        return reading.FIND_BY_SCHEDULE
+    if condition.statuses == (TaskStatus.PENDING,) and condition.execution_backends is not None:
+        return reading.FIND_PENDING
+    indexed = INDEXED | {TaskStatus.RUNNING} if condition.external else INDEXED
+    is_indexed = condition.statuses is not None and indexed.issuperset(condition.statuses)
+    return reading.FIND_BY_STATUS if is_indexed else reading.FIND
+
+
+def with_rare(sql: str, condition: RecordFilter, first: int) -> tuple[str, tuple[object, ...]]:
+    """Add the rare conditions to a search, and return their parameters; the number of the first one is *first*."""
+    asked = (
+        (reading.FINISHED_AFTER, condition.finished_after),
+        (reading.FINISHED_BEFORE, condition.finished_before),
+        (reading.NEWEST, condition.newest),
+        *((reading.words_in(words.columns), words.fragments) for words in condition.words()),
+    )
+    given = [(text, value) for text, value in asked if value is not None]
+    added = "".join(text.format(place) for place, (text, _) in enumerate(given, first))
+    return sql.replace("{matches}", "{matches}" + added), tuple(value for _, value in given)
+
+
+def conditions(condition: RecordFilter) -> tuple[object, ...]:
+    """Write a condition as the parameters of ``reading.MATCHES``."""
+    return (
+        None if condition.statuses is None else [status.value for status in condition.statuses],
+        *(condition.queues, condition.task_names, condition.execution_backends),
+        *(condition.created_after, condition.created_before, condition.key, condition.schedule, condition.external),
+    )
+
+
+class Counting:
+    """Counts records by queue and status, and keeps a slow count for ten times as long as it took."""
+
+    def __init__(self, read_whole: Fetch) -> None:
+        self._read_whole = read_whole
+        self._kept_until = 0.0
+        self._counted = Statistics(counts={})
+
+    async def statistics(self, *, at: datetime | None) -> Statistics:
+        """Count the records."""
+        began = monotonic()
+        if began < self._kept_until:
+            return self._counted
+        rows = await self._read_whole(reading.STATISTICS, at)
+        took = monotonic() - began
+        counts: dict[str, dict[TaskStatus, int]] = {}
+        due: dict[str, DueRecords] = {}
+        for queue, status, number, number_due, oldest in rows:
+            counts.setdefault(queue, {})[TaskStatus(status)] = number
+            if number_due:  # Only pending records are due, so that a queue has one such row.
+                due[queue] = DueRecords(number_due, oldest)
+        self._counted = Statistics(counts=counts, due=due)
+        if took > SLOW and sum(row[2] for row in rows) > LARGE:
+            self._kept_until = began + 10 * took
+        return self._counted

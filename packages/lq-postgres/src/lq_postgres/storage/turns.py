@@ -1,0 +1,95 @@
+"""The turns of records with fairness keys: read from the records that wait, and given to those that are due."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from lq_core.queue import Swap
+from lq_core.queue.columns import to_text
+from lq_core.queue.turns import Line, Turns, due_lines, given_turns, line_of, with_turns
+from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
+from lq_postgres.connection.driver import Fetch, Row
+from lq_postgres.statements import turns as sql
+
+SOON: Final = timedelta(seconds=0.05)
+"""
+A record that returns and is due sooner waits for so long, because the database must not find it due before it has a
+turn.
+"""
+
+
+async def give_turns(
+    fetch: Fetch, records: Sequence[QueuedTaskRecord], *, now: datetime
+) -> tuple[Sequence[QueuedTaskRecord], datetime | None]:
+    """
+    Give turns to those of new records that are due, and return the moment at which these and no others count as due.
+
+    The moment is None without fairness keys. Two transactions at once may give the same turns of one key twice.
+    """
+    if not any(record.metadata and FAIRNESS_KEY in record.metadata for record in records):
+        return records, None
+    lines = due_lines(records, at=now)
+    if not lines:
+        return records, now
+    records, last = with_turns(records, lines, await _turns(fetch, {line: len(due) for line, due in lines.items()}))
+    return records, max(now, last)
+
+
+async def give_turns_again(fetch: Fetch, swaps: Sequence[Swap], *, now: datetime) -> Sequence[Swap]:
+    """Give other turns to records that return to pending and are due."""
+    if not any(swap.record.metadata for swap in swaps):
+        return swaps
+    lines = defaultdict[Line, list[int]](list)
+    changed = list(swaps)
+    for number, swap in enumerate(swaps):
+        line = line_of(swap.record)
+        if line is None or swap.record.scheduled_at >= now + SOON:
+            continue
+        if swap.record.scheduled_at <= now:
+            lines[line].append(number)
+        else:
+            changed[number] = _moved(swap, now + SOON)
+    if lines:
+        turns = await _turns(fetch, {line: 1 + len(numbers) for line, numbers in lines.items()})
+        due = {line: [swaps[number].record.scheduled_at for number in numbers] for line, numbers in lines.items()}
+        given = given_turns(due, turns, is_new=False)
+        for line, numbers in lines.items():
+            for number, turn in zip(numbers, given[line], strict=True):
+                changed[number] = _moved(swaps[number], turn)
+    return changed
+
+
+async def give_turns_to_due(fetch: Fetch, rows: Sequence[Sequence[Any]]) -> None:
+    """Make the records ready that ``PROMOTE`` has found because they have fairness keys."""
+    if not rows:
+        return
+    lines = defaultdict[Line, list[Sequence[Any]]](list)
+    for row in rows:
+        lines[Line(*row[1:5])].append(row)
+    turns = await _turns(fetch, {line: 1 + len(due) for line, due in lines.items()}, written=True)
+    given = given_turns({line: [row[5] for row in due] for line, due in lines.items()}, turns, is_new=False)
+    found = [(row[0], row[5], turn) for line, due in lines.items() for row, turn in zip(due, given[line], strict=True)]
+    found.sort()  # Every process writes in the order of the ids, so that none waits for another in a circle.
+    _ = await fetch(sql.GIVE_TURNS, *map(list, zip(*found, strict=True)))
+
+
+async def _turns(fetch: Fetch, sizes: Mapping[Line, int], *, written: bool = False) -> Mapping[Line, Turns]:
+    """Read the turns that so many records of each line need; *written* says that its key is JSON already."""
+    rows = [
+        (number, line.execution_backend, line.queue, line.priority, line.key if written else to_text(line.key), size)
+        for number, (line, size) in enumerate(sizes.items())
+    ]
+    found = defaultdict[int, list[Row]](list)
+    for row in await fetch(sql.TURNS, *map(list, zip(*rows, strict=True))):
+        found[row[0]].append(row)
+    return {
+        line: Turns(found[number][0][1], (row[2] for row in found[number] if row[2] is not None))
+        for number, line in enumerate(sizes)
+    }
+
+
+def _moved(swap: Swap, moment: datetime) -> Swap:
+    return replace(swap, record=replace(swap.record, scheduled_at=moment))

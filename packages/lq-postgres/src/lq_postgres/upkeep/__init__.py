@@ -1,0 +1,1 @@
+"""Migrations, retention, and the checks of lq doctor."""

@@ -1,0 +1,138 @@
+"""The router for a Litestar application, and an ASGI application for every other one."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from litestar import Litestar, MediaType, Request, Response, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.static_files import (
+    create_static_files_router,  # pyright: ignore[reportUnknownVariableType] -- Litestar leaves Request open
+)
+
+from lq_core import (
+    ConfigurationError,
+    DuplicateKeyError,
+    IllegalMoveError,
+    InvalidArgumentError,
+    PayloadTooLargeError,
+    QueueConfig,
+    QueueError,
+    QueueService,
+    RecordFilter,
+    RecordNotFoundError,
+    StorageError,
+    UnknownScheduleError,
+    UnknownTaskError,
+)
+from lq_web.api import Api
+from lq_web.config import WebConfig
+from lq_web.pages import Pages, base_of
+from lq_web.rendering import render
+from lq_web.safety import add_headers, guards_of
+from lq_web.searching import condition_of
+
+STATUSES: Final[Mapping[type[QueueError], HTTPStatus]] = MappingProxyType(
+    {
+        ConfigurationError: HTTPStatus.BAD_REQUEST,
+        DuplicateKeyError: HTTPStatus.CONFLICT,
+        IllegalMoveError: HTTPStatus.CONFLICT,
+        InvalidArgumentError: HTTPStatus.BAD_REQUEST,
+        PayloadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        RecordNotFoundError: HTTPStatus.NOT_FOUND,
+        StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+        UnknownScheduleError: HTTPStatus.NOT_FOUND,
+        UnknownTaskError: HTTPStatus.NOT_FOUND,
+    }
+)
+
+
+def create_router(service: Callable[[], QueueService], config: WebConfig | None = None) -> Router:
+    """
+    Make the router of the dashboard and the API, for the ``route_handlers`` of a Litestar application.
+
+    *service* returns the open service; every request calls it. Check ``config.check(debug=...)`` yourself.
+    """
+    settings = config or WebConfig()
+
+    def opened() -> QueueService:
+        return service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        return respond(request, settings, error)
+
+    static = create_static_files_router(
+        path="/static", directories=[Path(__file__).parent / "static"], include_in_schema=False
+    )
+    return Router(
+        path=settings.path,
+        route_handlers=[Pages, Api, static],
+        guards=guards_of(settings),
+        dependencies={
+            "condition": Provide(condition_of),
+            "lq_service": Provide(opened, sync_to_thread=False),
+            "lq_web": Provide(lambda: settings, sync_to_thread=False),
+        },
+        after_request=add_headers,
+        exception_handlers={QueueError: answer, HTTPException: answer},
+        signature_namespace={each.__name__: each for each in (QueueService, RecordFilter, WebConfig)},
+    )
+
+
+def create_app(queue: QueueService | QueueConfig | None = None, config: WebConfig | None = None) -> Litestar:
+    """
+    Make an ASGI application of its own, to serve alone or to mount in an application of another framework.
+
+    A *queue* that is a service must be open while requests come; one that is a configuration, or None for the default
+    one, is opened and closed with this application. The dashboard is at ``config.path``.
+
+    Raises ConfigurationError if *config* has no guards and is not ``open_to_everyone``, as when it is None.
+    """
+    settings = config or WebConfig()
+    settings.check(debug=False)
+    service = queue if isinstance(queue, QueueService) else QueueService(queue)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        async with service:
+            yield
+
+    return Litestar(
+        [create_router(lambda: service, settings)],
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(title=settings.title, version="1", path="/api/schema"),
+        logging_config=None,
+    )
+
+
+def respond(request: Request[Any, Any, Any], config: WebConfig, error: Exception) -> Response[Any]:
+    """Answer a request that was refused: a page for a browser, problem details (RFC 9457) for the API."""
+    status, detail = _facts(error)
+    if status is None:
+        raise error
+    if "/api/" in request.scope["path"] or "text/html" not in request.headers.get("accept", ""):
+        problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
+        return add_headers(Response(problem, status_code=status, media_type="application/problem+json"))
+    text = render(
+        "error.html",
+        base=base_of(request, config),
+        title=config.title,
+        can_operate=False,
+        here="",
+        status=status,
+        detail=detail,
+    )
+    return add_headers(Response(text, status_code=status, media_type=MediaType.HTML))
+
+
+def _facts(error: Exception) -> tuple[HTTPStatus | None, str]:
+    if isinstance(error, HTTPException):
+        return HTTPStatus(error.status_code), error.detail
+    status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
+    detail = "The queue is not available." if isinstance(error, StorageError) else str(error)
+    return status, detail

@@ -1,0 +1,48 @@
+"""``lq web``: the dashboard of a queue, for the people of this machine."""
+
+import asyncio
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+from programs import run, running, until
+from servers.postgres import free_port
+
+LQ = (sys.executable, "-m", "lq_core")
+
+
+async def test_it_serves_the_dashboard_until_it_is_stopped(tmp_path: Path) -> None:
+    made = await run(*LQ, "migrate", folder=tmp_path)
+    port = str(free_port())
+    async with running(*LQ, "web", "--port", port, folder=tmp_path) as web:
+        await web.line_with(f"http://127.0.0.1:{port}/")
+        await until(partial(answers, f"http://127.0.0.1:{port}/"), what="the dashboard answers")
+        page = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/")
+        await web.end(signal.SIGTERM)
+
+    assert made.code == 0
+    assert "All is well" in page
+
+
+async def test_it_does_not_serve_to_others(tmp_path: Path) -> None:
+    await run(*LQ, "migrate", folder=tmp_path)
+
+    answer = await run(*LQ, "web", "--host", "0.0.0.0", folder=tmp_path)
+
+    assert answer.code == 1
+    assert "which others can reach" in answer.err
+
+
+async def answers(address: str) -> bool:
+    """Whether a server that may still be starting answers."""
+    try:
+        return bool(await asyncio.to_thread(fetch, address))
+    except OSError:
+        return False
+
+
+def fetch(address: str) -> str:
+    with urlopen(address) as answer:
+        return answer.read().decode()

@@ -1,0 +1,47 @@
+"""What a factory may make for the entrypoint, and how it may be named."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import container_tasks as shop
+from lq_cloudrun import CloudRunExitCode, execute_cloudrun_task
+from lq_core import QueueConfig, QueueService
+
+
+@pytest.fixture
+async def env(address: str) -> dict[str, str]:
+    """The environment of a container for a pending record that a person names."""
+    async with QueueService(shop.queue_config()) as service:
+        sent = await service.enqueue(shop.add.using(execution_backend="cloudrun"), 1, second=2)
+    return {"LITESTAR_QUEUES_TASK_ID": str(sent.id)}
+
+
+@asynccontextmanager
+async def managed_config() -> AsyncGenerator[QueueConfig]:
+    yield shop.queue_config()
+
+
+def broken_factory() -> QueueConfig:
+    raise RuntimeError("no secret")
+
+
+@pytest.mark.parametrize("factory", [shop.queue_config, shop.later_queue_config, managed_config])
+async def test_a_factory_may_make_a_configuration_and_a_context_manager(env: dict[str, str], factory: Any) -> None:
+    assert await execute_cloudrun_task(service_factory=factory, env=env) is CloudRunExitCode.SUCCESS
+
+
+async def test_a_factory_may_be_named_with_a_dot(env: dict[str, str]) -> None:
+    code = await execute_cloudrun_task(env={**env, "LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks.queue_config"})
+
+    assert code is CloudRunExitCode.SUCCESS
+
+
+async def test_a_factory_that_raises_has_an_exit_code(caplog: pytest.LogCaptureFixture) -> None:
+    env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4())}
+
+    assert await execute_cloudrun_task(service_factory=broken_factory, env=env) is CloudRunExitCode.FAILURE
+    assert "no secret" in caplog.text

@@ -1,0 +1,107 @@
+"""The pages, as a browser without JavaScript gets them, alone and below the paths of other applications."""
+
+import re
+
+import httpx
+import pytest
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
+
+from lq_core import NonRetryable, TaskStatus, task
+from lq_core.testing import QueueTestbed
+from lq_web import WebConfig, create_app
+
+
+@task(name="shop.greet", queue="mail")
+async def greet(name: str) -> str:
+    return f"Hello, {name}."
+
+
+@task(name="shop.break", queue="mail")
+async def break_down(reason: str) -> None:
+    raise NonRetryable(reason)
+
+
+async def test_the_first_page_says_what_is_wrong(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    await bed.service.enqueue(break_down, "no paper")
+    await bed.drain()
+
+    page = (await browser.get("/queues/")).text
+
+    assert "<h1>1 record has failed in the last hour</h1>" in page
+    assert "no paper" in page
+
+
+async def test_a_group_of_failures_is_retried_after_counting(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    await bed.service.enqueue_many([break_down.call("no paper"), break_down.call("no ink")])
+    await bed.drain()
+
+    asked = (await browser.get("/queues/failures", params={"task": "shop.break", "error": "NonRetryable"})).text
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', asked))
+    done = await browser.post("/queues/failures", data=fields)
+
+    assert "Retry 2 records?" in asked
+    assert done.status_code == 303
+    assert (await bed.service.statistics()).total(TaskStatus.PENDING) == 2
+
+
+async def test_the_buttons_of_a_record_work(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    sent = await bed.service.enqueue(greet, "Ada")
+
+    for action, status in (("cancel", "cancelled"), ("retry", "pending")):
+        page = (await browser.get(f"/queues/records/{sent.id}")).text
+        [target] = re.findall(r'<form method="post" action="([^"]*)"', page)
+        assert target.endswith(action)
+        answer = await browser.post(target, follow_redirects=True)
+        assert f'<span class="badge {status}">' in answer.text
+
+
+async def test_a_queue_is_paused_and_resumed(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    await bed.service.enqueue(greet, "Ada")
+
+    assert "paused" in (await browser.post("/queues/queues/mail/pause", follow_redirects=True)).text
+    assert "paused" not in (await browser.post("/queues/queues/mail/resume", follow_redirects=True)).text
+
+
+async def test_a_queue_is_limited_and_a_wrong_limit_is_refused(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    await bed.service.enqueue(greet, "Ada")
+
+    limited = await browser.post("/queues/queues/mail/limits", data={"concurrency": "3"}, follow_redirects=True)
+    wrong = await browser.post("/queues/queues/mail/limits", data={"concurrency": "many"})
+    await browser.post("/queues/queues/mail/limits", data={"concurrency": ""})
+
+    assert "3 at once" in limited.text
+    assert (wrong.status_code, "is no number of records" in wrong.text) == (400, True)
+    assert (await bed.service.queues())["mail"].limits is None
+
+
+@pytest.mark.parametrize(
+    "path, status", [("records/0198c0de-0000-7000-8000-000000000000", 404), ("records?status=lost", 400)]
+)
+async def test_what_cannot_be_shown_is_a_page_that_says_why(browser: httpx.AsyncClient, path: str, status: int) -> None:
+    page = await browser.get(f"/queues/{path}")
+
+    assert page.status_code == status
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<h1>" in page.text
+
+
+async def test_links_hold_below_another_application(bed: QueueTestbed) -> None:
+    inner = create_app(bed.service, WebConfig(open_to_everyone=True))
+
+    @asgi("/office", is_mount=True, copy_scope=True)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["root_path"] = "/office"
+        await inner(scope, receive, send)
+
+    transport = httpx.ASGITransport(Litestar([mounted]))  # pyright: ignore[reportArgumentType] -- the two describe ASGI in different words
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://queues.test", headers={"accept": "text/html"}
+    ) as client:
+        page = await client.get("/office/queues/")
+        links = set(re.findall(r'(?:href|src)="(/[^"]*)"', page.text))
+        answers = {link: (await client.get(link)).status_code for link in links}
+
+    assert links
+    assert all(link.startswith("/office/queues/") for link in links)
+    assert set(answers.values()) == {200}, answers
