@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,8 @@ from uuid import UUID
 import httpx
 import pytest
 from litestar import Litestar, Request, Response, get, post
-from litestar.channels import ChannelsPlugin
-from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.exceptions import LitestarWarning
 from litestar.params import FromPath, FromQuery
 from litestar.plugins import PluginProtocol
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
@@ -268,17 +265,6 @@ def test_the_lifespan_of_the_user_contains_the_lifespan_of_the_queue(config: Que
         seen.append("running")
 
     assert seen == ["database opened", "running", "database closed after the queue"]
-
-
-@pytest.mark.parametrize("plugins, warned", [(["queue", "channels"], True), (["channels", "queue"], False)])
-def test_a_plugin_that_closes_before_the_worker_gives_a_warning(
-    config: QueueConfig, plugins: Sequence[str], warned: bool, recwarn: pytest.WarningsRecorder
-) -> None:
-    known = {"queue": QueuePlugin(config), "channels": ChannelsPlugin(MemoryChannelsBackend(), channels=["news"])}
-
-    Litestar([], plugins=[known[name] for name in plugins])
-
-    assert [each.category for each in recwarn.list] == ([LitestarWarning] if warned else [])
 
 
 @pytest.mark.parametrize(

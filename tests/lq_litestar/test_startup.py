@@ -1,11 +1,16 @@
 """Tasks of the in-app worker run between the hooks of the application: after its startup, before its shutdown."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from litestar import Litestar, post
+from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.plugins import InitPlugin
 from litestar.testing import TestClient
 
 from lq_core import INJECTED, QueueConfig, QueueService, task
@@ -39,6 +44,27 @@ async def start(app: Litestar) -> None:
     app.state.phase = "open"
 
 
+class Database(InitPlugin):
+    """A plugin that closes with the application, as those of databases do."""
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] -- Litestar leaves the context manager open
+        return app_config
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Litestar) -> AsyncGenerator[None]:
+        yield
+        app.state.phase = "closing"
+
+
+class WithDatabase(InitPlugin):
+    """A plugin that adds another one to the end of the list, as Advanced Alchemy does."""
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.plugins.append(Database())
+        return app_config
+
+
 async def end(app: Litestar) -> None:
     app.state.phase = "closed"
 
@@ -62,3 +88,20 @@ def test_tasks_run_after_the_startup_and_stop_before_the_shutdown(tmp_path: Path
         client.post("/last")
 
     assert app.state.log == ["ran while open", "stopped while open"]
+
+
+@pytest.mark.parametrize("before, after", [([WithDatabase()], []), ([], [Database()]), ([], [WithDatabase()])])
+def test_the_worker_stops_before_other_plugins_close_wherever_they_are(
+    tmp_path: Path, before: list[InitPlugin], after: list[InitPlugin]
+) -> None:
+    config = QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "lq.db"), shutdown_grace=0.1)
+    other = QueuePlugin(QueueConfig(queue_backend="memory"), dependency_key="other")
+    app = Litestar(
+        [enqueue_last],
+        plugins=[other, *before, QueuePlugin(config), *after],
+        state=State({"log": [], "phase": "open", "started": asyncio.Event()}),
+    )
+    with TestClient(app) as client:
+        client.post("/last")
+
+    assert app.state.log == ["stopped while open"]

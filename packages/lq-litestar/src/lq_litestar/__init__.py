@@ -1,7 +1,8 @@
 """Adds lq to a Litestar application: plugin, injection, in-app worker and commands."""
 
+from lq_litestar.after_commit import enqueue_after_commit
 from lq_litestar.after_response import enqueue_after_response
 from lq_litestar.dashboard import WebSettings
 from lq_litestar.plugin import QueuePlugin
 
-__all__ = ["QueuePlugin", "WebSettings", "enqueue_after_response"]
+__all__ = ["QueuePlugin", "WebSettings", "enqueue_after_commit", "enqueue_after_response"]

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
-from warnings import warn
+from typing import Any
 
 from click import Context, Group, Option, Parameter
 from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
-from litestar.exceptions import LitestarWarning
 from litestar.plugins import CLIPlugin, InitPlugin
 
 from lq_core import (
@@ -30,9 +28,7 @@ from lq_core.tasks.provider import by_type
 from lq_litestar.dashboard import WebSettings, dashboard
 from lq_litestar.responses import to_response
 from lq_litestar.task_dependencies import providers_of
-
-CLOSED_TOO_EARLY: Final = frozenset({"ChannelsPlugin", "SQLAlchemyInitPlugin", "SQLAlchemyPlugin", "SQLSpecPlugin"})
-"""Plugins that tasks may use. Litestar closes plugins from the last to the first."""
+from lq_litestar.worker_lifespan import WorkerLifespan
 
 
 class QueuePlugin(InitPlugin, CLIPlugin):
@@ -40,8 +36,8 @@ class QueuePlugin(InitPlugin, CLIPlugin):
     Gives handlers a :class:`lq_core.QueueService`, runs a worker inside the application, and adds ``litestar queues``.
 
     Each lifespan of the application opens one service, in its event loop. Each server process has its own worker, and
-    all workers share the records of one database. Put the plugin last in ``plugins=[...]``, so that running tasks can
-    still use the other plugins when the application stops.
+    all workers share the records of one database. When the application stops, the worker stops before the other
+    plugins close, so that running tasks can still use them.
     """
 
     __slots__ = ("_open", "config", "dependency_key", "web", "worker")
@@ -98,7 +94,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] -- as above, the context manager
         if self.web is not None:
             app_config.route_handlers.append(dashboard(self._provide, self.web, debug=app_config.debug))
-        self._warn_of_plugins_after_this(app_config)
+        app_config.plugins.append(WorkerLifespan(self._worker_lifespan))
         return app_config
 
     def on_cli_init(self, cli: Group) -> None:
@@ -124,20 +120,25 @@ class QueuePlugin(InitPlugin, CLIPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncGenerator[None, None]:
-        async with AsyncExitStack() as stack:
-            service = await stack.enter_async_context(QueueService(self._with_dependencies(app)))
+        async with QueueService(self._with_dependencies(app)) as service, AsyncExitStack() as stack:
             # Offer the service before the worker starts and until it has stopped: its tasks may use the service.
             loop = asyncio.get_running_loop()
-            self._open.setdefault(loop, []).append((service, stack))
             stack.callback(self._close, loop, service)
+            worker_stack = await stack.enter_async_context(AsyncExitStack())
+            self._open.setdefault(loop, []).append((service, worker_stack))
             yield
 
     async def _start_worker(self) -> None:
-        """Start the worker after the startup hooks. It stops with the lifespan, before the shutdown hooks."""
-        if not self.worker:
-            return
-        service, stack = self._open[asyncio.get_running_loop()][-1]
-        await stack.enter_async_context(Worker(service))
+        """Start the worker after the startup hooks."""
+        if self.worker:
+            service, worker_stack = self._open[asyncio.get_running_loop()][-1]
+            await worker_stack.enter_async_context(Worker(service))
+
+    @asynccontextmanager
+    async def _worker_lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
+        """Stop the worker before the other plugins close."""
+        async with self._open[asyncio.get_running_loop()][-1][1]:
+            yield
 
     def _keep_lifespan(self, context: Context, _: Parameter, enters: bool) -> None:  # noqa: FBT001 -- click calls it so
         """Let the command ``worker`` run in the lifespan of the application, without its in-app worker."""
@@ -172,15 +173,3 @@ class QueuePlugin(InitPlugin, CLIPlugin):
 
     def _provide(self) -> QueueService:
         return self.service
-
-    def _warn_of_plugins_after_this(self, app_config: AppConfig) -> None:
-        if not self.worker or self not in app_config.plugins:
-            return
-        for later in app_config.plugins[app_config.plugins.index(self) + 1 :]:
-            if any(kind.__name__ in CLOSED_TOO_EARLY for kind in type(later).__mro__):
-                warn(
-                    f"{type(later).__name__} comes after QueuePlugin and closes before the worker has shut down: "
-                    "tasks that are still running cannot use it. Put QueuePlugin last.",
-                    LitestarWarning,
-                    stacklevel=2,
-                )
