@@ -17,8 +17,9 @@ HIDDEN = {
     "lq_core.attempts.attempt.Attempt",
     "lq_core.foundation.duration.StoredAs",
     "lq_core.presence.presence.Presence",
+    "lq_core.tasks.owner.Owner",
 }
-"""Types that QueueService offers to the packages of lq alone, and the fields of configurations that store seconds."""
+"""Types that public classes offer to the packages of lq alone, and the fields of configurations that store seconds."""
 
 DOORS = [package.module for package in packages()]
 

@@ -33,6 +33,7 @@ PAGES = [
     "docs/lifecycle.md",
     "docs/limits.md",
     "docs/retries.md",
+    "docs/steps.md",
     "docs/types.md",
     "docs/unique.md",
     "packages/lq-core/README.md",

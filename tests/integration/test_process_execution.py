@@ -219,6 +219,16 @@ async def test_a_task_reads_the_results_of_its_predecessors(queue: QueueService)
     assert await after.wait(timeout=PATIENCE) == [await before.wait(timeout=PATIENCE)]
 
 
+async def test_a_step_is_stored_by_the_worker_and_not_repeated_in_another_child(queue: QueueService) -> None:
+    sent = await queue.enqueue(tasks.walk)
+
+    assert await sent.wait(timeout=PATIENCE) == [1, 2, 2]
+    assert [entry.message for entry in sent.record.history if entry.event == "step"] == ["1", "2", "3"]
+    refused = await queue.wait((await queue.enqueue(tasks.carry)).id, timeout=PATIENCE)
+    assert refused.error is not None
+    assert (refused.error.type, refused.attempt) == ("PayloadTooLargeError", 1)
+
+
 async def test_failures_instructions_and_retries_mean_what_they_mean_elsewhere(queue: QueueService) -> None:
     assert await (await queue.enqueue(tasks.fail_once)).wait(timeout=PATIENCE) == 2
     await (await queue.enqueue(tasks.put_off)).wait(timeout=PATIENCE)

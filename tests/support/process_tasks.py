@@ -157,6 +157,21 @@ async def put_off(context: TaskContext) -> None:
         raise RetryLater(0, "not yet")
 
 
+@task(execution_backend="process", name="process.walk", retries=1, backoff=Backoff(base=0))
+async def walk(context: TaskContext) -> list[int]:
+    """Note the number of the attempt in each step; die after the first one."""
+    first = await context.step("1", lambda: context.attempt)
+    if context.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    second, third = await asyncio.gather(*(context.step(name, lambda: context.attempt) for name in "23"))
+    return [first, second, third]
+
+
+@task(execution_backend="process", name="process.carry", retries=2)
+async def carry(context: TaskContext) -> None:
+    await context.step("too much", lambda: "x" * 2_000_000)
+
+
 @task(execution_backend="process", name="process.fail_once", retries=1, backoff=Backoff(base=0, jitter=0))
 def fail_once(context: TaskContext) -> int:
     if context.attempt == 1:

@@ -11,6 +11,7 @@ import pickle
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -25,10 +26,11 @@ from lq_core.attempts.attempt import Attempt, Surroundings
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.injector import Injector
 from lq_core.foundation.clock import utc_now
-from lq_core.foundation.errors import ConfigurationError
-from lq_core.records import lifecycle
+from lq_core.foundation.errors import ConfigurationError, OwnershipLostError
+from lq_core.records import lifecycle, steps
 from lq_core.records.record import Fence, Progress, QueuedTaskRecord
 from lq_core.service.task_modules import import_tasks
+from lq_core.tasks.owner import Owner
 from lq_core.tasks.provider import Provider
 from lq_local import messages
 from lq_local.messages import FromChild, Setup, ToChild, packed, received
@@ -114,9 +116,7 @@ class _Executor:
             deadlines=Deadlines(),
             injector=injector,
             is_alone=lambda _: True,
-            report=self._report,
-            read=self._read,
-            complete=_refuse_to_complete,
+            owner=Owner(report=self._report, keep=self._keep, read=self._read, complete=_refuse_to_complete),
             waits_for_threads=True,
         )
         self._start = utc_now()
@@ -125,6 +125,8 @@ class _Executor:
         self._attempt: Attempt | None = None
         self._body: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[messages.Predecessors] | None = None
+        self._keeping = deque[asyncio.Future[messages.Kept]]()
+        """One for each step that the worker stores, in order."""
 
     def take(self, message: ToChild) -> None:
         """Handle a message of the worker."""
@@ -137,6 +139,8 @@ class _Executor:
                 self._attempt.stop(message.reason)
         elif isinstance(message, messages.Predecessors) and self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
+        elif isinstance(message, messages.Kept) and not (keeping := self._keeping.popleft()).done():
+            keeping.set_result(message)
 
     async def _perform(self, run: messages.Run) -> None:
         attempt = self._attempt = Attempt(run.record, self._surroundings)
@@ -159,6 +163,19 @@ class _Executor:
         else:
             attempt.record = lifecycle.note(attempt.record, message=said, at=self._surroundings.now())
         self._send(messages.Said(said))
+
+    async def _keep(self, fence: Fence, event: str, name: str, value: str) -> None:
+        attempt = self._attempt
+        if attempt is None or (attempt.record.id, attempt.record.epoch) != fence:
+            raise OwnershipLostError(*fence)
+        at, most_bytes = self._surroundings.now(), self._surroundings.max_result_bytes
+        attempt.record = steps.keep(attempt.record, event, name, value, at=at, most_bytes=most_bytes)
+        keeping: asyncio.Future[messages.Kept] = asyncio.get_running_loop().create_future()
+        self._keeping.append(keeping)
+        self._send(messages.Keep(event, name, value))
+        answer = await keeping
+        if answer.error is not None:
+            raise cast("Exception", pickle.loads(answer.error))  # noqa: S301 -- the worker made it
 
     async def _read(self, _: Sequence[UUID]) -> Sequence[QueuedTaskRecord]:
         if self._answer is None or self._answer.done():

@@ -155,6 +155,8 @@ class ChildProcess:
                     await attempt.context.progress(said.done, said.total, said.message)
                 else:
                     await attempt.context.log(said)
+            elif isinstance(message, messages.Keep):
+                self._send(await _kept(attempt, message))
             elif isinstance(message, messages.Ask):
                 self._send(await _predecessors(attempt))
         raise await self._death()
@@ -179,6 +181,14 @@ class ChildProcess:
 
     async def _death(self) -> ProcessDiedError:
         return ProcessDiedError(self._process.pid, await self._process.wait())
+
+
+async def _kept(attempt: Attempt, step: messages.Keep) -> messages.Kept:
+    try:
+        await attempt.context.keep(step.event, step.name, step.value)
+    except Exception as error:  # noqa: BLE001 -- the task fails with it
+        return messages.Kept(pickle.dumps(error))
+    return messages.Kept()
 
 
 async def _predecessors(attempt: Attempt) -> messages.Predecessors:

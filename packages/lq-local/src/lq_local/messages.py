@@ -53,6 +53,12 @@ class Predecessors(Struct, frozen=True, tag=True):
     problem: str | None = None
 
 
+class Kept(Struct, frozen=True, tag=True):
+    """The answer to :class:`Keep`; *error* is the pickled exception if the worker could not store it."""
+
+    error: bytes | None = None
+
+
 class Ready(Struct, frozen=True, tag=True):
     """The child waits for records, or its setup failed with *problem*."""
 
@@ -67,6 +73,14 @@ class Said(Struct, frozen=True, tag=True):
     """The task reports its progress, or adds a line to the history of its record."""
 
     said: Progress | str
+
+
+class Keep(Struct, frozen=True, tag=True):
+    """The task has completed a step: store its result, as JSON."""
+
+    event: str
+    name: str
+    value: str
 
 
 class Ask(Struct, frozen=True, tag=True):
@@ -86,8 +100,8 @@ class Ended(Struct, frozen=True, tag=True):
     error: bytes | None = None
 
 
-ToChild = Setup | Run | Stop | Predecessors
-FromChild = Ready | Begun | Said | Ask | Logged | Ended
+ToChild = Setup | Run | Stop | Predecessors | Kept
+FromChild = Ready | Begun | Said | Keep | Ask | Logged | Ended
 
 
 def packed(message: ToChild | FromChild) -> bytes:

@@ -6,7 +6,7 @@ Every execution backend uses this pipeline. It never raises an error of a task: 
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from contextvars import copy_context
 from datetime import datetime
@@ -14,7 +14,6 @@ from enum import StrEnum
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeAlias, TypeVar, cast
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -23,17 +22,21 @@ from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.failure import failure_of
 from lq_core.attempts.injector import Injector
 from lq_core.attempts.thread import awaited, run_in_thread, to_the_end
-from lq_core.foundation.errors import MissingProviderError, PayloadTooLargeError, QueueError
+from lq_core.foundation.errors import MissingProviderError, PayloadTooLargeError, QueueError, StepResultError
 from lq_core.foundation.exception_groups import causes_of
 from lq_core.foundation.quick_enum import quick_enum
 from lq_core.records import lifecycle
 from lq_core.records.backoff import is_never_retried, retry_delay
-from lq_core.records.record import Fence, Progress, QueuedTaskRecord, TaskFailure
+from lq_core.records.record import QueuedTaskRecord, TaskFailure
 from lq_core.tasks.codec import size_of
 from lq_core.tasks.context import CURRENT, NonRetryable, RetryLater, TaskContext
+from lq_core.tasks.owner import Owner
 from lq_core.tasks.task import AnyTask, AsyncTask, find_task
 
 Value = TypeVar("Value")
+
+FINAL: Final = (NonRetryable, MissingProviderError, PayloadTooLargeError, StepResultError)
+"""Exceptions that a retry would not help."""
 
 INSTRUCTIONS: Final = (RetryLater, NonRetryable, KeyboardInterrupt, GeneratorExit)
 """Exceptions that have their meaning even after the timeout: of the task, or of the end of the process."""
@@ -68,9 +71,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     is_alone: Callable[["Attempt"], bool]
     """Whether an attempt is the only one in an asyncio task that was made for it."""
 
-    report: Callable[[Fence, Progress | str], Awaitable[None]]
-    read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]]
-    complete: Callable[[Fence, object, object], Awaitable[None]]
+    owner: Owner
     waits_for_threads: bool = False
     """Whether to wait for a plain function that is asked to stop; if it takes too long, this process is ended."""
 
@@ -105,9 +106,7 @@ class Attempt:
         self._asked_at: float | None = None
         self._cancels = 0
         # Nothing here refers back to the attempt, so that it needs no garbage collector at its end.
-        self.context = TaskContext(
-            record, loop=caller.get_loop(), report=around.report, read=around.read, complete=around.complete
-        )
+        self.context = TaskContext(record, around.owner, loop=caller.get_loop())
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -213,7 +212,7 @@ class Attempt:
         if isinstance(causes[0], asyncio.CancelledError):
             return self._stopped(error)
         later = [one for one in causes if isinstance(one, RetryLater)]
-        if any(isinstance(one, NonRetryable | MissingProviderError | PayloadTooLargeError) for one in causes) or (
+        if any(isinstance(one, FINAL) for one in causes) or (
             self._would_repeat or (later and is_never_retried(self.record, error))
         ):
             return self._failed(error, retry=False)

@@ -229,6 +229,14 @@ class InvalidResultError(_FactsError, TypeError):
     )
 
 
+class StepResultError(_FactsError, TypeError):
+    """A step has run, and its result cannot be stored; the record fails, because a retry would run the step again."""
+
+    name: str
+    problem: str
+    text = "The step {name!r} has run, and its result cannot be stored as JSON: {problem}"
+
+
 class WaitTimeoutError(_FactsError, TimeoutError):
     """The record had not ended when the time to wait was over; the record is not changed."""
 

@@ -100,7 +100,7 @@ class Settling:
                 if delayed is not None:
                     delayed(attempt.body)
                 log.warning("record.settle_delayed", extra={"record_id": str(old.id), "error": str(error)})
-                await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+                await asyncio.sleep(pause_after(tries))
                 tries += 1
             except Exception as error:
                 if refused:
@@ -156,3 +156,8 @@ class Settling:
             facts = {"task_name": record.task_name, "record_id": str(record.id)}
             log.warning("task.failed_after_commit", extra=facts, exc_info=error)
         return stored
+
+
+def pause_after(tries: int) -> float:
+    """Return the seconds to wait before the next try to store something, after *tries* that were repeated."""
+    return PAUSES[min(tries, len(PAUSES) - 1)]

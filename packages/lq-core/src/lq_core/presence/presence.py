@@ -19,6 +19,7 @@ from lq_core.foundation.errors import OwnershipLostError
 from lq_core.foundation.event_log import event_log
 from lq_core.presence.claim_failures import ClaimFailures
 from lq_core.presence.heartbeat import Heartbeat
+from lq_core.presence.kept_steps import KeptSteps
 from lq_core.presence.liveness import Liveness
 from lq_core.presence.outcome_storing import Settling
 from lq_core.presence.progress import ProgressReports
@@ -28,6 +29,7 @@ from lq_core.presence.unknown_tasks import UnknownTasks
 from lq_core.queue import BaseQueueBackend, Claim, Claimed, WorkerInfo
 from lq_core.records.record import Fence, QueuedTaskRecord, TaskStatus
 from lq_core.tasks.middleware import Middleware
+from lq_core.tasks.owner import Owner
 
 log = event_log()
 
@@ -75,6 +77,7 @@ class Presence:
         self._audit = Audit(backend, worker_id=lambda: self.worker_id, held=lambda: self.held, swap=settling.swap)
         self._unknown = UnknownTasks(backend, swap=settling.swap)
         self._passing_on: dict[asyncio.Task[None], Sequence[QueuedTaskRecord]] = {}
+        keep = KeptSteps(backend, self._attempts).keep
         self._surroundings = Surroundings(
             now=backend.now,
             max_result_bytes=backend.config.max_payload_bytes,
@@ -82,9 +85,7 @@ class Presence:
             deadlines=self._deadlines,
             injector=injector,
             is_alone=self._is_alone,
-            report=self._progress.report,
-            read=backend.get_many,
-            complete=self._complete_within,
+            owner=Owner(report=self._progress.report, keep=keep, read=backend.get_many, complete=self._complete_within),
         )
         directory[info.id] = self
 

@@ -1,4 +1,4 @@
-"""The history of a record: bounded, and without the log of its task crowding out its events."""
+"""The history of a record: bounded, and no kind of entry crowds out the others."""
 
 from datetime import datetime
 from typing import Final
@@ -17,15 +17,30 @@ PASSED_ON: Final = "passed_on"
 RETRIED_BY_HAND: Final = "retried_by_hand"
 """The event of a retry by hand, which gives the whole patience back, too."""
 
+STEP: Final = "step"
+"""The event of a step that has completed, with its name and result."""
+
+LASTING: Final = frozenset({STEP})
+"""The events that are never dropped, because the next attempt needs them."""
+
+MAX_LASTING: Final = 200
+"""How many such entries a record takes."""
+
 MAX_HISTORY: Final = 20
-"""How many history entries a record keeps beside the log of its task; the oldest go first, releases before others."""
+"""How many other entries a record keeps beside the log of its task; the oldest go first, releases before others."""
 
 MAX_LOG: Final = 50
 """How many lines of its task's log a record keeps; older ones are dropped."""
 
 
 def told(
-    record: QueuedTaskRecord, event: str, at: datetime, failure: TaskFailure | None = None, message: str | None = None
+    record: QueuedTaskRecord,
+    event: str,
+    at: datetime,
+    failure: TaskFailure | None = None,
+    message: str | None = None,
+    *,
+    value: str | None = None,
 ) -> tuple[HistoryEntry, ...]:
     """Return the history with one more entry; the oldest ones go first, releases of reservations before others."""
     entry = HistoryEntry(
@@ -36,10 +51,11 @@ def told(
         worker_id=record.worker_id,
         failure=failure,
         message=message,
+        value=value,
     )
     limit = MAX_LOG if event == LOG else MAX_HISTORY
-    alike = [place for place, old in enumerate(record.history) if (old.event == LOG) == (event == LOG)]
-    if len(alike) < limit:
+    alike = [place for place, old in enumerate(record.history) if _kind(old.event) == _kind(event)]
+    if event in LASTING or len(alike) < limit:
         return (*record.history, entry)
     first = next((place for place in alike if record.history[place].event == RELEASED), alike[0])
     return (*record.history[:first], *record.history[first + 1 :], entry)
@@ -53,3 +69,7 @@ def passed_on(record: QueuedTaskRecord) -> HistoryEntry | None:
         if entry.event == PASSED_ON:
             return entry if entry.attempt == record.attempt else None
     return None
+
+
+def _kind(event: str) -> str:
+    return LOG if event == LOG else STEP if event in LASTING else ""

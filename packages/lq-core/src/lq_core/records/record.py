@@ -70,6 +70,8 @@ class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tr
     worker_id: str | None = None
     failure: TaskFailure | None = None
     message: str | None = None
+    value: str | None = None
+    """The result of a step that has completed, as JSON; ``message`` is its name."""
 
 
 class Progress(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

@@ -46,7 +46,7 @@ def timeline(record: QueuedTaskRecord) -> list[Event]:
     events, begun = [enqueued], set[datetime | None]()
     for entry in (*record.history, now):
         facts = asdict(entry)
-        del facts["started_at"]
+        del facts["started_at"], facts["value"]
         told = replace(enqueued, **facts)
         if entry.started_at is not None and entry.started_at not in begun:
             begun.add(entry.started_at)

@@ -5,17 +5,21 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
+from functools import partial
 from math import isfinite
-from typing import Any, Final, Protocol, TypeVar
-from uuid import UUID
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from lq_core.foundation.clock import LONGEST_WAIT
 from lq_core.foundation.duration import Duration, seconds
+from lq_core.records.history import STEP
 from lq_core.records.record import Fence, Progress, QueuedTaskRecord, TaskStatus
+from lq_core.tasks.owner import Owner
+from lq_core.tasks.steps import NOT_RUN, Step, Steps, outcome_of
 
 CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
 """The context of the task that runs here; read it by :func:`current_context`."""
 
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -81,27 +85,18 @@ class TaskContext:
     A task takes it as its first parameter, or calls :func:`current_context`.
     """
 
-    __slots__ = ("_complete", "_loop", "_process", "_read", "_report", "_stopping", "error", "record")
+    __slots__ = ("_loop", "_owner", "_process", "_steps", "_stopping", "error", "record")
 
-    def __init__(
-        self,
-        record: QueuedTaskRecord,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        report: Callable[[Fence, Progress | str], Awaitable[None]],
-        read: Callable[[Sequence[UUID]], Awaitable[Sequence[QueuedTaskRecord]]],
-        complete: Callable[[Fence, object, object], Awaitable[None]],
-    ) -> None:
+    def __init__(self, record: QueuedTaskRecord, owner: Owner, *, loop: asyncio.AbstractEventLoop) -> None:
         self.record = record
         self.error: BaseException | None = None
         """The exception with which the attempt ended; middleware reads it after ``proceed()``."""
 
         self._stopping = False
-        self._report = report
+        self._owner = owner
         self._loop = loop
         self._process = _process
-        self._read = read
-        self._complete = complete
+        self._steps: Steps | None = None
 
     @property
     def attempt(self) -> int:
@@ -136,7 +131,7 @@ class TaskContext:
         ids = self.record.after.ids
 
         async def read() -> Sequence[QueuedTaskRecord]:
-            return await self._read(ids)
+            return await self._owner.read(ids)
 
         found = {record.id: record for record in await self._in_own_loop(read)}
         return [found[one] for one in ids if one in found]
@@ -161,24 +156,69 @@ class TaskContext:
         the task has not completed. Raises OwnershipLostError if the record has another owner now: roll back then.
         Raises ConfigurationError if the queue backend does not keep its records in your database.
         """
-        await self._complete(self._place, connection, result)
+        await self._owner.complete(self._place, connection, result)
+
+    @overload
+    async def step(
+        self, name: str, function: Callable[Params, Awaitable[Result]], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result: ...
+    @overload
+    async def step(
+        self, name: str, function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result: ...
+    async def step(self, name: str, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+        """
+        Call a function once over all attempts of the record: the next attempts get its stored result.
+
+        Awaits an async function, and calls a plain one in a thread. The result is stored before this returns, so a
+        process that dies repeats at most the step that was running. What the function raises is not stored.
+
+        Raises StepResultError if the result has no JSON form, PayloadTooLargeError if all results of steps together are
+        larger than ``QueueConfig.max_payload_bytes``, OwnershipLostError, ValueError if the name was used before.
+        """
+        step, result = self._begin(name, function)
+        if result is NOT_RUN:
+            result = await outcome_of(function, *args, **kwargs)
+            await self._in_own_loop(partial(self.keep, STEP, name, step.encode(result)))
+        return result
+
+    def step_from_thread(
+        self, name: str, function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result:
+        """Call a plain function in this thread, once over all attempts; otherwise as :meth:`step`."""
+        self._check_thread(instead="step")
+        step, result = self._begin(name, function)
+        if result is NOT_RUN:
+            result = function(*args, **kwargs)
+            self._submit(partial(self.keep, STEP, name, step.encode(result))).result()
+        return cast("Result", result)
+
+    def _begin(self, name: str, function: Callable[..., object]) -> tuple[Step, object]:
+        self._steps = self._steps or Steps(self.record)
+        return self._steps.begin(name, function)
+
+    async def keep(self, event: str, name: str, value: str) -> None:
+        """Store a named value of the task; lq calls it."""
+        await self._owner.keep(self._place, event, name, value)
 
     def stop(self) -> None:
         """Make :attr:`cancelled` true; lq calls it."""
         self._stopping = True
 
     def _report_from_thread(self, said: Progress | str, *, instead: str) -> None:
+        self._check_thread(instead=instead)
+        self._submit(self._saying(said)).result()
+
+    def _check_thread(self, *, instead: str) -> None:
         if current_loop() is self._loop:
             raise RuntimeError(
                 f"{instead}_from_thread() is for plain functions, which run in a thread; here it would block the event "
                 f"loop for ever. Use `await context.{instead}(...)`."
             )
 
-        self._submit(self._saying(said)).result()
-
     def _saying(self, said: Progress | str) -> Callable[[], Coroutine[Any, Any, None]]:
         async def say() -> None:
-            await self._report(self._place, said)
+            await self._owner.report(self._place, said)
 
         return say
 

@@ -10,9 +10,12 @@ from msgspec.structs import replace
 
 from lq_core.foundation.clock import utc_now
 from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.validation import LARGEST_NUMBER
+from lq_core.records import steps
 from lq_core.records.identity import new_id
 from lq_core.records.record import Fence, Progress, QueuedTaskRecord, TaskStatus
 from lq_core.tasks.context import CURRENT, TaskContext
+from lq_core.tasks.owner import Owner
 
 
 @contextmanager
@@ -40,7 +43,10 @@ def task_context(*, attempt: int = 1) -> Generator[TaskContext]:
     async def complete(*_: object) -> None:
         raise ConfigurationError("task_context() has no queue backend to complete a record in; use a QueueTestbed.")
 
-    context = TaskContext(record, loop=loop, report=report, read=read, complete=complete)
+    async def keep(_: Fence, event: str, name: str, value: str) -> None:
+        context.record = steps.keep(context.record, event, name, value, at=utc_now(), most_bytes=LARGEST_NUMBER)
+
+    context = TaskContext(record, Owner(report=report, keep=keep, read=read, complete=complete), loop=loop)
     entered = CURRENT.set(context)
     try:
         yield context

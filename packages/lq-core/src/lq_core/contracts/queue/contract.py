@@ -21,6 +21,7 @@ from lq_core.contracts.queue.retention import RetentionContract
 from lq_core.contracts.queue.rollups import RollupContract
 from lq_core.contracts.queue.schedules import ScheduleContract
 from lq_core.contracts.queue.search import SearchContract
+from lq_core.contracts.queue.steps import StepContract
 from lq_core.contracts.queue.swaps import SwapContract
 from lq_core.contracts.queue.waiting import WaitingContract
 from lq_core.contracts.queue.workers import WorkerContract
@@ -32,6 +33,7 @@ class QueueBackendContract(
     KeyContract,
     ClaimContract,
     SwapContract,
+    StepContract,
     CancellationContract,
     WaitingContract,
     PredecessorContract,

@@ -1,0 +1,99 @@
+"""The steps of one attempt: those of earlier attempts give their results again, new ones run and are stored."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, cast, get_type_hints
+
+import msgspec
+
+from lq_core.foundation.errors import ConfigurationError, StepResultError
+from lq_core.foundation.validation import Name, check_value
+from lq_core.records import steps
+from lq_core.records.history import LASTING, MAX_LASTING, STEP
+from lq_core.records.record import QueuedTaskRecord
+from lq_core.tasks.codec import CallCodec
+
+NOT_RUN: Final = object()
+"""Stands for the result of a step that has not completed yet."""
+
+
+class Step:
+    """One step, made of any callable; without a return annotation, its result is plain data."""
+
+    def __init__(self, name: str, function: Callable[..., object]) -> None:
+        def returns() -> object: ...
+
+        returns.__annotations__ = {"return": _return_annotation(function)}
+        self._name = name
+        self._codec = CallCodec[object](returns, task_name=f"step {name}", supplied=frozenset())
+
+    def encode(self, result: object) -> str:
+        """Encode a result. Raises StepResultError if it cannot be stored."""
+        try:
+            return self._codec.encode_result(result)
+        except Exception as error:  # noqa: BLE001 -- the encoders of the user's own types may raise anything
+            raise StepResultError(self._name, str(error)) from None
+
+    def decode(self, value: str) -> object:
+        """Decode a stored result. Raises TypeError if it does not fit the annotation."""
+        try:
+            return self._codec.decode_result(value)
+        except msgspec.DecodeError as error:
+            raise TypeError(
+                f"The stored result of the step {self._name!r} does not fit the return annotation: {error}. Correct "
+                "the annotation, or give a step that does something else another name."
+            ) from None
+
+
+class Steps:
+    """The steps of one attempt at a record."""
+
+    def __init__(self, record: QueuedTaskRecord) -> None:
+        self._done = steps.kept(record, STEP)
+        self._count = sum(entry.event in LASTING for entry in record.history)
+        self._begun = set[str]()
+
+    def begin(self, name: str, function: Callable[..., object]) -> tuple[Step, object]:
+        """
+        Return a step, and its result from an earlier attempt, or NOT_RUN.
+
+        Raises ConfigurationError for a bad name, or if the record has no room for one more step; ValueError if this
+        attempt has begun a step of this name already; TaskDefinitionError if no result of the function could be stored.
+        """
+        check_value("The name of a step", name, Name)
+        if name in self._begun:
+            raise ValueError(
+                f"This attempt has begun a step {name!r} already. Each step of a task needs a name of its own; in a "
+                f"loop, for example f'{name} {{number}}'."
+            )
+        self._begun.add(name)
+        step = Step(name, function)
+        if name in self._done:
+            return step, step.decode(self._done[name])
+        if self._count >= MAX_LASTING:
+            raise ConfigurationError(
+                f"The record has {MAX_LASTING} steps, and it keeps no more. Do more in one step, or in other tasks."
+            )
+        self._count += 1
+        return step, NOT_RUN
+
+
+async def outcome_of(function: Callable[..., object], *args: object, **kwargs: object) -> object:
+    """Await an async function, or call a plain one in a thread."""
+    call = partial(function, *args, **kwargs)
+    value = call() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(call)
+    return await cast("Awaitable[object]", value) if inspect.isawaitable(value) else value
+
+
+def _return_annotation(function: Callable[..., object]) -> object:
+    while isinstance(function, partial):
+        function = function.func
+    hints: dict[str, object] = {}
+    with suppress(NameError, AttributeError, TypeError):  # What it returns is checked all the same.
+        hints = get_type_hints(
+            function if inspect.isroutine(function) else type(function).__call__, include_extras=True
+        )
+    return hints.get("return", Any)
