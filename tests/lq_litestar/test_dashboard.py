@@ -1,12 +1,17 @@
 """The plugin adds the dashboard to the application, below its path and behind its guards."""
 
+import json
+from uuid import UUID
+
 import pytest
-from litestar import Litestar
+from litestar import Litestar, get, post
+from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers.base import BaseRouteHandler
+from litestar.params import FromPath
 from litestar.testing import TestClient
 
-from lq_core import ConfigurationError, QueueConfig
+from lq_core import ConfigurationError, QueueConfig, QueueService, RecordView, task
 from lq_litestar import QueuePlugin
 from lq_web import WebConfig
 from lq_web.config import Connection
@@ -45,3 +50,34 @@ def test_the_dashboard_of_an_application_stays_out_of_its_error_pages() -> None:
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json"
+
+
+@task(name="dashboard.greet")
+async def greet(name: str) -> dict[str, str]:
+    return {"greeting": f"Hello, {name}."}
+
+
+@get("/greetings/{record_id:uuid}")
+async def greeting(record_id: FromPath[UUID], queue_service: NamedDependency[QueueService]) -> RecordView:
+    return RecordView.of(await queue_service.wait(record_id, timeout=10))
+
+
+@post("/greetings/{name:str}")
+async def enqueue_greeting(name: FromPath[str], queue_service: NamedDependency[QueueService]) -> UUID:
+    return (await queue_service.enqueue(greet, name)).id
+
+
+def test_a_handler_returns_a_record_with_its_values_decoded() -> None:
+    with TestClient(Litestar([enqueue_greeting, greeting], plugins=[QueuePlugin(MEMORY)])) as client:
+        record = client.get(f"/greetings/{client.post('/greetings/Ada').json()}").json()
+
+    assert (record["arguments"], record["result"]) == ({"name": "Ada"}, {"greeting": "Hello, Ada."})
+
+
+def test_the_schema_of_an_application_with_all_of_it_is_made_without_a_warning() -> None:
+    app = Litestar([greeting], plugins=[QueuePlugin(MEMORY, web=WebConfig(open_to_everyone=True))])
+
+    schema = json.dumps(app.openapi_schema.to_schema())
+
+    assert {"/greetings/{record_id}", "/queues/api/overview"} <= set(json.loads(schema)["paths"])
+    assert "QueuedTaskRecord" not in schema

@@ -220,6 +220,19 @@ async def test_the_api_describes_itself(browser: httpx.AsyncClient) -> None:
     assert not any(path for path in schema["paths"] if "/api" not in path)
 
 
+async def test_every_answer_and_every_body_has_an_example(browser: httpx.AsyncClient) -> None:
+    schema = (await browser.get("/api/schema/openapi.json")).json()
+
+    routes = [(path, route) for path, methods in schema["paths"].items() for route in methods.values()]
+    answers = [route["responses"].get("200") or route["responses"]["201"] for _, route in routes]
+    bodies = [schema["components"]["schemas"][name] for name in ("Call", "ManyRecords", "NewLimits")]
+
+    assert len(routes) >= 17
+    assert all("application/problem+json" in route["responses"]["400"]["content"] for _, route in routes)
+    assert all(answer["content"]["application/json"]["examples"] for answer in answers)
+    assert all(body["examples"] for body in bodies)
+
+
 async def test_a_schedule_is_paused_resumed_and_run(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
     [paused] = (await browser.post("/queues/api/schedules/office nightly/pause")).json()
     [resumed] = (await browser.post("/queues/api/schedules/office nightly/resume")).json()

@@ -65,6 +65,7 @@ from lq_core.records.record import (
     TaskStatus,
 )
 from lq_core.records.timeline import Event, timeline
+from lq_core.records.view import RecordSummary, RecordView
 from lq_core.schedules.schedule import Schedule, find_schedule, known_schedules, schedule
 from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.service import Demand, QueueService, SyncEnqueueWithin, SyncQueueService, SyncTaskResult
@@ -135,6 +136,8 @@ __all__ = [
     "RecordFilter",
     "RecordNotFoundError",
     "RecordSource",
+    "RecordSummary",
+    "RecordView",
     "ResultReader",
     "RetryLater",
     "RetryRules",

@@ -19,6 +19,7 @@ from lq_core import (
     QueuedTaskRecord,
     QueueError,
     QueueService,
+    RecordView,
     TaskResult,
     Worker,
 )
@@ -87,7 +88,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
             )
         app_config.dependencies[self.dependency_key] = Provide(self._provide, sync_to_thread=False)
         app_config.signature_namespace.update(
-            {each.__name__: each for each in (QueueService, QueuedTaskRecord, TaskResult)}
+            {each.__name__: each for each in (QueueService, QueuedTaskRecord, RecordView, TaskResult)}
         )
         app_config.exception_handlers.setdefault(QueueError, to_response)  # pyright: ignore[reportUnknownMemberType] -- Litestar leaves Request open
         app_config.on_startup.append(self._start_worker)

@@ -1,87 +1,38 @@
 """The HTTP API: what the pages show, and what they do, as JSON."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar
 from uuid import UUID
 
 from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
-from msgspec import Struct
 
 from lq_core import (
     Finding,
     Limits,
     QueueService,
-    RateLimit,
     RecordFilter,
     RecordNotFoundError,
-    TaskStatus,
+    RecordView,
     WorkerInfo,
     known_tasks,
 )
 from lq_core.queue import Action
-from lq_web import bulk
+from lq_web import bulk, examples
 from lq_web.actions import act
 from lq_web.config import Role, WebConfig
+from lq_web.examples import CallBody, ManyRecordsBody, NewLimitsBody, answers
 from lq_web.history import History, Minutes, history
+from lq_web.messages import Changed, TaskView
 from lq_web.overview import Overview, overview
 from lq_web.safety import note_action
 from lq_web.searching import Limit, check_role, page_of
-from lq_web.views import Page, QueueView, RecordView, ScheduleView, queues_of, schedule_of, view_of
+from lq_web.views import Page, QueueView, ScheduleView, queues_of, schedule_of
 
 AnyRequest = Request[Any, Any, Any]
-
-
-class Call(Struct, frozen=True, kw_only=True):
-    """The arguments of a call, by parameter name."""
-
-    arguments: dict[str, Any] = {}
-
-
-class NewLimits(Struct, frozen=True, kw_only=True):
-    """The limits of a queue; None removes one."""
-
-    concurrency: int | None = None
-    rate: RateLimit | None = None
-
-
-class TaskView(Struct, frozen=True, kw_only=True):
-    """A task that this process knows."""
-
-    name: str
-    signature: str
-    arguments: dict[str, Any]
-    """The JSON schema of the arguments of a call."""
-
-    queue: str
-    retries: int
-    timeout: float | None
-
-
-class Changed(Struct, frozen=True, kw_only=True):
-    """How many records were changed."""
-
-    changed: int
-
-
-class ManyRecords(Struct, frozen=True, kw_only=True):
-    """An action on many records; *as_of* is that of the preview."""
-
-    action: bulk.Action
-    statuses: tuple[TaskStatus, ...] | None = None
-    queues: tuple[str, ...] | None = None
-    tasks: tuple[str, ...] | None = None
-    error: str | None = None
-    as_of: datetime | None = None
-
-    def selection(self, now: datetime) -> bulk.Selection:
-        """Return the records that it is about, at the latest as they are *now*."""
-        condition = RecordFilter(statuses=self.statuses, queues=self.queues, task_names=self.tasks)
-        return bulk.Selection(action=self.action, condition=condition, error=self.error, as_of=self.as_of or now)
 
 
 async def record_view(service: QueueService, config: WebConfig, request: AnyRequest, record_id: UUID) -> RecordView:
@@ -89,7 +40,7 @@ async def record_view(service: QueueService, config: WebConfig, request: AnyRequ
     record = await service.get(record_id)
     if record is None:
         raise RecordNotFoundError(record_id)
-    return view_of(config.redact(record), tracebacks=config.role(request) is Role.OPERATE)
+    return RecordView.of(config.redact(record), tracebacks=config.role(request) is Role.OPERATE)
 
 
 async def schedule_views(service: QueueService, *, times: int = 3) -> list[ScheduleView]:
@@ -107,11 +58,11 @@ class Api(Controller):
     path = "/api"
     tags: ClassVar[list[str]] = ["queues"]  # pyright: ignore[reportIncompatibleVariableOverride] -- Litestar declares an instance variable
 
-    @get("/overview", summary="The state of the queue in one view")
+    @get("/overview", summary="The state of the queue in one view", responses=answers(Overview, examples.OVERVIEW))
     async def overview(self, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]) -> Overview:
         return await overview(lq_service, lq_web)
 
-    @get("/history", summary="What has ended in the last hour or days")
+    @get("/history", summary="What has ended in the last hour or days", responses=answers(History, examples.HISTORY))
     async def history(
         self,
         lq_service: NamedDependency[QueueService],
@@ -120,13 +71,17 @@ class Api(Controller):
     ) -> History:
         return await history(lq_service, minutes=minutes, queue=queue or None)
 
-    @get("/actions", summary="What people have changed, newest first")
+    @get(
+        "/actions",
+        summary="What people have changed, newest first",
+        responses=answers(Sequence[Action], examples.ACTIONS),
+    )
     async def actions(
         self, lq_service: NamedDependency[QueueService], limit: FromQuery[Limit] = 50
     ) -> Sequence[Action]:
         return await lq_service.actions(limit=limit)
 
-    @get("/records", summary="Find records, newest first")
+    @get("/records", summary="Find records, newest first", responses=answers(Page, examples.PAGE))
     async def records(
         self,
         request: AnyRequest,
@@ -140,7 +95,11 @@ class Api(Controller):
         check_role(lq_web, request, condition)
         return await page_of(lq_service, lq_web, condition, limit=limit, before=before)
 
-    @get("/records/{record_id:uuid}", summary="Everything about one record")
+    @get(
+        "/records/{record_id:uuid}",
+        summary="Everything about one record",
+        responses=answers(RecordView, examples.RECORD, refusals=(404,)),
+    )
     async def record(
         self,
         request: AnyRequest,
@@ -150,7 +109,12 @@ class Api(Controller):
     ) -> RecordView:
         return await record_view(lq_service, lq_web, request, record_id)
 
-    @post("/records/{record_id:uuid}/{action:str}", status_code=HTTP_200_OK, summary="Retry or cancel a record")
+    @post(
+        "/records/{record_id:uuid}/{action:str}",
+        status_code=HTTP_200_OK,
+        summary="Retry or cancel a record",
+        responses=answers(RecordView, examples.RECORD, refusals=(404, 409)),
+    )
     async def change_record(
         self,
         request: AnyRequest,
@@ -162,15 +126,25 @@ class Api(Controller):
         await act(lq_service, lq_web, request, action, kind="record", subject=record_id)
         return await record_view(lq_service, lq_web, request, record_id)
 
-    @post("/records/preview", status_code=HTTP_200_OK, summary="Count the records that an action would change")
-    async def preview(self, data: JSONBody[ManyRecords], lq_service: NamedDependency[QueueService]) -> bulk.Preview:
+    @post(
+        "/records/preview",
+        status_code=HTTP_200_OK,
+        summary="Count the records that an action would change",
+        responses=answers(bulk.Preview, examples.PREVIEW),
+    )
+    async def preview(self, data: ManyRecordsBody, lq_service: NamedDependency[QueueService]) -> bulk.Preview:
         return await bulk.preview(lq_service, data.selection(lq_service.queue_backend.now()))
 
-    @post("/records/act", status_code=HTTP_200_OK, summary="Change the records of a preview")
+    @post(
+        "/records/act",
+        status_code=HTTP_200_OK,
+        summary="Change the records of a preview",
+        responses=answers(Changed, examples.CHANGED),
+    )
     async def change_many(
         self,
         request: AnyRequest,
-        data: JSONBody[ManyRecords],
+        data: ManyRecordsBody,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
     ) -> Changed:
@@ -178,11 +152,20 @@ class Api(Controller):
         await note_action(lq_service, lq_web, request, f"{data.action} many", f"{changed} records", changed=changed)
         return Changed(changed=changed)
 
-    @get("/queues", summary="The queues, those with the most waiting records first")
+    @get(
+        "/queues",
+        summary="The queues, those with the most waiting records first",
+        responses=answers(list[QueueView], examples.QUEUES),
+    )
     async def queues(self, lq_service: NamedDependency[QueueService]) -> list[QueueView]:
         return queues_of(await lq_service.statistics(), await lq_service.queues())
 
-    @post("/queues/{name:str}/{action:str}", status_code=HTTP_200_OK, summary="Pause or resume a queue")
+    @post(
+        "/queues/{name:str}/{action:str}",
+        status_code=HTTP_200_OK,
+        summary="Pause or resume a queue",
+        responses=answers(list[QueueView], examples.QUEUES),
+    )
     async def change_queue(
         self,
         request: AnyRequest,
@@ -194,12 +177,17 @@ class Api(Controller):
         await act(lq_service, lq_web, request, action, kind="queue", subject=name)
         return queues_of(await lq_service.statistics(), await lq_service.queues())
 
-    @post("/queues/{name:str}/limits", status_code=HTTP_200_OK, summary="Limit a queue")
+    @post(
+        "/queues/{name:str}/limits",
+        status_code=HTTP_200_OK,
+        summary="Limit a queue",
+        responses=answers(Limits, examples.LIMITS),
+    )
     async def limit_queue(
         self,
         request: AnyRequest,
         name: FromPath[str],
-        data: JSONBody[NewLimits],
+        data: NewLimitsBody,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
     ) -> Limits:
@@ -207,11 +195,20 @@ class Api(Controller):
         await note_action(lq_service, lq_web, request, "limit queue", name)
         return Limits(concurrency=data.concurrency, rate=data.rate)
 
-    @get("/schedules", summary="The schedules with their next due times")
+    @get(
+        "/schedules",
+        summary="The schedules with their next due times",
+        responses=answers(list[ScheduleView], examples.SCHEDULES),
+    )
     async def schedules(self, lq_service: NamedDependency[QueueService]) -> list[ScheduleView]:
         return await schedule_views(lq_service)
 
-    @post("/schedules/{name:str}/{action:str}", status_code=HTTP_200_OK, summary="Pause, resume or run a schedule")
+    @post(
+        "/schedules/{name:str}/{action:str}",
+        status_code=HTTP_200_OK,
+        summary="Pause, resume or run a schedule",
+        responses=answers(list[ScheduleView], examples.SCHEDULES, refusals=(404,)),
+    )
     async def change_schedule(
         self,
         request: AnyRequest,
@@ -223,15 +220,19 @@ class Api(Controller):
         await act(lq_service, lq_web, request, action, kind="schedule", subject=name)
         return await schedule_views(lq_service)
 
-    @get("/workers", summary="The registered workers")
+    @get("/workers", summary="The registered workers", responses=answers(Sequence[WorkerInfo], examples.WORKERS))
     async def workers(self, lq_service: NamedDependency[QueueService]) -> Sequence[WorkerInfo]:
         return await lq_service.workers()
 
-    @get("/findings", summary="What `lq doctor` finds in the store")
+    @get(
+        "/findings",
+        summary="What `lq doctor` finds in the store",
+        responses=answers(Sequence[Finding], examples.FINDINGS),
+    )
     async def findings(self, lq_service: NamedDependency[QueueService]) -> Sequence[Finding]:
         return await lq_service.queue_backend.diagnose()
 
-    @get("/tasks", summary="The tasks that this process knows")
+    @get("/tasks", summary="The tasks that this process knows", responses=answers(list[TaskView], examples.TASKS))
     async def tasks(self) -> list[TaskView]:
         return [
             TaskView(
@@ -245,12 +246,17 @@ class Api(Controller):
             for name, task in known_tasks().items()
         ]
 
-    @post("/tasks/{name:str}", status_code=HTTP_201_CREATED, summary="Enqueue a call of a task")
+    @post(
+        "/tasks/{name:str}",
+        status_code=HTTP_201_CREATED,
+        summary="Enqueue a call of a task",
+        responses=answers(RecordView, examples.RECORD, HTTP_201_CREATED, refusals=(404, 409)),
+    )
     async def enqueue(
         self,
         request: AnyRequest,
         name: FromPath[str],
-        data: JSONBody[Call],
+        data: CallBody,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
     ) -> RecordView:

@@ -32,6 +32,7 @@ from lq_core import (
 )
 from lq_web.api import Api
 from lq_web.config import WebConfig
+from lq_web.messages import Problem
 from lq_web.pages import Pages, base_of
 from lq_web.rendering import render
 from lq_web.safety import add_headers, guards_of
@@ -116,7 +117,7 @@ def respond(request: Request[Any, Any, Any], config: WebConfig, error: Exception
     if status is None:
         raise error
     if "/api/" in request.scope["path"] or "text/html" not in request.headers.get("accept", ""):
-        problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
+        problem = Problem(title=status.phrase, status=int(status), detail=detail)
         return add_headers(Response(problem, status_code=status, media_type="application/problem+json"))
     text = render(
         "error.html",

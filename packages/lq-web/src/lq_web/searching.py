@@ -9,10 +9,10 @@ from litestar.exceptions import PermissionDeniedException, ValidationException
 from litestar.params import FromQuery, Parameter
 from msgspec.structs import replace
 
-from lq_core import QueueService, RecordFilter, TaskStatus
+from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.search import values_of
 from lq_web.config import Connection, Role, WebConfig
-from lq_web.views import Page, summary_of
+from lq_web.views import Page
 
 PAGE_LIMIT: Final = 200
 """The most records on one page."""
@@ -96,7 +96,7 @@ async def page_of(
     newest = None if _looks_at_all(condition) else SEARCHED
     records = await service.find(replace(condition, newest=newest), limit=limit + 1, before=before)
     visible = [config.redact(record) for record in records[:limit]]
-    shown = [summary_of(record) for record in visible if not condition.searches_text or condition.matches(record)]
+    shown = [RecordSummary.of(record) for record in visible if not condition.searches_text or condition.matches(record)]
     is_last = len(records) <= limit
     is_bounded = is_last and newest is not None and await _are_more_than(service, SEARCHED)
     return Page(
