@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from lq_core.queue import RecordFilter
 from lq_core.records.lifecycle import complete
 from lq_core.records.record import Dependencies, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.statements import claiming, limiting, reading
+from lq_postgres.statements import claiming, limiting, plain_claiming, reading
 from lq_postgres.storage.finding import conditions
 from plans import most_rows
 from programs import until
@@ -173,6 +174,29 @@ async def test_a_claim_from_all_queues_reads_only_what_it_takes(backend: Postgre
     await backend.insert([a_record(queue=f"queue {number % 2000}") for number in range(10_000)])
 
     assert await most_rows(backend, claiming.COMPLETE_AND_CLAIM, *CLAIM) <= 20
+
+
+@pytest.mark.parametrize("statements", [claiming, plain_claiming], ids=["any", "plain"])
+async def test_a_claim_does_not_sort_all_ready_records_whatever_the_statistics_say(
+    backend: PostgresQueueBackend, statements: ModuleType
+) -> None:
+    await backend.register(a_worker())
+    await backend.insert([a_record(queue="mail") for _ in range(3000)])
+    _ = await backend.connections.fetch("VACUUM ANALYZE lq.records")
+
+    assert await most_rows(backend, statements.COMPLETE_AND_CLAIM, *CLAIM) <= 20
+
+
+async def test_a_plain_claim_takes_nothing_where_two_partitions_have_records(backend: PostgresQueueBackend) -> None:
+    await backend.register(a_worker())
+    records = [a_record(queue=queue, priority=priority) for priority in (1, 2) for queue in ("default", "mail")]
+    await backend.insert(records)
+
+    [answer] = await backend.connections.fetch(plain_claiming.COMPLETE_AND_CLAIM, *CLAIM)
+    assert answer[2:8] == (True, False, None, None, None, None)
+    claimed = await backend.claim(a_claim(limit=3))
+    assert [record.id for record in claimed.records] == [records[index].id for index in (2, 3, 0)]
+    assert [record.id for record in (await backend.claim(a_claim(limit=3))).records] == [records[1].id]
 
 
 async def test_a_claim_passes_over_many_records_of_a_paused_queue_as_a_whole(backend: PostgresQueueBackend) -> None:

@@ -1,5 +1,6 @@
 """Settling and claiming, which workers do all the time, in one statement where possible."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from lq_postgres.connection.clock import DatabaseClock
 from lq_postgres.connection.connections import Connections
 from lq_postgres.connection.crowd import Crowd
 from lq_postgres.connection.driver import Fetch
-from lq_postgres.statements import claiming
+from lq_postgres.statements import claiming, plain_claiming
 from lq_postgres.statements.versions import NOTIFY
 from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
@@ -28,9 +29,17 @@ from lq_postgres.storage.turns import give_turns_again, give_turns_to_due
 PROMOTION_LIMIT: Final = 1000
 """The most waiting records that one statement makes ready."""
 
+PLAIN_INTERVAL: Final = 1.0
+"""Seconds until the next plain claim, after one has found that there is something to choose."""
+
+FEW: Final = 4
+"""A claim from so many partitions may be plain."""
+
 _NO_CLAIM: Final = (None,) * 7
+_LIMITED: Final = 2
+_LOST: Final = 4
 _ANSWER: Final = 7
-"""The number of columns before those of a claimed record."""
+"""The number of columns before those of a claimed record; two of them are ``limited`` and ``lost``."""
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -49,6 +58,8 @@ class Settler:
         self.limited = LimitedClaims(connections, clock)
         self._bookmarks = Bookmarks()
         self._promote_at = _EARLIEST
+        self._plain_from = defaultdict[object, float](float)
+        """When the next claim of each combination of execution backends and queues may be plain."""
 
     def expect(self, moment: datetime) -> None:
         """Note that a record becomes due at this moment."""
@@ -90,20 +101,30 @@ class Settler:
         return kept, claimed
 
     async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed, bool]:
-        """Run the statement once; the last answer is whether it claimed from the front."""
+        """Run the statement that fits; the last answer is whether it claimed from the front."""
         since = monotonic()
+        scope = claim.execution_backends, claim.queues
         marks = self._bookmarks.of(claim)
-        sql, given = _written(swaps, complete=claiming.COMPLETE_AND_CLAIM, settle=claiming.SETTLE_AND_CLAIM)
         at, channel, wake_up = self._wake_up(len(swaps))
         wake_up = self._crowd.announcing(wake_up)
-        rows = await self._connections.fetch(
-            sql,
+        given = (
             *(at, channel, wake_up),
             *(claim.worker_id, claim.execution_backends, claim.queues, claim.limit),
             *(claim.to.value, int(claim.to is TaskStatus.RUNNING), marks),
-            *given,
         )
-        alive, waiting, limited, walked, lost, *_ = rows[0][:_ANSWER]
+        is_plain = len(claim.execution_backends) * len(claim.queues or "12") <= FEW and since >= self._plain_from[scope]
+        sql, settled = _written(swaps, is_plain=is_plain)
+        rows = await self._connections.fetch(sql, *given, *settled)
+        kept = answers_to(swaps, rows[0][_LOST])
+        if is_plain and rows[0][_LIMITED] and claim.limit:
+            self._plain_from[scope] = since + PLAIN_INTERVAL
+            try:
+                rows = await self._connections.fetch(claiming.COMPLETE_AND_CLAIM, *given, *completions(()))
+            except StorageError:
+                if not swaps:
+                    raise
+                return kept, Claimed(uncertain=True), True
+        alive, waiting, limited, walked = rows[0][:_LOST]
         took = monotonic() - since
         self._promote_at = _LATEST if waiting is None else waiting
         found = rows if rows[0][_ANSWER] is not None else ()
@@ -117,8 +138,8 @@ class Settler:
                 with suppress(StorageError):  # The claim has succeeded.
                     _ = await self._connections.fetch(NOTIFY, channel, f"-{len(claimed.records)} {wake_up}")
             self._crowd.claimed(len(claimed.records), took=monotonic() - since)
-            return answers_to(swaps, lost), claimed, True
-        return answers_to(swaps, lost), Claimed(records=tuple(records), alive=alive), marks is None
+            return kept, claimed, True
+        return kept, Claimed(records=tuple(records), alive=alive), marks is None
 
     async def _promote(self) -> bool:
         rows = await self._connections.fetch(claiming.PROMOTE, self._clock.at(), PROMOTION_LIMIT)
@@ -128,10 +149,15 @@ class Settler:
 
 async def settle_by(fetch: Fetch, wake_up: WakeUp, swaps: Sequence[Swap]) -> list[bool]:
     """Swap different records, and answer for each whether its epoch was the expected one."""
-    sql, given = _written(swaps, complete=claiming.COMPLETE, settle=claiming.SETTLE)
+    is_simple = are_completions(swaps)
+    sql, given = (claiming.COMPLETE, completions(swaps)) if is_simple else (claiming.SETTLE, swapped(swaps))
     [[lost, _]] = await fetch(sql, *wake_up, *_NO_CLAIM, *given)
     return answers_to(swaps, lost)
 
 
-def _written(swaps: Sequence[Swap], *, complete: str, settle: str) -> tuple[str, tuple[object, ...]]:
-    return (complete, completions(swaps)) if are_completions(swaps) else (settle, swapped(swaps))
+def _written(swaps: Sequence[Swap], *, is_plain: bool) -> tuple[str, tuple[object, ...]]:
+    """Choose the statement that settles and claims, and write the swaps for it."""
+    statements = plain_claiming if is_plain else claiming
+    if are_completions(swaps):
+        return statements.COMPLETE_AND_CLAIM, completions(swaps)
+    return statements.SETTLE_AND_CLAIM, swapped(swaps)

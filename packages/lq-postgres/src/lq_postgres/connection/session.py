@@ -2,9 +2,9 @@
 The settings of a session: what lq sets for itself, whatever the role or the database sets.
 
 Generic plans are made once. A new plan, or JIT, would take longer than the statement. A plan from the time when the
-table was small must not read the whole table later, so each plan uses an index. The timeouts limit how long a statement
-waits for a lock of the application, how long a process that stops keeps its locks, and how long the server works for a
-process that has gone.
+table was small must not read the whole table later, so each plan uses an index. It uses one in the right order, so that
+a claim does not read all ready records to sort them. The timeouts limit how long a statement waits for a lock of the
+application, how long a process that stops keeps its locks, and how long the server works for a process that has gone.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,12 @@ from typing import Final
 WHOLE: Final = 20
 """A statement that reads the whole table may take this many command timeouts."""
 
-_PLANS: Final[Mapping[str, str]] = {"jit": "off", "enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+_PLANS: Final[Mapping[str, str]] = {
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_sort": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 _NEWER: Final[Mapping[str, int]] = {"idle_session_timeout": 14, "transaction_timeout": 17}
 """The first versions of PostgreSQL with a setting that lq must turn off. Older ones refuse its name."""

@@ -104,7 +104,7 @@ SEEN: Final = """seen(execution_backend, queue) AS (
 
 # The first records of `part`, in the order of claims: of its queue, or of all queues but the default one if it is null.
 # There are two branches because each uses its own index.
-_FIRST: Final = """
+FIRST: Final = """
     (SELECT * FROM (
       SELECT ~r.priority AS urgency, r.scheduled_at, r.id FROM lq.records r
       WHERE part.queue IS NOT NULL AND r.ready AND r.concurrency_key IS NULL
@@ -122,6 +122,23 @@ _FIRST: Final = """
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
       ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT {size} {lock}
     ) others)"""
+
+# Where a claim begins in its partition.
+FROM: Final = """coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
+    coalesce(mark.scheduled_at, '-infinity') AS from_moment,
+    coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id"""
+
+CLAIMED: Final = """claimed AS (
+  UPDATE lq.records r
+  SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
+      worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END,
+      started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL,
+      key_released = r.key_released OR r.key_scope = 'started',
+      held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
+      indexed_status = CASE WHEN $8 = 'dispatched' OR r.execution_ref IS NOT NULL THEN $8 END
+  WHERE r.id = ANY(ARRAY({chosen}))
+  RETURNING {record}
+)"""
 
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add,
 # $10 bookmarks or null: the place in each partition where the claim begins.
@@ -153,9 +170,7 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   ) AS needed
 ), {seen}, partitions AS MATERIALIZED (
   SELECT wanted.execution_backend, wanted.queue, closed.names AS closed,
-    coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
-    coalesce(mark.scheduled_at, '-infinity') AS from_moment,
-    coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id
+    {from}
   FROM (
     SELECT seen.execution_backend, seen.queue FROM seen
     UNION ALL
@@ -197,17 +212,7 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
 ), due AS MATERIALIZED (
   SELECT c.id FROM shares part CROSS JOIN LATERAL ({locked}
   ) c
-), claimed AS (
-  UPDATE lq.records r
-  SET status = $8, ready = NULL, epoch = r.epoch + 1, attempt = r.attempt + $9,
-      worker_id = CASE WHEN $9 = 0 THEN r.worker_id ELSE $4 END,
-      started_at = coalesce($1::timestamptz, now()), finished_at = NULL, progress = NULL,
-      key_released = r.key_released OR r.key_scope = 'started',
-      held_key = CASE WHEN NOT r.key_released AND r.key_scope <> 'started' THEN r.key END,
-      indexed_status = CASE WHEN $8 = 'dispatched' OR r.execution_ref IS NOT NULL THEN $8 END
-  WHERE r.id = ANY(ARRAY(SELECT due.id FROM due))
-  RETURNING {record}
-), answer AS MATERIALIZED (
+), {claimed}, answer AS MATERIALIZED (
   SELECT EXISTS (SELECT FROM worker) AS alive,
     (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
     (SELECT limited.found FROM limited) AS limited,
@@ -225,12 +230,14 @@ MANY: Final = 500
 """How many records of paused queues a claim passes over before it looks at each queue instead."""
 
 SETTLE_AND_CLAIM: Final = (
-    _SETTLE_AND_CLAIM.replace("{first one}", _FIRST.replace("{size}", "1").replace("{lock}", ""))
-    .replace("{first of each}", _FIRST.replace("{size}", "$7").replace("{lock}", ""))
-    .replace("{locked}", _FIRST.replace("{size}", "part.size").replace("{lock}", "FOR UPDATE SKIP LOCKED"))
+    _SETTLE_AND_CLAIM.replace("{first one}", FIRST.replace("{size}", "1").replace("{lock}", ""))
+    .replace("{first of each}", FIRST.replace("{size}", "$7").replace("{lock}", ""))
+    .replace("{locked}", FIRST.replace("{size}", "part.size").replace("{lock}", "FOR UPDATE SKIP LOCKED"))
     .replace("{seen}", SEEN.replace("{backends}", "CASE WHEN (SELECT walk.needed FROM walk) THEN $5::text[] END"))
     .replace("{limited}", _LIMITED.replace("{backends}", "$5::text[]").replace("{queues}", "$6::text[]"))
     .replace("{many}", str(MANY))
+    .replace("{from}", FROM)
+    .replace("{claimed}", CLAIMED.replace("{chosen}", "SELECT due.id FROM due"))
 )
 COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")
 
