@@ -63,16 +63,17 @@ async def test_records_that_become_due_are_promoted_with_turns(database: Databas
     assert len(taken) - taken[::-1].index("small") <= 20
 
 
-async def test_a_record_that_returns_soon_is_not_due_before_it_has_a_turn(backend: PostgresQueueBackend) -> None:
+async def test_a_record_that_becomes_due_on_its_way_to_the_database_has_a_turn(backend: PostgresQueueBackend) -> None:
     await backend.register(a_worker())
     await backend.insert([of("small")])
     (running,) = (await backend.claim(a_claim())).records
-    back = lifecycle.snooze(running, delay=0.01, at=backend.now())
-
-    await backend.swap([a_swap(back)])
     await backend.insert([of("large", scheduled_at=backend.now() - timedelta(hours=1)) for _ in range(50)])
+    late = backend.now() - timedelta(seconds=1)
+    back = lifecycle.snooze(running, delay=0.01, at=late)
 
-    while not (record := await backend.get(running.id)) or record.scheduled_at > backend.now():
-        pass
+    backend.clock.was(late)
+    await backend.swap([a_swap(back)])
+    backend.clock.was(late + timedelta(seconds=1))
+
     claims = [await backend.claim(a_claim(limit=1)) for _ in range(4)]
     assert "small" in {record.fairness_key for claim in claims for record in claim.records}

@@ -69,23 +69,26 @@ class Settler:
         """Swap records, then claim due ones."""
         running = [swap.record.worker_id for swap in swaps if swap.record.status is TaskStatus.RUNNING]
         await know(self._connections, running)
-        swaps = await give_turns_again(self._connections.fetch, swaps, now=self._clock.now())
+        swaps, moment = await give_turns_again(self._connections.fetch, swaps, now=self._clock.now())
         kept: list[bool] = []
         waves = list(in_waves(swaps))
         started = [swap.record.id for swap in swaps if swap.record.status in OWNED and swap.epoch < swap.record.epoch]
         for wave in waves if claim is None or started else waves[:-1]:
-            kept += await settle_by(self._connections.fetch, self._wake_up(len(wave)), wave)
+            at, channel, wake_up = self._wake_up(len(wave))
+            kept += await settle_by(self._connections.fetch, (moment or at, channel, wake_up), wave)
         await self.limited.count_in(started)
         if claim is None:
             return kept, Claimed()
         last = waves[-1] if waves and not started else ()
-        answers, claimed = await self._settle_and_claim(last, claim)
+        answers, claimed = await self._settle_and_claim(last, claim, moment)
         return [*kept, *answers], claimed
 
-    async def _settle_and_claim(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed]:
+    async def _settle_and_claim(
+        self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None
+    ) -> tuple[Sequence[bool], Claimed]:
         if self._promote_at <= self._clock.now():
             await self._promote()
-        kept, claimed, from_front = await self._run(swaps, claim)
+        kept, claimed, from_front = await self._run(swaps, claim, moment)
         try:
             while claimed.alive and len(claimed.records) < claim.limit:
                 if from_front and not (self._promote_at <= self._clock.now() and await self._promote()):
@@ -100,7 +103,9 @@ class Settler:
             claimed = replace(claimed, uncertain=True)
         return kept, claimed
 
-    async def _run(self, swaps: Sequence[Swap], claim: Claim) -> tuple[Sequence[bool], Claimed, bool]:
+    async def _run(
+        self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None = None
+    ) -> tuple[Sequence[bool], Claimed, bool]:
         """Run the statement that fits; the last answer is whether it claimed from the front."""
         since = monotonic()
         scope = claim.execution_backends, claim.queues
@@ -108,7 +113,7 @@ class Settler:
         at, channel, wake_up = self._wake_up(len(swaps))
         wake_up = self._crowd.announcing(wake_up)
         given = (
-            *(at, channel, wake_up),
+            *(moment or at, channel, wake_up),
             *(claim.worker_id, claim.execution_backends, claim.queues, claim.limit),
             *(claim.to.value, int(claim.to is TaskStatus.RUNNING), marks),
         )

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -13,12 +13,6 @@ from lq_core.queue.turns import Line, Turns, due_lines, given_turns, line_of, wi
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres.connection.driver import Fetch, Row
 from lq_postgres.statements import turns as sql
-
-SOON: Final = timedelta(seconds=0.05)
-"""
-A record that returns and is due sooner waits for so long, because the database must not find it due before it has a
-turn.
-"""
 
 
 async def give_turns(
@@ -38,28 +32,32 @@ async def give_turns(
     return records, max(now, last)
 
 
-async def give_turns_again(fetch: Fetch, swaps: Sequence[Swap], *, now: datetime) -> Sequence[Swap]:
-    """Give other turns to records that return to pending and are due."""
-    if not any(swap.record.metadata for swap in swaps):
-        return swaps
+async def give_turns_again(
+    fetch: Fetch, swaps: Sequence[Swap], *, now: datetime
+) -> tuple[Sequence[Swap], datetime | None]:
+    """
+    Give other turns to records that return to pending and are due, and return the moment as :func:`give_turns` does.
+
+    Those that become due while the database works must not be found due before they have turns.
+    """
+    if not any(swap.record.metadata and FAIRNESS_KEY in swap.record.metadata for swap in swaps):
+        return swaps, None
     lines = defaultdict[Line, list[int]](list)
     changed = list(swaps)
     for number, swap in enumerate(swaps):
         line = line_of(swap.record)
-        if line is None or swap.record.scheduled_at >= now + SOON:
-            continue
-        if swap.record.scheduled_at <= now:
+        if line is not None and swap.record.scheduled_at <= now:
             lines[line].append(number)
-        else:
-            changed[number] = _moved(swap, now + SOON)
     if lines:
         turns = await _turns(fetch, {line: 1 + len(numbers) for line, numbers in lines.items()})
         due = {line: [swaps[number].record.scheduled_at for number in numbers] for line, numbers in lines.items()}
         given = given_turns(due, turns, is_new=False)
         for line, numbers in lines.items():
             for number, turn in zip(numbers, given[line], strict=True):
-                changed[number] = _moved(swaps[number], turn)
-    return changed
+                record = replace(swaps[number].record, scheduled_at=turn)
+                changed[number] = replace(swaps[number], record=record)
+                now = max(now, turn)
+    return changed, now
 
 
 async def give_turns_to_due(fetch: Fetch, rows: Sequence[Sequence[Any]]) -> None:
@@ -89,7 +87,3 @@ async def _turns(fetch: Fetch, sizes: Mapping[Line, int], *, written: bool = Fal
         line: Turns(found[number][0][1], (row[2] for row in found[number] if row[2] is not None))
         for number, line in enumerate(sizes)
     }
-
-
-def _moved(swap: Swap, moment: datetime) -> Swap:
-    return replace(swap, record=replace(swap.record, scheduled_at=moment))
