@@ -3,12 +3,14 @@
 import inspect
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from lq_core import OptionArguments, TaskOptions, task
+from lq_core import OptionArguments, QueueConfig, TaskOptions, task
+from lq_core.config.environment import SETTINGS
 from tree import ROOT, Package, files, names, packages, place, table, toml
 
 NAMES = [package.name for package in packages()]
@@ -148,3 +150,11 @@ def test_the_page_of_options_says_what_help_says() -> None:
 
     page = (ROOT / "docs/options.md").read_text()
     assert [row for row in page.splitlines() if row.startswith("| `")] == rows
+
+
+def test_the_page_of_variables_lists_every_setting() -> None:
+    page = (ROOT / "docs/environment.md").read_text()
+    listed = re.findall(r"^\| `LQ_(\w+)` \| `config_from_environment", page, re.MULTILINE)
+
+    assert listed == [name.upper() for name in SETTINGS]
+    assert set(SETTINGS) <= {each.name for each in fields(QueueConfig)}

@@ -341,3 +341,15 @@ async def test_a_task_may_use_the_service_while_the_application_stops(config: Qu
     async with QueueService(config) as service:
         assert await service.get(sent.id)
         assert [record.task_name for record in await service.find()] == ["plugin.double", "plugin.follow_up"]
+
+
+def test_the_environment_configures_a_plugin_without_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LQ_QUEUE_BACKEND", "memory")
+    monkeypatch.setenv("LQ_IN_APP_WORKER", "false")
+    plugin = QueuePlugin()
+
+    with TestClient(application(plugin)) as client:
+        record = client.get(f"/records/{client.post('/double/21').json()}").json()
+
+    assert (plugin.config.queue_backend, plugin.worker, record["status"]) == ("memory", False, "pending")
+    assert QueuePlugin(worker=True).worker

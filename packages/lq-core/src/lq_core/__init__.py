@@ -3,6 +3,7 @@ Durable background tasks for async Python: records, their life, the service and 
 """
 
 from lq_core.attempts.metrics import Measure, Metrics
+from lq_core.config.environment import config_from_environment
 from lq_core.config.queue_config import ExecutionBackendSettings, QueueBackendSettings, QueueConfig
 from lq_core.execution import (
     BaseExecutionBackend,
@@ -167,6 +168,7 @@ __all__ = [
     "WaitTimeoutError",
     "Worker",
     "WorkerInfo",
+    "config_from_environment",
     "current_context",
     "execution_backend",
     "find_schedule",

@@ -22,7 +22,9 @@ from lq_core import (
     RecordView,
     TaskResult,
     Worker,
+    config_from_environment,
 )
+from lq_core.config.environment import in_app_worker
 from lq_core.config.queue_config import checked
 from lq_core.tasks.context import current_loop
 from lq_core.tasks.provider import by_type
@@ -47,19 +49,20 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         self,
         config: QueueConfig | None = None,
         *,
-        worker: bool = True,
+        worker: bool | None = None,
         dependency_key: str = "queue_service",
         web: WebSettings | None = None,
     ) -> None:
         """
         Make the plugin for one queue.
 
-        With ``worker=False``, run tasks with ``litestar queues worker`` or ``lq worker``. Handlers get the service as
-        their parameter *dependency_key*. With *web*, a
-        :class:`lq_web.WebConfig`, the application has the dashboard; the extra ``web`` installs it.
+        Without *config*, the environment configures it; see :func:`lq_core.config_from_environment`. With
+        ``worker=False``, run tasks with ``litestar queues worker`` or ``lq worker``; None means that the variable
+        ``LQ_IN_APP_WORKER`` says it, true by default. Handlers get the service as their parameter *dependency_key*.
+        With *web*, a :class:`lq_web.WebConfig`, the application has the dashboard; the extra ``web`` installs it.
         """
-        self.config = checked(config)
-        self.worker = worker
+        self.config = config_from_environment() if config is None else checked(config)
+        self.worker = in_app_worker() if worker is None else worker
         self.dependency_key = dependency_key
         self.web = web
         self._open: dict[asyncio.AbstractEventLoop, list[tuple[QueueService, AsyncExitStack]]] = {}
