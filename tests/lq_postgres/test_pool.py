@@ -279,3 +279,28 @@ async def test_where_pgbouncer_refuses_more_connections_every_statement_gets_one
             work = [backend.connections.fetch("SELECT pg_sleep(0.05)::text") for _ in range(50)]
 
             assert len(await asyncio.gather(*work)) == 50
+
+
+async def test_a_connection_whose_closing_is_cancelled_makes_room_for_another(connections: Connections) -> None:
+    for _ in range(2):
+        before = asyncio.all_tasks()
+        with pytest.raises(LookupError):
+            async with connections.lent():
+                raise LookupError  # The pool does not know what it was used for, and closes it.
+        for closing in asyncio.all_tasks() - before:
+            _ = closing.cancel()
+
+    assert len(await connections.fetch("SELECT 1")) == 1
+
+
+async def test_a_connection_that_was_returned_to_a_caller_that_exits_is_lent_again(connections: Connections) -> None:
+    own = connections.pool
+    assert isinstance(own, pool.OwnPool)
+    async with connections.lent(), connections.lent():
+        waiting = own.take(None)
+        _ = waiting.send(None)
+    with pytest.raises(SystemExit):
+        _ = waiting.throw(SystemExit())
+
+    async with connections.lent(), connections.lent():
+        assert own.get_size() == 2

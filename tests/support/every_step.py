@@ -6,15 +6,22 @@ A step is the beginning of an asyncio task, or a place where it waits.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from typing_extensions import override
 
 Answer = TypeVar("Answer")
 
-PATIENCE = 10.0
+Due: TypeAlias = Callable[[int, str], bool]
+"""Whether a step fails, by its number and its place."""
+
+WITHIN: Final = " > "
+"""Stands between a coroutine and the one that it awaits."""
+
+PATIENCE: Final = 10.0
 """The most seconds that a test waits for an answer."""
 
 
@@ -29,9 +36,9 @@ class Fault(StrEnum):
 
 
 class Steps:
-    """Counts the steps of the asyncio tasks that are made while it is installed; the one with the number *at* fails."""
+    """Counts the steps of the asyncio tasks that are made while it is installed; the first that *is_due* fails."""
 
-    def __init__(self, fault: Fault, *, at: int) -> None:
+    def __init__(self, fault: Fault, is_due: Due) -> None:
         self.fault = fault
         self.victim: asyncio.Task[Any] | None = None
         """The asyncio task that the fault has hit."""
@@ -39,8 +46,10 @@ class Steps:
         self.place = ""
         """Where it was."""
 
-        self._at = at
-        self._taken = 0
+        self.taken = 0
+        """How many steps there were."""
+
+        self._is_due: Due | None = is_due
         self._exempt = set[int]()
 
     def install(self) -> None:
@@ -49,7 +58,7 @@ class Steps:
 
     def end(self) -> None:
         """Count no more."""
-        self._at = 0
+        self._is_due = None
         asyncio.get_running_loop().set_task_factory(None)
 
     def exempt(self, coroutine: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
@@ -59,8 +68,8 @@ class Steps:
 
     def take(self, task: asyncio.Task[Any], place: str) -> bool:
         """Count a step; True if it fails."""
-        self._taken += 1
-        if self._taken != self._at:
+        self.taken += 1
+        if self._is_due is None or self.victim is not None or not self._is_due(self.taken, place):
             return False
         self.victim, self.place = task, place
         if self.fault is Fault.CANCELLED:
@@ -119,17 +128,50 @@ def _place_of(coroutine: object) -> str:
     while inner is not None:
         names.append(getattr(inner, "__qualname__", type(inner).__name__))
         inner = getattr(inner, "cr_await", None)
-    return " > ".join(names)
+    return WITHIN.join(names)
 
 
-async def problems_at_every_step(fault: Fault, play: Callable[[Steps], Awaitable[Mapping[str, str]]]) -> list[str]:
+def run_on(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run in a new event loop, which goes on after SystemExit, as the one of ``SyncQueueService`` does."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # Nobody asks some asyncio tasks for the SystemExit.
+        running = loop.create_task(coroutine)
+        while not running.done():
+            with suppress(SystemExit):
+                loop.run_until_complete(running)
+        return running.result()
+
+
+Play: TypeAlias = Callable[[Steps], Awaitable[Mapping[str, str]]]
+"""Runs a scenario, and returns its problems by name."""
+
+
+async def problems_at_every_step(fault: Fault, play: Play) -> list[str]:
     """Play a scenario once for each of its steps, with a fault at this step, and return the problems that it finds."""
     found = list[str]()
     for number in count(1):
-        steps = Steps(fault, at=number)
-        problems = await play(steps)
+        steps = Steps(fault, lambda taken, _, at=number: taken == at)
+        found += await _problems(steps, play)
         if steps.victim is None:
             assert number > 3, "The scenario has no steps."
-            return found + [f"without a fault, {name}: {problem}" for name, problem in problems.items()]
-        found += [f"{fault} at {number}, {steps.place}, {name}: {problem}" for name, problem in problems.items()]
+            return found
     raise AssertionError
+
+
+async def problems_in_every_coroutine(fault: Fault, play: Play) -> list[str]:
+    """Play a scenario once for each of its coroutine functions, with a fault at the first step in it, as above."""
+    found, known = list[str](), set[str]()
+    while True:
+        steps = Steps(fault, lambda _, place: not known.issuperset(place.split(WITHIN)))
+        found += await _problems(steps, play)
+        if steps.victim is None:
+            assert len(known) > 3, "The scenario has no steps."
+            return found
+        known.update(steps.place.split(WITHIN))
+
+
+async def _problems(steps: Steps, play: Play) -> list[str]:
+    problems = await play(steps)
+    fault = "no fault" if steps.victim is None else f"{steps.fault} at {steps.place}"
+    return [f"{fault}, {name}: {problem}" for name, problem in problems.items()]

@@ -132,10 +132,12 @@ class ChildProcess:
         """Let the process close its providers and end; kill it if that takes too long."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        await asyncio.wait([self._reading], timeout=END_GRACE)
-        if not self._reading.done():
-            self.kill()
-            await self._reading
+        try:
+            await asyncio.wait([self._reading], timeout=END_GRACE)
+        finally:
+            if not self._reading.done():
+                self.kill()
+        await self._reading
 
     def _send(self, message: ToChild) -> None:
         assert self._process.stdin is not None

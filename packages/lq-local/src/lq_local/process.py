@@ -30,6 +30,8 @@ from lq_local.messages import Setup
 LONGEST_GRACE: Final = 4.0
 """Seconds. A worker that shuts down waits longer (SETTLE_GRACE) for its tasks."""
 
+CLOSED: Final = "The process execution backend is not open."
+
 Grace = Annotated[
     DurationField, Meta(ge=0, le=LONGEST_GRACE, description=f"a number of seconds from 0 to {LONGEST_GRACE:g}")
 ]
@@ -99,10 +101,14 @@ class ProcessExecutionBackend(InProcessExecutionBackend):
         )
 
     async def close(self) -> None:
-        """End the children; a child that does not end by itself is killed."""
+        """End the children; one that does not end by itself, or before this is cancelled, is killed."""
         children, self._children, self._setup = self._children, set(), None
         self._idle.clear()
-        await asyncio.gather(*(child.close() for child in children))
+        try:
+            await asyncio.gather(*(child.close() for child in children))
+        finally:
+            for child in children:
+                child.kill()
 
     async def execute(
         self, service: ExecutionService, record: QueuedTaskRecord, *, worker_id: str | None = None
@@ -133,8 +139,11 @@ class ProcessExecutionBackend(InProcessExecutionBackend):
             self._children.discard(child)
         setup = self._setup
         if setup is None:
-            raise ConfigurationError("The process execution backend is not open.")
+            raise ConfigurationError(CLOSED)
         child = ChildProcess(await start_process(), stop_grace=self.execution_config.stop_grace)
+        if self._setup is not setup:
+            child.kill()
+            raise ConfigurationError(CLOSED)
         self._children.add(child)
         await child.set_up(setup)
         return child

@@ -287,7 +287,7 @@ class Presence:
         if (slots := self._slots.pop(execution, None)) is not None:
             slots.free(execution)
         del self._executions[execution]
-        if execution.cancelled():
+        if execution.cancelled() or execution.exception() is not None:  # SystemExit, for example.
             self._audit.look_soon()
         self._note_idle()
 
@@ -298,7 +298,7 @@ class Presence:
     def _note_passed_on(self, passing_on: asyncio.Task[None]) -> None:
         for record in self._passing_on.pop(passing_on):
             self.drop(record)
-        if passing_on.cancelled():
+        if passing_on.cancelled() or passing_on.exception() is not None:
             self._audit.look_soon()
 
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:

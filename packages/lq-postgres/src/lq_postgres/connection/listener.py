@@ -60,8 +60,7 @@ class Listener:
         self._crowd.rest()
         if task is not None:
             _ = task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            _ = await asyncio.wait([task])
 
     async def try_out(self) -> bool:
         """Check whether notifications arrive; if it has not been started, check on a new connection."""

@@ -63,7 +63,7 @@ class OwnPool:
         """How many seconds connections were lent since the last look at the size of the pool."""
 
         self._shrinking: asyncio.TimerHandle | None = None
-        self._closing = set[asyncio.Task[None]]()
+        self._closing = dict[asyncio.Task[None], Connection]()
         self._is_over = False
 
     def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
@@ -114,9 +114,11 @@ class OwnPool:
 
     async def close(self) -> None:
         """Wait a moment for the connections that are being closed, and close all others at once."""
-        if self._closing:
-            _ = await asyncio.wait(self._closing, timeout=PARTING)
-        self.terminate()
+        try:
+            if self._closing:
+                _ = await asyncio.wait(self._closing, timeout=PARTING)
+        finally:
+            self.terminate()
 
     def terminate(self) -> None:
         """Close all connections at once."""
@@ -185,7 +187,7 @@ class OwnPool:
                 return await waiter
         except TimeoutError:
             return waiter.result() if waiter.done() and not waiter.cancelled() else None
-        except asyncio.CancelledError:
+        except BaseException:  # A cancellation, or SystemExit.
             if waiter.done() and not waiter.cancelled() and (connection := waiter.result()) is not None:
                 self._hand_on(connection, monotonic())
             raise
@@ -234,18 +236,24 @@ class OwnPool:
             self._close_soon(self._idle.popleft()[1])
 
     def _close_soon(self, connection: Connection) -> None:
-        closing = asyncio.create_task(self._close(connection))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        closing = asyncio.create_task(_close(connection))
+        self._closing[closing] = connection
+        closing.add_done_callback(self._note_closed)
 
-    async def _close(self, connection: Connection) -> None:
-        with suppress(OSError, PostgresError, InterfaceError):
-            await connection.close(timeout=CLOSING)  # This also cancels its statement.
+    def _note_closed(self, closing: asyncio.Task[None]) -> None:
+        """Forget a connection; one whose asyncio task was cancelled may be open still."""
+        connection = self._closing.pop(closing)
+        connection.terminate()
         self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._wake_all()
+
+
+async def _close(connection: Connection) -> None:
+    with suppress(OSError, PostgresError, InterfaceError):
+        await connection.close(timeout=CLOSING)  # This also cancels its statement.
 
 
 class _Loan:
