@@ -1,22 +1,16 @@
 """Finding records by the statement whose index fits, and counting them without repeating slow counts."""
 
 from datetime import datetime
-from time import monotonic
 from typing import Final
 
 from lq_core.queue import DueRecords, RecordFilter, Statistics
+from lq_core.queue.kept_statistics import KeptStatistics
 from lq_core.records.record import TaskStatus
 from lq_postgres.connection.driver import Fetch
 from lq_postgres.statements import reading
 
 INDEXED: Final = frozenset({TaskStatus.DISPATCHED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
 """The statuses that have an index; ``running`` has one for records with an execution reference."""
-
-LARGE: Final = 10_000
-"""A count of fewer records takes milliseconds, and is always made anew."""
-
-SLOW: Final = 0.05
-"""A count that takes fewer seconds is always made anew."""
 
 
 def statement_for(condition: RecordFilter) -> str:
@@ -55,27 +49,21 @@ def conditions(condition: RecordFilter) -> tuple[object, ...]:
 
 
 class Counting:
-    """Counts records by queue and status, and keeps a slow count for ten times as long as it took."""
+    """Counts records by queue and status, and keeps a slow count for a while."""
 
     def __init__(self, read_whole: Fetch) -> None:
         self._read_whole = read_whole
-        self._kept_until = 0.0
-        self._counted = Statistics(counts={})
+        self._kept = KeptStatistics()
 
     async def statistics(self, *, at: datetime | None) -> Statistics:
         """Count the records."""
-        began = monotonic()
-        if began < self._kept_until:
-            return self._counted
-        rows = await self._read_whole(reading.STATISTICS, at)
-        took = monotonic() - began
+        return await self._kept.read(lambda: self._count(at))
+
+    async def _count(self, at: datetime | None) -> Statistics:
         counts: dict[str, dict[TaskStatus, int]] = {}
         due: dict[str, DueRecords] = {}
-        for queue, status, number, number_due, oldest in rows:
+        for queue, status, number, number_due, oldest in await self._read_whole(reading.STATISTICS, at):
             counts.setdefault(queue, {})[TaskStatus(status)] = number
             if number_due:  # Only pending records are due, so that a queue has one such row.
                 due[queue] = DueRecords(number_due, oldest)
-        self._counted = Statistics(counts=counts, due=due)
-        if took > SLOW and sum(row[2] for row in rows) > LARGE:
-            self._kept_until = began + 10 * took
-        return self._counted
+        return Statistics(counts=counts, due=due)

@@ -28,6 +28,7 @@ from lq_core.queue.capabilities import (
     ThreadHeartbeats,
 )
 from lq_core.queue.diagnosis import Finding
+from lq_core.queue.kept_statistics import KeptStatistics
 from lq_core.queue.messages import (
     Action,
     Backup,
@@ -89,6 +90,7 @@ class SQLiteQueueBackend(
         self._writer: Writer | None = None
         self._reader: tuple[ThreadPoolExecutor, Connections] | None = None
         self._held: HeldKeys = {}
+        self._statistics = KeptStatistics()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {'open' if self._writer else 'closed'}>"
@@ -158,7 +160,8 @@ class SQLiteQueueBackend(
         return await self._read(reading.count, condition)
 
     async def statistics(self) -> Statistics:
-        return await self._read(lambda connection: reading.statistics(connection, at=self.now()))
+        """Count the records; if a count is slow, its result is kept for ten times as long as it took."""
+        return await self._statistics.read(lambda: self._read(reading.statistics, at=self.now()))
 
     async def register(self, worker: WorkerInfo) -> None:
         await self._write(lambda connection: connection.execute(sql.REGISTER, to_worker(worker, at=self.now())))
