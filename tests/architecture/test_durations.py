@@ -17,7 +17,7 @@ IN_SECONDS = {
     *("Connection.close", "Connection.execute", "Connection.fetch", "Pool.acquire", "JobsClient.run_job"),
     *("ExecutionsClient.cancel_execution", "ExecutionsClient.get_execution", "ExecutionsClient.list_executions"),
     *("TasksClient.get_task", "WorkerPoolsClient.get_worker_pool", "WorkerPoolsClient.update_worker_pool"),
-    *("QueuedTaskRecord", "RecordView", "TaskOptions", "WaitTimeoutError"),
+    *("QueuedTaskRecord", "RecordView", "SignalNotStoredError", "TaskOptions", "WaitTimeoutError"),
 }
 """What lq passes to backends and to libraries, and what it has stored."""
 

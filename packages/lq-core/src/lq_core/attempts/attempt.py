@@ -25,12 +25,13 @@ from lq_core.attempts.thread import awaited, run_in_thread, to_the_end
 from lq_core.foundation.errors import MissingProviderError, PayloadTooLargeError, QueueError, StepResultError
 from lq_core.foundation.exception_groups import causes_of
 from lq_core.foundation.quick_enum import quick_enum
-from lq_core.records import lifecycle
+from lq_core.records import lifecycle, steps
 from lq_core.records.backoff import is_never_retried, retry_delay
 from lq_core.records.record import QueuedTaskRecord, TaskFailure
 from lq_core.tasks.codec import size_of
 from lq_core.tasks.context import CURRENT, NonRetryable, RetryLater, TaskContext
 from lq_core.tasks.owner import Owner
+from lq_core.tasks.signals import SignalAwaited
 from lq_core.tasks.task import AnyTask, AsyncTask, find_task
 
 Value = TypeVar("Value")
@@ -38,7 +39,7 @@ Value = TypeVar("Value")
 FINAL: Final = (NonRetryable, MissingProviderError, PayloadTooLargeError, StepResultError)
 """Exceptions that a retry would not help."""
 
-INSTRUCTIONS: Final = (RetryLater, NonRetryable, KeyboardInterrupt, GeneratorExit)
+INSTRUCTIONS: Final = (RetryLater, NonRetryable, SignalAwaited, KeyboardInterrupt, GeneratorExit)
 """Exceptions that have their meaning even after the timeout: of the task, or of the end of the process."""
 
 THREAD_GOES_ON: Final = "Its thread cannot be stopped, and was still running then."
@@ -216,6 +217,8 @@ class Attempt:
             self._would_repeat or (later and is_never_retried(self.record, error))
         ):
             return self._failed(error, retry=False)
+        if waits := [one for one in causes if isinstance(one, SignalAwaited)]:
+            return steps.wait(self.record, waits[0].name, timeout=waits[0].timeout, at=self._around.now())
         if later:
             longest = max(later, key=lambda one: one.delay)
             return lifecycle.snooze(self.record, delay=longest.delay, message=longest.message, at=self._around.now())

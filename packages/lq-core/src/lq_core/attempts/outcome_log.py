@@ -6,6 +6,7 @@ from contextlib import suppress
 from lq_core.foundation.event_log import event_log
 from lq_core.records.outcome import Outcome
 from lq_core.records.record import QueuedTaskRecord
+from lq_core.records.steps import awaited
 from lq_core.records.waiting import waiting_since
 
 log = event_log()
@@ -19,6 +20,8 @@ def tell_outcome(before: QueuedTaskRecord, after: QueuedTaskRecord, outcome: Out
     """
     try:
         level = logging.INFO if outcome is Outcome.COMPLETED else logging.WARNING
+        if outcome is Outcome.SNOOZED and awaited(after) is not None:
+            level = logging.INFO
         if outcome is Outcome.PASSED_ON:
             level = logging.DEBUG if before.task_name in passed_on else logging.WARNING
             passed_on.add(before.task_name)

@@ -237,6 +237,26 @@ class StepResultError(_FactsError, TypeError):
     text = "The step {name!r} has run, and its result cannot be stored as JSON: {problem}"
 
 
+class SignalTimeoutError(_FactsError, TimeoutError):
+    """The signal for which a task waits has not come in time."""
+
+    name: str
+    text = "The signal {name!r} did not come in time."
+
+
+class SignalNotStoredError(_FactsError, TimeoutError):
+    """A record takes a signal only while nobody runs it, and it was running all the time."""
+
+    record_id: UUID
+    name: str
+    status: str
+    timeout: float
+    text = (
+        "Record {record_id} is still {status} after {timeout:g} s, and the signal {name!r} is not stored. "
+        "Send it again when the record waits, or give a longer timeout."
+    )
+
+
 class WaitTimeoutError(_FactsError, TimeoutError):
     """The record had not ended when the time to wait was over; the record is not changed."""
 

@@ -20,7 +20,16 @@ RETRIED_BY_HAND: Final = "retried_by_hand"
 STEP: Final = "step"
 """The event of a step that has completed, with its name and result."""
 
-LASTING: Final = frozenset({STEP})
+WAITING: Final = "waiting"
+"""The event of a task that begins to wait for a signal, with the name of the signal."""
+
+SIGNAL: Final = "signal"
+"""The event of a signal, with its name and value."""
+
+TIMED_OUT: Final = "timed_out"
+"""The event of a signal that did not come in time, with its name."""
+
+LASTING: Final = frozenset({STEP, WAITING, SIGNAL, TIMED_OUT})
 """The events that are never dropped, because the next attempt needs them."""
 
 MAX_LASTING: Final = 200

@@ -47,6 +47,9 @@ MAX_HISTORY: Final = history.MAX_HISTORY
 MAX_LOSSES: Final = RetryRules().max_losses
 """How many losses are followed by another start, if the task does not say so."""
 
+SNOOZED: Final = "snoozed"
+"""The event of a task that has put its record back."""
+
 SHORTEST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds for which a record waits after a worker could not read it: as long as it has waited already, within these."""
@@ -92,7 +95,7 @@ def snooze(record: QueuedTaskRecord, *, delay: float, at: datetime, message: str
     """Postpone a running record for *delay* seconds without spending its retry budget."""
     if record.cancel_requested:
         return cancel(record, at=at)
-    return _wait(record, at, delay, history=told(record, "snoozed", at, message=message))
+    return _wait(record, at, delay, history=told(record, SNOOZED, at, message=message))
 
 
 def interrupt(

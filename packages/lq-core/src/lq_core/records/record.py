@@ -71,7 +71,7 @@ class HistoryEntry(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tr
     failure: TaskFailure | None = None
     message: str | None = None
     value: str | None = None
-    """The result of a step that has completed, as JSON; ``message`` is its name."""
+    """The result of a step that has completed, or the value of a signal, as JSON; ``message`` is its name."""
 
 
 class Progress(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

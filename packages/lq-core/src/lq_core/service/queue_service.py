@@ -24,7 +24,7 @@ from lq_core.records.timeline import Event
 from lq_core.schedules import schedule_state
 from lq_core.schedules.schedule import find_schedule
 from lq_core.schedules.schedule_state import ScheduleState
-from lq_core.service import bulk, schedules
+from lq_core.service import bulk, schedules, signals
 from lq_core.service.events import follow, follow_all
 from lq_core.service.execution_host import ExecutionHost
 from lq_core.service.new_records import (
@@ -223,6 +223,22 @@ class QueueService(ExecutionHost):
                 if record.status is TaskStatus.DISPATCHED:
                     await self._stop(record)
                 return True
+
+    async def signal(
+        self, record_id: UUID, name: str, value: object = None, *, timeout: Duration | None = 30.0
+    ) -> bool:
+        """
+        Send a signal with a value to a record, whose task takes it with ``TaskContext.wait_for``; returns when stored.
+
+        A record that waits for the signal starts at once. One that does not wait yet keeps the signal; while it runs,
+        this waits until it stops, for at most *timeout* seconds (None: without end).
+
+        Returns False if the record has ended, has a signal of this name, or has stopped waiting for it. Raises
+        RecordNotFoundError, SignalNotStoredError, TypeError if the value has no JSON form, PayloadTooLargeError, and
+        ConfigurationError for a bad name, or if the record has no room.
+        """
+        self._open()
+        return await signals.send(self, check_id(record_id), name, value, timeout=seconds(timeout))
 
     async def retry(self, record_id: UUID) -> QueuedTaskRecord:
         """

@@ -248,6 +248,10 @@ class SyncQueueService:
         """Cancel a record, or ask its owner to stop it; raises as ``QueueService.cancel`` does."""
         return self.call(lambda service: service.cancel(record_id))
 
+    def signal(self, record_id: UUID, name: str, value: object = None, *, timeout: Duration | None = 30.0) -> bool:
+        """Send a signal with a value to a record; works and raises as ``QueueService.signal`` does."""
+        return self.call(lambda service: service.signal(record_id, name, value, timeout=timeout))
+
     def retry(self, record_id: UUID) -> QueuedTaskRecord:
         """Start an ended record again by hand; raises as ``QueueService.retry`` does."""
         return self.call(lambda service: service.retry(record_id))

@@ -79,7 +79,7 @@ class CallCodec(Generic[Result]):
         """
         bound = self._bind(args, kwargs)
         try:
-            encoded = _encoded(bound)
+            encoded = to_json(bound)
         except _REFUSALS:
             raise self._refused(self._unencodable(bound)) from None
         for name, value in bound.items():
@@ -139,7 +139,7 @@ class CallCodec(Generic[Result]):
         Raises TypeError, ValueError, OverflowError or RecursionError if it does not fit the return annotation, or would
         not arrive as it is.
         """
-        encoded = _encoded(value)
+        encoded = to_json(value)
         sure = self._sure["return"]
         if sure.get(type(value)) is not ALWAYS and not is_sure(value, sure):
             try:
@@ -194,7 +194,7 @@ class CallCodec(Generic[Result]):
     def _unencodable(self, bound: Mapping[str, object]) -> str:
         for name, value in bound.items():
             try:
-                _encoded(value)
+                to_json(value)
             except _REFUSALS as error:
                 return f"the argument {name!r} cannot be encoded as JSON: {error} (it is {shown(value)})"
         return "the arguments cannot be encoded as JSON"
@@ -261,8 +261,8 @@ def size_of(encoded: str) -> int:
     return len(encoded) if encoded.isascii() else len(encoded.encode())
 
 
-def _encoded(value: object) -> bytes:
-    """Encode a value. Raises ValueError for inf and nan, which msgspec would write as null."""
+def to_json(value: object) -> bytes:
+    """Encode any value as JSON. Raises ValueError for inf and nan, which msgspec would write as null."""
     encoded = _ENCODER.encode(value)
     if b"null" in encoded and (number := _not_finite(msgspec.to_builtins(value, enc_hook=write))) is not None:
         raise ValueError(f"JSON has no number {number}")

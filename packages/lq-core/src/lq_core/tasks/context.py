@@ -11,9 +11,12 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from lq_core.foundation.clock import LONGEST_WAIT
 from lq_core.foundation.duration import Duration, seconds
-from lq_core.records.history import STEP
+from lq_core.foundation.errors import SignalTimeoutError
+from lq_core.records import steps
+from lq_core.records.history import STEP, TIMED_OUT
 from lq_core.records.record import Fence, Progress, QueuedTaskRecord, TaskStatus
 from lq_core.tasks.owner import Owner
+from lq_core.tasks.signals import SignalAwaited, check_signal, received
 from lq_core.tasks.steps import NOT_RUN, Step, Steps, outcome_of
 
 CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
@@ -193,6 +196,55 @@ class TaskContext:
             self._submit(partial(self.keep, STEP, name, step.encode(result))).result()
         return cast("Result", result)
 
+    @overload
+    async def wait_for(self, signal: str, /, *, timeout: Duration | None = None) -> object: ...
+    @overload
+    async def wait_for(self, signal: str, kind: type[Result], /, *, timeout: Duration | None = None) -> Result: ...
+    async def wait_for(self, signal: str, kind: object = Any, /, *, timeout: Duration | None = None) -> object:
+        """
+        Return the value of a signal that ``QueueService.signal`` has sent to this record, as a *kind*.
+
+        If it has not come, this attempt ends here, without an error, and the record waits without a slot. The signal
+        starts the next attempt, which runs the function from its first line: put what must not be repeated into steps.
+
+        Raises SignalTimeoutError *timeout* seconds after the first wait for it (None: never), in the later attempts as
+        well; TypeError if the value is of another type; ConfigurationError for a bad name.
+        """
+        found, is_late = self._received(signal, kind, timeout)
+        if is_late:
+            await self._in_own_loop(partial(self.keep, TIMED_OUT, signal, "null"))
+        return _signal(signal, found)
+
+    @overload
+    def wait_for_from_thread(self, signal: str, /, *, timeout: Duration | None = None) -> object: ...
+    @overload
+    def wait_for_from_thread(
+        self, signal: str, kind: type[Result], /, *, timeout: Duration | None = None
+    ) -> Result: ...
+    def wait_for_from_thread(self, signal: str, kind: object = Any, /, *, timeout: Duration | None = None) -> object:
+        """Wait for a signal in a plain function, as :meth:`wait_for`: this thread ends, and does not block."""
+        self._check_thread(instead="wait_for")
+        found, is_late = self._received(signal, kind, timeout)
+        if is_late:
+            self._submit(partial(self.keep, TIMED_OUT, signal, "null")).result()
+        return _signal(signal, found)
+
+    def _received(self, signal: str, kind: object, timeout: Duration | None) -> tuple[tuple[object, ...], bool]:
+        """
+        Return the value of a signal as a tuple of one, or nothing when its time is over, and whether this is news.
+
+        Ends the attempt if the task has to wait.
+        """
+        limit = seconds(timeout)
+        check_signal(signal, limit)
+        found = received(self.record, signal, kind)
+        if found or steps.has_timed_out(self.record, signal):
+            return found, False
+        if steps.is_over(self.record, signal, timeout=limit, at=self.record.started_at or self.record.created_at):
+            return (), True
+        steps.check_room(self.record, more=1)
+        raise SignalAwaited(signal, limit)
+
     def _begin(self, name: str, function: Callable[..., object]) -> tuple[Step, object]:
         self._steps = self._steps or Steps(self.record)
         return self._steps.begin(name, function)
@@ -258,6 +310,12 @@ def with_context(args: tuple[object, ...]) -> tuple[object, ...]:
     """Put the current context before the arguments of a direct call, if there is one and none is given."""
     running = CURRENT.get(None)
     return args if running is None or (args and isinstance(args[0], TaskContext)) else (running, *args)
+
+
+def _signal(name: str, found: tuple[object, ...]) -> object:
+    if not found:
+        raise SignalTimeoutError(name)
+    return found[0]
 
 
 def storable(text: str) -> str:

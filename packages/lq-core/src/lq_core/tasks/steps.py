@@ -9,10 +9,10 @@ from typing import Any, Final, cast, get_type_hints
 
 import msgspec
 
-from lq_core.foundation.errors import ConfigurationError, StepResultError
+from lq_core.foundation.errors import StepResultError
 from lq_core.foundation.validation import Name, check_value
 from lq_core.records import steps
-from lq_core.records.history import LASTING, MAX_LASTING, STEP
+from lq_core.records.history import STEP
 from lq_core.records.record import QueuedTaskRecord
 from lq_core.tasks.codec import CallCodec
 
@@ -52,8 +52,8 @@ class Steps:
     """The steps of one attempt at a record."""
 
     def __init__(self, record: QueuedTaskRecord) -> None:
+        self._record = record
         self._done = steps.kept(record, STEP)
-        self._count = sum(entry.event in LASTING for entry in record.history)
         self._begun = set[str]()
 
     def begin(self, name: str, function: Callable[..., object]) -> tuple[Step, object]:
@@ -73,11 +73,7 @@ class Steps:
         step = Step(name, function)
         if name in self._done:
             return step, step.decode(self._done[name])
-        if self._count >= MAX_LASTING:
-            raise ConfigurationError(
-                f"The record has {MAX_LASTING} steps, and it keeps no more. Do more in one step, or in other tasks."
-            )
-        self._count += 1
+        steps.check_room(self._record, more=len(self._begun - self._done.keys()) - 1)
         return step, NOT_RUN
 
 
