@@ -174,3 +174,11 @@ async def test_a_burst_is_not_taken_for_a_rate(service: QueueService, clock: Clo
 async def test_wrong_options_are_refused(service: QueueService, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         await service.demand(**options)
+
+
+async def test_statistics_that_were_read_already_are_not_read_again(service: QueueService) -> None:
+    statistics = await service.statistics()
+    await enqueue(service, 20)
+
+    assert (await service.demand(statistics=statistics)).due == 0
+    assert (await service.demand()).due == 20

@@ -32,7 +32,8 @@ async def stats(service: QueueService, *, target_wait: float, as_json: bool) -> 
 
     It also says how many workers the work needs, by how fast records arrive, how long they run and how long they wait.
     """
-    statistics, demand = await service.statistics(), await service.demand(target_wait=target_wait)
+    statistics = await service.statistics()
+    demand = await service.demand(target_wait=target_wait, statistics=statistics)
     if as_json:
         facts = {"oldest_due": statistics.oldest_due, "workers_wanted": demand.workers_wanted, "demand": demand}
         print_json({**asdict(statistics), **facts})

@@ -68,13 +68,14 @@ class PrometheusMetrics(Collector):
         statistics, workers = await service.statistics(), await service.workers()
         now, timeout = service.queue_backend.now(), timedelta(seconds=service.config.heartbeat_timeout)
         alive = [one for one in workers if one.execution_backends and one.seen_at > now - timeout]
+        demand = await service.demand(target_wait=self._target_wait, statistics=statistics)
         waited = (now - statistics.oldest_due).total_seconds() if statistics.oldest_due else 0.0
         self._queue = QueueNumbers(
             statistics=statistics,
             oldest_ready=max(0.0, waited),
             workers=len(alive),
             slots=sum(one.concurrency for one in alive),
-            workers_wanted=(await service.demand(target_wait=self._target_wait)).workers_wanted,
+            workers_wanted=demand.workers_wanted,
         )
         return generate_latest(self.registry)
 

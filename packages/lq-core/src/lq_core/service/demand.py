@@ -77,17 +77,23 @@ class Demand(Struct, frozen=True, kw_only=True):
 
 
 async def read_demand(
-    queue: BaseQueueBackend, *, target_wait: Duration, concurrency: int, queues: Sequence[str] | None
+    queue: BaseQueueBackend,
+    *,
+    target_wait: Duration,
+    concurrency: int,
+    queues: Sequence[str] | None,
+    statistics: Statistics | None = None,
 ) -> Demand:
     """
-    Read the statistics and a sample of at most ``2 * SAMPLE`` records, and return the demand of *queues*.
+    Read a sample of at most ``2 * SAMPLE`` records, and return the demand of *queues*; None reads the *statistics*.
 
     Raises ConfigurationError for values that cannot work.
     """
     wait = seconds(target_wait)
     check_value("target_wait", wait, PositiveSeconds)
     check_value("concurrency", concurrency, Count)
-    statistics, states, now = await queue.statistics(), await queue.queues(), queue.now()
+    statistics = await queue.statistics() if statistics is None else statistics
+    states, now = await queue.queues(), queue.now()
     newest = await queue.find(RecordFilter(), limit=SAMPLE)
     sample = {record.id: record for record in newest}
     if statistics.oldest_due is not None and len(newest) == SAMPLE:

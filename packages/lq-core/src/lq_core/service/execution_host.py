@@ -19,6 +19,7 @@ from lq_core.presence.outcome_storing import Ends, Settling
 from lq_core.presence.presence import Presence
 from lq_core.presence.rollup_recorder import RollupRecorder
 from lq_core.queue import BaseQueueBackend, get_queue_backend
+from lq_core.queue.messages import Statistics
 from lq_core.records.record import QueuedTaskRecord
 from lq_core.service.completion import Completions
 from lq_core.service.demand import TARGET_WAIT, Demand, read_demand
@@ -168,17 +169,20 @@ class ExecutionHost:
         target_wait: Duration = TARGET_WAIT,
         concurrency: int | None = None,
         queues: Sequence[str] | None = None,
+        statistics: Statistics | None = None,
     ) -> Demand:
         """
         Return how many workers the work needs, so that due records start within *target_wait* seconds.
 
         One worker runs *concurrency* records at once, by default as many as ``QueueConfig.concurrency`` says. Only
-        records of *queues* count, by default of ``QueueConfig.queues``. It reads at most 400 records.
-        Raises ConfigurationError for values that cannot work.
+        records of *queues* count, by default of ``QueueConfig.queues``. It reads at most 400 records, and the
+        *statistics* if you have not just read them. Raises ConfigurationError for values that cannot work.
         """
         slots = self.config.concurrency if concurrency is None else concurrency
         names = self.config.queues if queues is None else queues
-        return await read_demand(self._queue, target_wait=target_wait, concurrency=slots, queues=names)
+        return await read_demand(
+            self._queue, target_wait=target_wait, concurrency=slots, queues=names, statistics=statistics
+        )
 
     @property
     def worker_ids(self) -> frozenset[str]:

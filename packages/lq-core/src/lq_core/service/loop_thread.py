@@ -1,7 +1,9 @@
 """A thread with an event loop and an open service, for code that has no event loop of its own."""
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -72,3 +74,57 @@ class LoopThread(RunningService):
         with suppress(RuntimeError):
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+
+
+class OwnThread:
+    """Opens a service in a thread of its own when it is first needed, and again after a close or in a forked child."""
+
+    def __init__(self, config: QueueConfig) -> None:
+        self._config = config
+        self._running: LoopThread | None = None
+        self._inherited: list[LoopThread] = []
+        """The services of parent processes; a child must not close their connections."""
+
+        self._lock = threading.Lock()
+        self._notices_forks = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a service is open."""
+        return self._running is not None
+
+    def opened(self) -> RunningService:
+        """Return the open service; raises as ``QueueService.open`` does."""
+        running = self._running
+        if running is None:
+            with self._lock:
+                running = self._running
+                if running is None:
+                    self._notice_forks()
+                    running = self._running = LoopThread(self._config)
+        return running
+
+    def close(self) -> None:
+        """Close the service and end the thread; twice is harmless."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+    def _notice_forks(self) -> None:
+        if self._notices_forks:
+            return
+        self._notices_forks = True
+        itself = weakref.ref(self)
+
+        def forget_parent() -> None:
+            if (thread := itself()) is not None:
+                thread._forget_parent()  # noqa: SLF001 -- the hook of a fork cannot be removed, so it holds no service
+
+        os.register_at_fork(after_in_child=forget_parent)
+
+    def _forget_parent(self) -> None:
+        self._lock = threading.Lock()
+        if self._running is not None:
+            self._inherited.append(self._running)
+            self._running = None

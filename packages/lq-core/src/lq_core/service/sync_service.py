@@ -1,8 +1,5 @@
 """The queue for plain code: scripts, Flask, Django, notebooks. An event loop in a thread of its own does the work."""
 
-import os
-import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -18,7 +15,7 @@ from lq_core.records.timeline import Event
 from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.service.demand import TARGET_WAIT, Demand
 from lq_core.service.execution_host import FACES, ExecutionHost
-from lq_core.service.loop_thread import LoopThread, RunningService
+from lq_core.service.loop_thread import OwnThread, RunningService
 from lq_core.service.queue_service import EVERYTHING, QueueService
 from lq_core.service.result import EnqueueOutcome, TaskResult
 from lq_core.tasks.call import TaskCall
@@ -106,18 +103,7 @@ class SyncQueueService:
 
     def __init__(self, config: QueueConfig | None = None) -> None:
         self.config = checked(config)
-        self._running: LoopThread | None = None
-        self._inherited: list[LoopThread] = []
-        """The services of parent processes; a child must not close their connections."""
-
-        self._lock = threading.Lock()
-        itself = weakref.ref(self)
-
-        def forget_parent() -> None:
-            if (service := itself()) is not None:
-                service._forget_parent()  # noqa: SLF001 -- the hook of a fork cannot be removed, so it holds no service
-
-        os.register_at_fork(after_in_child=forget_parent)
+        self._thread = OwnThread(self.config)
 
     def open(self) -> Self:
         """Open the queue backend; raises as ``QueueService.open`` does. Opening twice is harmless."""
@@ -126,10 +112,7 @@ class SyncQueueService:
 
     def close(self) -> None:
         """Close the queue backend and end the thread; twice is harmless. The next call opens it again."""
-        with self._lock:
-            running, self._running = self._running, None
-        if running is not None:
-            running.close()
+        self._thread.close()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -232,10 +215,13 @@ class SyncQueueService:
         target_wait: Duration = TARGET_WAIT,
         concurrency: int | None = None,
         queues: Sequence[str] | None = None,
+        statistics: Statistics | None = None,
     ) -> Demand:
         """Return how many workers the work needs; works and raises as ``QueueService.demand`` does."""
         return self.call(
-            lambda service: service.demand(target_wait=target_wait, concurrency=concurrency, queues=queues)
+            lambda service: service.demand(
+                target_wait=target_wait, concurrency=concurrency, queues=queues, statistics=statistics
+            )
         )
 
     def workers(self) -> Sequence[WorkerInfo]:
@@ -311,22 +297,10 @@ class SyncQueueService:
         return self.call(lambda service: service.run_schedule(name))
 
     def __repr__(self) -> str:
-        return f"<SyncQueueService {'open' if self._running else 'closed'}>"
+        return f"<SyncQueueService {'open' if self._thread.is_open else 'closed'}>"
 
     def _opened(self) -> RunningService:
-        running = self._running
-        if running is None:
-            with self._lock:
-                running = self._running
-                if running is None:
-                    running = self._running = LoopThread(self.config)
-        return running
-
-    def _forget_parent(self) -> None:
-        self._lock = threading.Lock()
-        if self._running is not None:
-            self._inherited.append(self._running)
-            self._running = None
+        return self._thread.opened()
 
 
 async def _next(events: AsyncGenerator[Event]) -> Event | None:
@@ -337,7 +311,7 @@ class WorkerSyncService(SyncQueueService):
     """The service of a worker, for the plain functions that it runs: they ask for ``SyncQueueService``."""
 
     def __init__(self, service: ExecutionHost) -> None:
-        self.config = service.config
+        super().__init__(service.config)
         self._host = service
 
     def close(self) -> None:
