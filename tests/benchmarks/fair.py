@@ -19,7 +19,7 @@ from stores import Make, every_store
 from lq_core import QueueConfig, QueueService, TaskCall, Worker, task
 from lq_core.queue import BaseQueueBackend
 
-BACKLOG: Final = 100_000
+BACKLOG: Final = 1_000_000
 PAGE: Final = 1000
 DRAINED: Final = 5_000
 TENANTS: Final = 100

@@ -8,7 +8,7 @@ did not need. If the server refuses further connections, callers wait for those 
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from math import inf
@@ -52,8 +52,8 @@ class OwnPool:
         self._most = most
         self._open = set[Connection]()
         self._idle = deque[tuple[float, Connection]]()
-        self._waiting = deque[asyncio.Future[Connection | None]]()
-        """The callers that wait; None tells one to look again."""
+        self._waiting = OrderedDict[asyncio.Future[Connection | None], None]()
+        """The callers that wait, of whom each can leave without a look at the others; None tells one to look again."""
 
         self._is_opening = False
         self._refusal: Exception | None = None
@@ -181,7 +181,7 @@ class OwnPool:
         if seconds <= 0:
             return None
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         try:
             async with asyncio.timeout(None if seconds == inf else seconds):
                 return await waiter
@@ -192,12 +192,11 @@ class OwnPool:
                 self._hand_on(connection, monotonic())
             raise
         finally:
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
+            self._waiting.pop(waiter, None)
 
     def _hand_on(self, connection: Connection, now: float) -> None:
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(connection)
                 return
@@ -205,7 +204,7 @@ class OwnPool:
 
     def _wake_all(self) -> None:
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(None)
 
