@@ -20,8 +20,15 @@ async def test_it_serves_the_dashboard_until_it_is_stopped(tmp_path: Path) -> No
         await web.line_with(f"http://127.0.0.1:{port}/")
         await until(partial(answers, f"http://127.0.0.1:{port}/"), what="the dashboard answers")
         page = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/")
-        await web.end(signal.SIGTERM)
+        # A browser keeps its connection open between two looks.
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connected = await reader.readline()
+        async with asyncio.timeout(5):
+            await web.end(signal.SIGTERM)
+        writer.close()
 
+    assert connected.startswith(b"HTTP/1.1 200")
     assert made.code == 0
     assert "All is well" in page
 

@@ -29,6 +29,7 @@ from lq_core.queue import (
     ThreadHeartbeats,
     Transactions,
     Unblocked,
+    Versions,
     WorkerInfo,
 )
 from lq_core.queue.columns import to_text
@@ -61,7 +62,16 @@ _LAST: Final = UUID(int=2**128 - 1)
 
 
 class PostgresQueueBackend(
-    BaseQueueBackend, Transactions, Notifications, Successors, Rollups, Actions, ThreadHeartbeats, Migrations, Findings
+    BaseQueueBackend,
+    Transactions,
+    Notifications,
+    Successors,
+    Rollups,
+    Actions,
+    Versions,
+    ThreadHeartbeats,
+    Migrations,
+    Findings,
 ):
     """
     Stores records in PostgreSQL 13 or newer, for any number of processes and machines.
@@ -326,6 +336,9 @@ class PostgresQueueBackend(
 
     async def rollups(self, *, queue: str, since: datetime) -> Sequence[Rollup]:
         return await dashboard.read_rollups(self.connections.fetch, queue=queue, since=since)
+
+    async def version(self) -> str:
+        return await dashboard.read_version(self.connections.fetch)
 
     # ------------------------------------------------------------ what they share
 

@@ -23,10 +23,11 @@ from lq_core import (
 from lq_core.queue import Action
 from lq_web import bulk, examples
 from lq_web.actions import act
+from lq_web.conditional import version_of
 from lq_web.config import Role, WebConfig
 from lq_web.examples import CallBody, ManyRecordsBody, NewLimitsBody, answers
 from lq_web.history import History, Minutes, history
-from lq_web.messages import Changed, TaskView
+from lq_web.messages import Changed, TaskView, Version
 from lq_web.overview import Overview, overview
 from lq_web.safety import note_action
 from lq_web.searching import Limit, check_role, page_of
@@ -61,6 +62,10 @@ class Api(Controller):
     @get("/overview", summary="The state of the queue in one view", responses=answers(Overview, examples.OVERVIEW))
     async def overview(self, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]) -> Overview:
         return await overview(lq_service, lq_web)
+
+    @get("/version", summary="What changes when anything changes", responses=answers(Version, examples.VERSION))
+    async def version(self, lq_service: NamedDependency[QueueService]) -> Version:
+        return Version(version=await version_of(lq_service))
 
     @get("/history", summary="What has ended in the last hour or days", responses=answers(History, examples.HISTORY))
     async def history(

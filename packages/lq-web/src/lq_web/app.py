@@ -31,6 +31,7 @@ from lq_core import (
     UnknownTaskError,
 )
 from lq_web.api import Api
+from lq_web.conditional import ETags, unchanged
 from lq_web.config import WebConfig
 from lq_web.messages import Problem
 from lq_web.pages import Pages, base_of
@@ -79,7 +80,9 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
             "lq_service": Provide(opened, sync_to_thread=False),
             "lq_web": Provide(lambda: settings, sync_to_thread=False),
         },
+        before_request=unchanged(opened, settings),
         after_request=add_headers,
+        middleware=[ETags()],
         exception_handlers={QueueError: answer, HTTPException: answer},
         signature_namespace={each.__name__: each for each in (QueueService, RecordFilter, WebConfig)},
     )

@@ -17,7 +17,7 @@ from lq_core import Finding, Limits, QueuedTaskRecord, RateLimit, RecordSummary,
 from lq_core.queue import Action
 from lq_web import bulk
 from lq_web.history import History, Point
-from lq_web.messages import Call, Changed, ManyRecords, NewLimits, Problem, TaskView
+from lq_web.messages import Call, Changed, ManyRecords, NewLimits, Problem, TaskView, Version
 from lq_web.overview import FailureGroup, Overview
 from lq_web.views import Page, QueueView, ScheduleView
 
@@ -48,6 +48,7 @@ _STORED: Final = QueuedTaskRecord(
 RECORD: Final = RecordView.of(_STORED)
 PAGE: Final = Page(records=[RecordSummary.of(_STORED)], next=None)
 PREVIEW: Final = bulk.Preview(count=42, as_of=NOON, is_limited=False)
+VERSION: Final = Version(version="7d0ad1f2-42")
 CHANGED: Final = Changed(changed=42)
 LIMITS: Final = Limits(concurrency=5, rate=RateLimit(count=100, per=60.0))
 QUEUES: Final = [

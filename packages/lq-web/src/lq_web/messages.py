@@ -35,6 +35,12 @@ class TaskView(Struct, frozen=True, kw_only=True):
     timeout: float | None
 
 
+class Version(Struct, frozen=True, kw_only=True):
+    """The version of everything that the API shows; None if the store has none."""
+
+    version: str | None
+
+
 class Changed(Struct, frozen=True, kw_only=True):
     """How many records were changed."""
 

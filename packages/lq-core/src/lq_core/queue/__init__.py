@@ -11,6 +11,7 @@ from lq_core.queue.capabilities import (
     Successors,
     ThreadHeartbeats,
     Transactions,
+    Versions,
 )
 from lq_core.queue.conflicts import insert_or_amend
 from lq_core.queue.diagnosis import Finding
@@ -64,6 +65,7 @@ __all__ = [
     "ThreadHeartbeats",
     "Transactions",
     "Unblocked",
+    "Versions",
     "Words",
     "WorkerInfo",
     "get_queue_backend",

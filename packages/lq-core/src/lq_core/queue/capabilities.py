@@ -117,6 +117,14 @@ class Actions(ABC):
         """Read the newest changes, newest first."""
 
 
+class Versions(ABC):
+    """The store tells cheaply whether anything has changed."""
+
+    @abstractmethod
+    async def version(self) -> str:
+        """Return a text that stays the same only while nothing in the store changes, heartbeats included."""
+
+
 class Rollups(ABC):
     """The store keeps what has ended in each minute, for the charts of the last days."""
 

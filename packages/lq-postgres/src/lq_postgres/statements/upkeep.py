@@ -2,6 +2,9 @@
 
 from typing import Final
 
+# Two equal snapshots see the same rows.
+VERSION: Final = "SELECT pg_current_snapshot()::text"
+
 REQUEST_CANCEL: Final = """
 UPDATE lq.records
 SET cancel_requested = true, key_released = key_released OR key_until IS NULL,

@@ -1,4 +1,4 @@
-"""What the dashboard shows from the past: the ended records of each minute, and the changes by people."""
+"""What the dashboard shows from the past, the ended records of each minute and the changes by people; its version."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +16,12 @@ async def add_action(fetch: Fetch, action: Action, *, oldest: datetime) -> None:
 async def read_actions(fetch: Fetch, *, limit: int) -> Sequence[Action]:
     """Read the newest changes, newest first."""
     return [Action(*row) for row in await fetch(upkeep.ACTIONS, limit)]
+
+
+async def read_version(fetch: Fetch) -> str:
+    """Read what is the same only while nobody writes to the server."""
+    [[snapshot]] = await fetch(upkeep.VERSION)
+    return snapshot
 
 
 async def add_rollups(fetch: Fetch, rollups: Sequence[Rollup], *, oldest: datetime) -> None:

@@ -23,6 +23,7 @@ from lq_core.contracts.queue.schedules import ScheduleContract
 from lq_core.contracts.queue.search import SearchContract
 from lq_core.contracts.queue.steps import StepContract
 from lq_core.contracts.queue.swaps import SwapContract
+from lq_core.contracts.queue.versions import VersionContract
 from lq_core.contracts.queue.waiting import WaitingContract
 from lq_core.contracts.queue.workers import WorkerContract
 
@@ -43,6 +44,7 @@ class QueueBackendContract(
     RetentionContract,
     RollupContract,
     ActionContract,
+    VersionContract,
     ScheduleContract,
     DiagnosisContract,
     ConcurrencyContract,

@@ -26,6 +26,7 @@ from lq_core.queue.capabilities import (
     Rollups,
     Successors,
     ThreadHeartbeats,
+    Versions,
 )
 from lq_core.queue.diagnosis import Finding
 from lq_core.queue.kept_statistics import KeptStatistics
@@ -64,7 +65,16 @@ log = event_log()
 
 
 class SQLiteQueueBackend(
-    BaseQueueBackend, Notifications, Successors, Rollups, Actions, ThreadHeartbeats, Migrations, Findings, Backups
+    BaseQueueBackend,
+    Notifications,
+    Successors,
+    Rollups,
+    Actions,
+    Versions,
+    ThreadHeartbeats,
+    Migrations,
+    Findings,
+    Backups,
 ):
     """
     Stores records in one SQLite file, which the processes of one machine may share.
@@ -162,6 +172,9 @@ class SQLiteQueueBackend(
     async def statistics(self) -> Statistics:
         """Count the records; if a count is slow, its result is kept for ten times as long as it took."""
         return await self._statistics.read(lambda: self._read(reading.statistics, at=self.now()))
+
+    async def version(self) -> str:
+        return await self._read(self._opened_reader()[1].version)
 
     async def register(self, worker: WorkerInfo) -> None:
         await self._write(lambda connection: connection.execute(sql.REGISTER, to_worker(worker, at=self.now())))
@@ -297,11 +310,14 @@ class SQLiteQueueBackend(
             return await self._read_once(lambda connection: action(connection, *args, **options))
 
     async def _read_once(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        if self._reader is None:
-            raise self._not_open()
-        thread, connections = self._reader
+        thread, connections = self._opened_reader()
         with explained(self.path):
             return await asyncio.get_running_loop().run_in_executor(thread, connections.read, action)
+
+    def _opened_reader(self) -> tuple[ThreadPoolExecutor, Connections]:
+        if self._reader is None:
+            raise self._not_open()
+        return self._reader
 
     def _not_open(self) -> StorageError:
         return StorageError(f"{self!r} is not open. Use it inside: async with QueueService(...)")

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
+from uuid import uuid4
 
 from lq_core.foundation.errors import StorageError
 from lq_core.foundation.event_log import event_log
+from lq_core.queue.sqlite import read_statements as queries
 from lq_core.queue.sqlite import write_statements as sql
 from lq_core.queue.sqlite.config import SQLiteConfig
 from lq_core.queue.sqlite.faults import FileBusyError, FileGoneError
@@ -82,6 +84,10 @@ class Connections:
             return answer
         finally:
             self._locks.end()
+
+    def version(self, connection: sqlite3.Connection) -> str:
+        """Return a text that is the same only while nobody writes to the file."""
+        return f"{self._opened_as}-{connection.execute(queries.DATA_VERSION).fetchone()[0]}"
 
     def close(self) -> None:
         """Close both connections, and let SQLite delete the log if they were the last ones."""
@@ -171,6 +177,7 @@ class Connections:
             mine = after.get(there.main, frozenset())
             self._locks = FileLocks(mine - before.get(there.main, frozenset()) or mine, found.get(there.log_index, ()))
             self._opened = there
+            self._opened_as = uuid4().hex
             undo.pop_all()
 
     def _close(self) -> None:

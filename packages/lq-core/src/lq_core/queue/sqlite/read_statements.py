@@ -7,6 +7,9 @@ from lq_core.queue.search import Words
 
 GET: Final = "SELECT * FROM records WHERE id = ?"
 
+# It changes when another connection, such as that of the writer, has committed.
+DATA_VERSION: Final = "PRAGMA data_version"
+
 OVERDUE: Final = """
 SELECT * FROM records
 WHERE expires_at IS NOT NULL AND status = 'pending' AND expires_at <= :at
