@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lq_core import StorageError
-from lq_core.contracts import a_claim, a_record, a_worker, claimed, opened
+from lq_core.contracts import a_claim, a_record, a_swap, a_worker, claimed, opened
+from lq_core.records.lifecycle import complete
 from lq_core.records.record import Limits, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import limiting
@@ -73,6 +74,28 @@ async def test_a_limit_that_is_set_during_a_claim_that_heeds_others_counts_what_
 
     counted = "SELECT count(*) FROM lq.records WHERE semaphore_queue = 'mail'"
     assert database.server.run_sql(counted, at=database.dsn) == "2"
+
+
+async def test_what_has_ended_is_stored_while_a_claim_under_limits_waits_for_another(
+    backend: PostgresQueueBackend, other: PostgresQueueBackend, database: Database
+) -> None:
+    async def claim_waits() -> bool:
+        return database.server.run_sql(WAITS_FOR_ITS_TURN, at=database.dsn) == "1"
+
+    await backend.register(a_worker())
+    records = [a_record(concurrency_key="ann", limits=Limits(concurrency=1)) for _ in range(2)]
+    _ = await backend.insert(records)
+    [first] = (await backend.claim(a_claim())).records
+    async with other.connections.transaction() as fetch:
+        _ = await fetch(limiting.LOCK)
+        swap = a_swap(complete(first, result="1", at=backend.now()))
+        claiming = asyncio.create_task(backend.settle_and_claim([swap], a_claim()))
+        await until(claim_waits, what="the claim waits for the other one")
+
+        assert [record.status for record in await other.get_many([first.id])] == [TaskStatus.COMPLETED]
+    kept, answer = await claiming
+    assert kept == [True]
+    assert [record.id for record in answer.records] == [records[1].id]
 
 
 async def test_a_limit_that_is_set_again_counts_what_was_not_counted_then(

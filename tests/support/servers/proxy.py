@@ -8,6 +8,7 @@ There are four faults: :meth:`TcpProxy.cut` (connections are reset), :meth:`TcpP
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -35,6 +36,8 @@ class TcpProxy:
         self._marked = _Marked()
         self._flow.set()
         self.port = 0
+        self.sent = 0
+        """How often the clients have sent something; requests that wait for their answers are so many round trips."""
 
     @override
     def __repr__(self) -> str:
@@ -96,8 +99,11 @@ class TcpProxy:
             link.reset()
         await asyncio.gather(*(link.ended.wait() for link in links))
 
+    def _count(self) -> None:
+        self.sent += 1
+
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        link = _Link(self._flow, self._marked, writer)
+        link = _Link(self._flow, self._marked, writer, self._count)
         link.is_forgotten = self._forget
         self._links.add(link)
         try:
@@ -128,8 +134,9 @@ class _Marked:
 class _Link:
     """One connection through the proxy: two tasks that pass bytes and end together."""
 
-    def __init__(self, flow: asyncio.Event, marked: _Marked, writer: StreamWriter) -> None:
+    def __init__(self, flow: asyncio.Event, marked: _Marked, writer: StreamWriter, count: Callable[[], None]) -> None:
         self.is_forgotten = False
+        self._count = count
         self.ended: Final = asyncio.Event()
         self._flow = flow
         self._marked = marked
@@ -163,6 +170,8 @@ class _Link:
     async def _pass_bytes(self, source: StreamReader, sink: StreamWriter) -> None:
         with suppress(ConnectionError):
             while chunk := await source.read(CHUNK):
+                if sink is not self._writers[0]:
+                    self._count()
                 _ = await self._flow.wait()
                 if sink is self._writers[0] and self._marked.is_in(chunk):
                     self.is_forgotten = True

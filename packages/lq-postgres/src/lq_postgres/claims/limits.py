@@ -6,8 +6,9 @@ A lock of the transaction lets one such claim run at a time, also behind PgBounc
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -24,10 +25,15 @@ from lq_postgres.connection.clock import DatabaseClock
 from lq_postgres.connection.connections import Connections
 from lq_postgres.connection.driver import Fetch
 from lq_postgres.statements import limiting, upkeep
+from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
+from lq_postgres.storage.swaps import written
 
 Entry: TypeAlias = tuple[int, datetime, int, UUID]
 """The sort key of a record, and its id as a UUID of the driver."""
+
+_ANSWER: Final = 5
+"""The number of columns before those of a first record."""
 
 FEW: Final = 200
 """For so many keys it is faster to read the first record of each than to read the records in order."""
@@ -78,6 +84,22 @@ class First(NamedTuple):
         )
 
 
+class Settled(NamedTuple):
+    """What a statement answers that settles and finds the first records."""
+
+    alive: bool
+    has_lock: bool
+    waiting: datetime | None
+    """The due time of the first record that waits."""
+
+    lost: Sequence[UUID] | None
+    told: str | None
+
+
+Read: TypeAlias = Callable[[str, int], Awaitable[Sequence[First]]]
+"""Reads the first records of each partition by a statement, with a limit to the keys or the records in order."""
+
+
 class LimitedClaims:
     """Claims records under limits, and keeps the states of queues."""
 
@@ -101,40 +123,70 @@ class LimitedClaims:
                 raise
             return Claimed(uncertain=True)
 
-    async def _claim(self, claim: Claim) -> Claimed:
-        async with self._connections.transaction() as fetch:
-            _ = await fetch(limiting.LOCK)
-            firsts, allowances = await self._firsts(fetch, claim)
-            if not firsts:
-                return Claimed()
-            entries = await self._entries(fetch, firsts, allowances, claim.limit)
-            partitions = [first.partition(entries.get(number, ())) for number, first in enumerate(firsts)]
-            picked, held_back = pick(partitions, claim.limit, allowances)
-            limited = [one.queue for one in partitions if one.queue_limits and one.queue_limits.concurrency]
+    async def settle_and_claim(
+        self, swaps: Sequence[Swap], claim: Claim, wake_up: WakeUp
+    ) -> tuple[Settled, Claimed | None]:
+        """Settle, and claim in the same transaction; claim nothing if another claim is under way."""
+        answers = list[Settled]()
+        given, statements = written(swaps, settle=limiting.SETTLING, complete=limiting.COMPLETING)
+
+        async def read(sql: str, limit: int) -> Sequence[First]:
+            if answers:
+                return await self._read(fetch, claim, sql, limit)
             rows = await fetch(
-                limiting.CLAIM_CHOSEN,
-                *(firsts[0].at, claim.worker_id, [entry[-1] for entry in picked], claim.to.value),
-                *(int(claim.to is TaskStatus.RUNNING), limited),
+                statements[sql],
+                *(*wake_up, claim.worker_id, claim.execution_backends, claim.queues, limit),
+                *(None, None, None, *given),
             )
-            alive: bool = rows[0][0]
-            records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
-            if len(records) < len(picked):
-                # A transaction holds the other chosen records, so they spend nothing.
-                allowances = _allowances(firsts)
-                by_place = {(first.execution_backend, first.queue, first.key): first.partition() for first in firsts}
-                for record in records:
-                    place = record.execution_backend, record.queue, record.concurrency_key
-                    if place in by_place:  # Nothing limits the others.
-                        _ = allowances.admit(by_place[place])
-            if alive and allowances.changed:
-                buckets = [(*subject, full_at) for subject, full_at in allowances.changed.items()]
-                _ = await fetch(limiting.KEEP_BUCKETS, *map(list, zip(*buckets, strict=True)))
-                _ = await fetch(limiting.DROP_FULL_BUCKETS, firsts[0].at)
+            answers.append(Settled(*rows[0][:_ANSWER]))
+            return [First(*row[_ANSWER:]) for row in rows if row[_ANSWER] is not None]
+
+        async with self._connections.transaction(first=limiting.TRY_LOCK) as fetch:
+            claimed = await self._choose(fetch, claim, read)
+        return answers[0], claimed if answers[0].has_lock else None
+
+    async def _claim(self, claim: Claim) -> Claimed:
+        async with self._connections.transaction(first=limiting.LOCK) as fetch:
+            return await self._choose(fetch, claim, partial(self._read, fetch, claim))
+
+    async def _read(self, fetch: Fetch, claim: Claim, sql: str, limit: int) -> Sequence[First]:
+        rows = await fetch(sql, self._clock.at(), claim.execution_backends, claim.queues, limit)
+        return [First(*row) for row in rows]
+
+    async def _choose(self, fetch: Fetch, claim: Claim, read: Read) -> Claimed:
+        """Choose among the first records of each partition, in a transaction that has the lock."""
+        firsts, allowances = await self._firsts(fetch, claim, read)
+        if not firsts:
+            return Claimed()
+        entries = await self._entries(fetch, firsts, allowances, claim.limit)
+        partitions = [first.partition(entries.get(number, ())) for number, first in enumerate(firsts)]
+        picked, held_back = pick(partitions, claim.limit, allowances)
+        limited = [one.queue for one in partitions if one.queue_limits and one.queue_limits.concurrency]
+        rows = await fetch(
+            limiting.CLAIM_CHOSEN,
+            *(firsts[0].at, claim.worker_id, [entry[-1] for entry in picked], claim.to.value),
+            *(int(claim.to is TaskStatus.RUNNING), limited),
+        )
+        alive: bool = rows[0][0]
+        records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
+        if len(records) < len(picked):
+            # A transaction holds the other chosen records, so they spend nothing.
+            allowances = _allowances(firsts)
+            by_place = {(first.execution_backend, first.queue, first.key): first.partition() for first in firsts}
+            for record in records:
+                place = record.execution_backend, record.queue, record.concurrency_key
+                if place in by_place:  # Nothing limits the others.
+                    _ = allowances.admit(by_place[place])
+        if alive and allowances.changed:
+            buckets = [(*subject, full_at) for subject, full_at in allowances.changed.items()]
+            _ = await fetch(limiting.KEEP_BUCKETS, *map(list, zip(*buckets, strict=True)))
+            _ = await fetch(limiting.DROP_FULL_BUCKETS, firsts[0].at)
         return Claimed(records=tuple(records), alive=alive, held_back=held_back)
 
     async def openings(self, claim: Claim) -> Sequence[datetime]:
         """Return when the first due record of each partition may start, unless another one must end before."""
-        firsts, allowances = await self._firsts(self._connections.fetch, replace(claim, limit=1))
+        fetch, claim = self._connections.fetch, replace(claim, limit=1)
+        firsts, allowances = await self._firsts(fetch, claim, partial(self._read, fetch, claim))
         moments = (allowances.opens_at(first.partition()) for first in firsts)
         return [moment for moment in moments if moment is not None]
 
@@ -155,8 +207,7 @@ class LimitedClaims:
             upkeep.SWAP_QUEUE, queue, *_columns(new), paused, limits, draining, old == QueueState(), *wake_up
         )
         if rows and new.limits is not None and new.limits.concurrency is not None:
-            async with self._connections.transaction() as fetch:
-                _ = await fetch(limiting.LOCK)
+            async with self._connections.transaction(first=limiting.LOCK) as fetch:
                 _ = await fetch(limiting.AWAIT_CLAIMS)
             for _ in range(ROUNDS):
                 if not await self._connections.read_whole(limiting.COUNT_IN, queue):
@@ -169,18 +220,12 @@ class LimitedClaims:
         if started:
             _ = await self._connections.fetch(limiting.COUNT_IN_THESE, started)
 
-    async def _firsts(self, fetch: Fetch, claim: Claim) -> tuple[Sequence[First], Allowances]:
+    async def _firsts(self, fetch: Fetch, claim: Claim, read: Read) -> tuple[Sequence[First], Allowances]:
         """Read the first records of the partitions from which the claim has to choose."""
         most = FEW + len(claim.execution_backends)
-
-        async def read(sql: str, limit: int) -> Sequence[First]:
-            return [
-                First(*row) for row in await fetch(sql, self._clock.at(), claim.execution_backends, claim.queues, limit)
-            ]
-
         if self._has_few_keys:
             firsts = await read(limiting.FIRSTS_BY_KEY, most)
-            if any(first.key is not None and first.number < most for first in firsts):
+            if not firsts or any(first.key is not None and first.number < most for first in firsts):
                 return firsts, _allowances(firsts)
             self._has_few_keys = False
         further = max(10, self._further * 9 // 10)

@@ -19,18 +19,19 @@ from lq_postgres.connection.clock import DatabaseClock
 from lq_postgres.connection.connections import Connections
 from lq_postgres.connection.crowd import Crowd
 from lq_postgres.connection.driver import Fetch
+from lq_postgres.connection.faults import NotifyQueueFullError, ReadOnlyServerError
 from lq_postgres.statements import claiming, plain_claiming
 from lq_postgres.statements.versions import NOTIFY
 from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
-from lq_postgres.storage.swaps import answers_to, are_completions, completions, in_waves, swapped
+from lq_postgres.storage.swaps import answers_to, completions, in_waves, written
 from lq_postgres.storage.turns import give_turns_again, give_turns_to_due
 
 PROMOTION_LIMIT: Final = 1000
 """The most waiting records that one statement makes ready."""
 
 PLAIN_INTERVAL: Final = 1.0
-"""Seconds until the next plain claim, after one has found that there is something to choose."""
+"""Seconds until the next plain claim, after one has found that there is something to choose or a limit."""
 
 FEW: Final = 4
 """A claim from so many partitions may be plain."""
@@ -60,6 +61,9 @@ class Settler:
         self._promote_at = _EARLIEST
         self._plain_from = defaultdict[object, float](float)
         """When the next claim of each combination of execution backends and queues may be plain."""
+
+        self._limited_until = defaultdict[object, float](float)
+        """Until when a claim expects limits."""
 
     def expect(self, moment: datetime) -> None:
         """Note that a record becomes due at this moment."""
@@ -109,16 +113,15 @@ class Settler:
         """Run the statement that fits; the last answer is whether it claimed from the front."""
         since = monotonic()
         scope = claim.execution_backends, claim.queues
+        if since < self._limited_until[scope] and claim.limit:
+            with suppress(NotifyQueueFullError, ReadOnlyServerError):  # Nothing was done, and the next try may succeed.
+                return *await self._run_limited(swaps, claim, moment), True
         marks = self._bookmarks.of(claim)
-        at, channel, wake_up = self._wake_up(len(swaps))
-        wake_up = self._crowd.announcing(wake_up)
-        given = (
-            *(moment or at, channel, wake_up),
-            *(claim.worker_id, claim.execution_backends, claim.queues, claim.limit),
-            *(claim.to.value, int(claim.to is TaskStatus.RUNNING), marks),
-        )
+        wake_up = self._announcing(swaps, moment)
+        given = *wake_up, *_claim(claim), marks
         is_plain = len(claim.execution_backends) * len(claim.queues or "12") <= FEW and since >= self._plain_from[scope]
-        sql, settled = _written(swaps, is_plain=is_plain)
+        statements = plain_claiming if is_plain else claiming
+        settled, sql = written(swaps, complete=statements.COMPLETE_AND_CLAIM, settle=statements.SETTLE_AND_CLAIM)
         rows = await self._connections.fetch(sql, *given, *settled)
         kept = answers_to(swaps, rows[0][_LOST])
         if is_plain and rows[0][_LIMITED] and claim.limit:
@@ -134,17 +137,40 @@ class Settler:
         self._promote_at = _LATEST if waiting is None else waiting
         found = rows if rows[0][_ANSWER] is not None else ()
         records = sorted(records_from(found, _ANSWER), key=order_of_claim)
-        if not limited:
-            self._crowd.claimed(len(records), took=took)
         self._bookmarks.keep(claim, records, took=None if marks else took, walked=walked)
         if limited and alive and claim.limit:
+            self._limited_until[scope] = since + PLAIN_INTERVAL
             claimed = await self.limited.claim_after(swaps, claim)
-            if wake_up.endswith("!!" if not claimed.records else "!"):
-                with suppress(StorageError):  # The claim has succeeded.
-                    _ = await self._connections.fetch(NOTIFY, channel, f"-{len(claimed.records)} {wake_up}")
-            self._crowd.claimed(len(claimed.records), took=monotonic() - since)
+            await self._announce(claimed, wake_up, since=since)
             return kept, claimed, True
+        if not limited:
+            self._crowd.claimed(len(records), took=took)
         return kept, Claimed(records=tuple(records), alive=alive), marks is None
+
+    async def _run_limited(
+        self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None
+    ) -> tuple[Sequence[bool], Claimed]:
+        since = monotonic()
+        wake_up = self._announcing(swaps, moment)
+        settled, claimed = await self.limited.settle_and_claim(swaps, claim, wake_up)
+        self._promote_at = settled.waiting or _LATEST
+        if claimed is None:
+            claimed = await self.limited.claim_after(swaps, claim)
+        claimed = claimed if settled.alive else Claimed(alive=False)
+        await self._announce(claimed, wake_up, since=since)
+        return answers_to(swaps, settled.lost), claimed
+
+    def _announcing(self, swaps: Sequence[Swap], moment: datetime | None) -> WakeUp:
+        at, channel, wake_up = self._wake_up(len(swaps))
+        return moment or at, channel, self._crowd.announcing(wake_up)
+
+    async def _announce(self, claimed: Claimed, wake_up: WakeUp, *, since: float) -> None:
+        """Say what a claim under limits has taken, which the other claims say themselves."""
+        _, channel, text = wake_up
+        if text.endswith("!!" if not claimed.records else "!"):
+            with suppress(StorageError):  # The claim has succeeded.
+                _ = await self._connections.fetch(NOTIFY, channel, f"-{len(claimed.records)} {text}")
+        self._crowd.claimed(len(claimed.records), took=monotonic() - since)
 
     async def _promote(self) -> bool:
         rows = await self._connections.fetch(claiming.PROMOTE, self._clock.at(), PROMOTION_LIMIT)
@@ -154,15 +180,14 @@ class Settler:
 
 async def settle_by(fetch: Fetch, wake_up: WakeUp, swaps: Sequence[Swap]) -> list[bool]:
     """Swap different records, and answer for each whether its epoch was the expected one."""
-    is_simple = are_completions(swaps)
-    sql, given = (claiming.COMPLETE, completions(swaps)) if is_simple else (claiming.SETTLE, swapped(swaps))
+    given, sql = written(swaps, complete=claiming.COMPLETE, settle=claiming.SETTLE)
     [[lost, _]] = await fetch(sql, *wake_up, *_NO_CLAIM, *given)
     return answers_to(swaps, lost)
 
 
-def _written(swaps: Sequence[Swap], *, is_plain: bool) -> tuple[str, tuple[object, ...]]:
-    """Choose the statement that settles and claims, and write the swaps for it."""
-    statements = plain_claiming if is_plain else claiming
-    if are_completions(swaps):
-        return statements.COMPLETE_AND_CLAIM, completions(swaps)
-    return statements.SETTLE_AND_CLAIM, swapped(swaps)
+def _claim(claim: Claim) -> tuple[object, ...]:
+    """Write a claim as the parameters $4 to $9."""
+    return (
+        *(claim.worker_id, claim.execution_backends, claim.queues, claim.limit),
+        *(claim.to.value, int(claim.to is TaskStatus.RUNNING)),
+    )

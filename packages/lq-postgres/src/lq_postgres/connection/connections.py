@@ -4,14 +4,15 @@ The connections of one backend: from its own pool, or from a pool of the applica
 What lq does by itself, such as claims and heartbeats, never waits for a connection of the application: see ``own``.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from types import TracebackType
+from typing import cast
 
 from lq_core.foundation.errors import StorageError
 from lq_postgres.connection.config import PostgresConfig, without_secrets
-from lq_postgres.connection.driver import Connection, Fetch, Pool, Row
+from lq_postgres.connection.driver import Connection, Describes, Fetch, Pool, Row, Statement
 from lq_postgres.connection.faults import NotifyQueueFullError, ReadOnlyServerError, storage_errors
 from lq_postgres.connection.lent_pool import (
     connect_as,
@@ -23,7 +24,8 @@ from lq_postgres.connection.lent_pool import (
 from lq_postgres.connection.notifier import Notifier, without_channel
 from lq_postgres.connection.opening import Opener
 from lq_postgres.connection.pool import OwnPool
-from lq_postgres.connection.session import WHOLE, beginning
+from lq_postgres.connection.session import WHOLE, begin
+from lq_postgres.connection.session import beginning as beginning_for
 from lq_postgres.statements.writing import for_schema
 
 
@@ -39,6 +41,8 @@ class Connections:
         """The connections for what lq does by itself: these, or others beside the pool of the application."""
 
         self.own.notifier = self.notifier
+        self._described: dict[object, dict[str, Statement]] = {}
+        """The statements of each connection whose session cannot keep them."""
 
     @property
     def address(self) -> str:
@@ -134,20 +138,40 @@ class Connections:
             async with self.pool.acquire(timeout=self.config.connect_timeout) as connection:
                 if self._opener.keeps_sessions:
                     return await connection.fetch(sql, *parameters, timeout=timeout)
-                # Without a cache, prepare and execute are two steps. PgBouncer keeps them together in a transaction.
-                async with self._transaction_on(connection, times=times):
-                    return await connection.fetch(sql, *parameters, timeout=timeout)
+                async with self._transaction_on(connection):  # It has the settings.
+                    return await self._run(connection, sql, parameters, timeout)
+
+    async def _run(
+        self, connection: Connection, sql: str, parameters: tuple[object, ...], timeout: float
+    ) -> Sequence[Row]:
+        """Run a statement in an open transaction."""
+        if self._opener.keeps_sessions or self.config.pool is not None:
+            return await connection.fetch(sql, *parameters, timeout=timeout)
+        # asyncpg describes such a statement once, and later sends it with its parameters in one step.
+        if (described := self._described.get(connection)) is None:
+            described = self._described[connection] = {}
+            connection.add_termination_listener(self._forget)
+        if (statement := described.get(sql)) is None:
+            statement = described[sql] = await cast("Describes", connection).prepare(sql, timeout=timeout)
+        return await statement.fetch(*parameters, timeout=timeout)
+
+    def _forget(self, connection: object) -> None:
+        _ = self._described.pop(connection, None)
 
     @asynccontextmanager
-    async def transaction(self, *, times: int = 1) -> AsyncGenerator[Fetch]:
-        """Run statements in one transaction, read committed; each may take *times* command timeouts."""
+    async def transaction(self, *, times: int = 1, first: str = "") -> AsyncGenerator[Fetch]:
+        """
+        Run statements in one transaction, read committed; each may take *times* command timeouts.
+
+        The statement *first*, without parameters and without an answer, is sent with the beginning of the transaction.
+        """
         timeout = times * self.config.command_timeout
 
         async def fetch(sql: str, /, *parameters: object) -> Sequence[Row]:
-            return await connection.fetch(for_schema(sql, self.config.schema), *parameters, timeout=timeout)
+            return await self._run(connection, for_schema(sql, self.config.schema), parameters, timeout)
 
         try:
-            async with self.lent() as connection, self._transaction_on(connection, times=times):
+            async with self.lent() as connection, self._transaction_on(connection, first=first):
                 yield fetch
         except NotifyQueueFullError:
             self.notifier.pause()
@@ -160,29 +184,13 @@ class Connections:
         if self.config.pool is not None:  # A pool of lq has replaced its connections already.
             await replace_connections(self.config.pool)
 
-    @asynccontextmanager
-    async def _transaction_on(self, connection: Connection, *, times: int = 1) -> AsyncGenerator[None]:
-        # In a pool of the application, BEGIN, COMMIT and ROLLBACK may have no timeout of their own.
+    def _transaction_on(self, connection: Connection, *, first: str = "") -> "_Transaction":
         timeout = self.config.command_timeout
-        async with asyncio.timeout(timeout) as limit, self._begun(connection):
-            limit.reschedule(asyncio.get_running_loop().time() + (times + 1) * timeout)
-            yield
-
-    @asynccontextmanager
-    async def _begun(self, connection: Connection) -> AsyncGenerator[None]:
         if self._opener.keeps_sessions:
-            async with connection.transaction(isolation="read_committed"):
-                yield
-            return
-        timeout, version = self.config.command_timeout, connection.get_server_version()[0]
-        try:
-            _ = await connection.execute(beginning(version, command_timeout=timeout))
-            yield
-        except BaseException:
-            if not connection.is_closed():
-                _ = await connection.execute("ROLLBACK")
-            raise
-        _ = await connection.execute("COMMIT")
+            beginning = begin({})
+        else:
+            beginning = beginning_for(connection.get_server_version()[0], command_timeout=timeout)
+        return _Transaction(connection, beginning + for_schema(first, self.config.schema), timeout)
 
     async def read_whole(self, sql: str, *parameters: object) -> Sequence[Row]:
         """Run a statement that reads the whole table on purpose."""
@@ -199,7 +207,8 @@ class Connections:
             connection = await self._opener.open_apart()
             try:
                 async with self._transaction_on(connection):
-                    return await connection.fetch(for_schema(sql, config.schema), *parameters)
+                    timeout = config.command_timeout
+                    return await connection.fetch(for_schema(sql, config.schema), *parameters, timeout=timeout)
             finally:
                 await connection.close(timeout=config.connect_timeout)
 
@@ -212,6 +221,36 @@ class Connections:
                 yield connection
             finally:
                 connection.terminate()  # A dead connection cannot be told to stop.
+
+
+class _Transaction:
+    """A transaction of one connection; this is a class because a generator would double its cost."""
+
+    __slots__ = ("_beginning", "_connection", "_timeout")
+
+    def __init__(self, connection: Connection, beginning: str, timeout: float) -> None:
+        self._connection = connection
+        self._beginning = beginning
+        self._timeout = timeout
+
+    async def __aenter__(self) -> None:
+        try:
+            _ = await self._connection.execute(self._beginning, timeout=self._timeout)
+        except BaseException:
+            await self._roll_back()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            await self._roll_back()
+        else:
+            _ = await self._connection.execute("COMMIT", timeout=self._timeout)
+
+    async def _roll_back(self) -> None:
+        if not self._connection.is_closed():
+            _ = await self._connection.execute("ROLLBACK", timeout=self._timeout)
 
 
 def _beside(config: PostgresConfig, pool: Pool) -> PostgresConfig:

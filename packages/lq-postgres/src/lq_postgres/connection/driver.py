@@ -37,6 +37,18 @@ class Connection(Protocol):
     def get_server_version(self) -> tuple[int, ...]: ...
 
 
+class Statement(Protocol):
+    """A statement of one connection: ``asyncpg.prepared_stmt.PreparedStatement``."""
+
+    async def fetch(self, *args: object, timeout: float | None = None) -> Sequence[Row]: ...
+
+
+class Describes(Protocol):
+    """A connection that describes a statement: ``asyncpg.Connection``."""
+
+    async def prepare(self, query: str, *, timeout: float | None = None) -> Statement: ...
+
+
 @runtime_checkable
 class Connect(Protocol):
     """Opens a connection: an async function that returns an ``asyncpg.Connection``."""

@@ -19,7 +19,7 @@ WITH RECURSIVE settled AS (
       END
   FROM {given swaps}
   WHERE r.id = s.id AND r.epoch = s.expected
-  RETURNING r.id, r.ready
+  RETURNING r.id, r.ready, r.status
 )"""
 
 # Most records end like this, and only the result is new.
@@ -32,7 +32,7 @@ WITH RECURSIVE settled AS (
       semaphore_key = NULL, semaphore_queue = NULL, held_key = NULL, indexed_status = NULL
   FROM unnest($11::uuid[], $12::bigint[], $13::text[], $14::timestamptz[]) AS s(id, expected, result, finished_at)
   WHERE r.id = s.id AND r.epoch = s.expected
-  RETURNING r.id, r.ready
+  RETURNING r.id, r.ready, r.status
 )"""
 
 LOST: Final = """(SELECT array_agg(given.id) FROM unnest($11::uuid[]) AS given(id)

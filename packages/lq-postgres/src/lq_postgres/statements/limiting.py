@@ -5,6 +5,7 @@ The transaction takes the lock, reads the candidates, and claims the chosen ones
 counts would be older than the lock that it waits for.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from lq_postgres.statements.claiming import MANY, SEEN
@@ -14,6 +15,13 @@ from lq_postgres.statements.claiming import MANY, SEEN
 LOCK: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
   pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text
+"""
+
+# The same, if no other claim has the lock. The answer is kept for the next statement of the transaction.
+TRY_LOCK: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '5s', true), set_config(
+  'lq_claim.has_lock', pg_try_advisory_xact_lock(hashtextextended('lq.limits', 0))::text, true
+)
 """
 
 # The first records of a partition that may start, as many as its size. $1 is the moment.
@@ -104,8 +112,7 @@ SELECT count(*) FROM walked
 # A place is a queue. For all queues, there is one for each queue that is apart, because it has limits or is draining,
 # one for the default queue, and one for all others, whatever their number: null. If so many records of queues that are
 # apart wait that it would take long to pass over them, each queue with ready records is a place of its own.
-_FIRSTS: Final = """
-WITH RECURSIVE {apart}, walk AS MATERIALIZED (
+_PARTITIONS: Final = """{apart}, walk AS MATERIALIZED (
   SELECT $3::text[] IS NULL AND EXISTS (
     SELECT FROM apart CROSS JOIN unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
       (SELECT FROM lq.records r
@@ -146,7 +153,8 @@ WITH RECURSIVE {apart}, walk AS MATERIALIZED (
   SELECT b.name, apart.name FROM unnest($2::text[]) AS b(name) CROSS JOIN apart WHERE apart.paused
 ), {keyed}, queues AS MATERIALIZED (
   SELECT q.name, q.paused, q.limits, q.draining,
-    (SELECT count(*) FROM lq.records r WHERE q.limits IS NOT NULL AND r.semaphore_queue = q.name) AS running,
+    (SELECT count(*) FROM lq.records r
+     WHERE q.limits IS NOT NULL AND r.semaphore_queue = q.name {that goes on}) AS running,
     (SELECT b.full_at FROM lq.buckets b WHERE q.limits IS NOT NULL AND b.kind = 'queue' AND b.name = q.name) AS full_at
   FROM lq.queues q WHERE $3::text[] IS NULL OR q.name = ANY($3::text[])
 ), partitions AS MATERIALIZED (
@@ -160,11 +168,13 @@ WITH RECURSIVE {apart}, walk AS MATERIALIZED (
     SELECT keyed.execution_backend, keyed.queue, keyed.concurrency_key, keyed.number, keyed.place FROM keyed
   ) l
   LEFT JOIN queues q ON q.name = l.queue
-  WHERE q.paused IS NOT TRUE
-)
+  WHERE q.paused IS NOT TRUE {and}
+)"""
+
+_FIRSTS: Final = """
 SELECT coalesce($1::timestamptz, statement_timestamp()), partitions.execution_backend, partitions.queue,
   partitions.draining, partitions.limits, partitions.running, partitions.full_at, partitions.concurrency_key, c.limits,
-  (SELECT count(*) FROM lq.records r WHERE r.semaphore_key = partitions.concurrency_key),
+  (SELECT count(*) FROM lq.records r WHERE r.semaphore_key = partitions.concurrency_key {that goes on}),
   (SELECT b.full_at FROM lq.buckets b
    WHERE c.limits LIKE '%"rate"%' AND b.kind = 'key' AND b.name = partitions.concurrency_key),
   c.priority, c.scheduled_at, c.id, partitions.number, partitions.place
@@ -172,14 +182,56 @@ FROM partitions CROSS JOIN LATERAL ({startable}) c
 """
 
 
+# The same, after settling in the same statement. For that, this has the parameters of `claiming.SETTLE_AND_CLAIM`, of
+# which $8 to $10 are null. It sees records as they were before, so it does not count those that have just ended.
+# Without the lock, it only settles: so what has ended is soon stored, although another claim is under way.
+_SETTLE_AND_FIND_FIRSTS: Final = """{settled}, unused AS (
+  SELECT $8::text, $9::text, $10::text
+), answer AS MATERIALIZED (
+  SELECT EXISTS (SELECT FROM lq.workers w WHERE w.id = $4 AND w.alive) AS alive,
+    current_setting('lq_claim.has_lock')::boolean AS has_lock,
+    (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
+    {lost}
+), {partitions}
+SELECT answer.*, firsts.* FROM answer LEFT JOIN ({firsts}) firsts ON true
+"""
+_THAT_GOES_ON: Final = """
+      AND r.id <> ALL (ARRAY(SELECT s.id FROM settled s WHERE s.status NOT IN ('running', 'dispatched')))"""
+
+
 def _firsts(keyed: str) -> str:
+    return _filled(f"\nWITH RECURSIVE {_PARTITIONS}{_FIRSTS}", keyed).replace("{and}", "").replace("{that goes on}", "")
+
+
+def _settle_and_find_firsts(keyed: str) -> str:
+    partitions, firsts = (_numbered(_filled(sql, keyed)) for sql in (_PARTITIONS, _FIRSTS))
+    sql = _SETTLE_AND_FIND_FIRSTS.replace("{partitions}", partitions).replace("{firsts}", firsts)
+    sql = sql.replace("{and}", "AND (SELECT answer.alive AND answer.has_lock FROM answer)")
+    return sql.replace("{that goes on}", _THAT_GOES_ON)
+
+
+def _numbered(sql: str) -> str:
+    """Give the parameters the numbers that they have in a statement that settles."""
+    return sql.replace("$4", "$7").replace("$3", "$6").replace("$2", "$5")
+
+
+def _filled(sql: str, keyed: str) -> str:
     backends = "CASE WHEN (SELECT walk.needed FROM walk) THEN $2::text[] END"
-    sql = _FIRSTS.replace("{apart}", _APART).replace("{many}", str(MANY)).replace("{keyed}", keyed)
+    sql = sql.replace("{apart}", _APART).replace("{many}", str(MANY)).replace("{keyed}", keyed)
     return sql.replace("{seen}", SEEN.replace("{backends}", backends))
 
 
 FIRSTS_IN_ORDER: Final = _firsts(_FIRST_KEYS)
 FIRSTS_BY_KEY: Final = _firsts(_EACH_KEY)
+
+SETTLING: Final[Mapping[str, str]] = {
+    FIRSTS_IN_ORDER: _settle_and_find_firsts(_FIRST_KEYS),
+    FIRSTS_BY_KEY: _settle_and_find_firsts(_EACH_KEY),
+}
+COMPLETING: Final[Mapping[str, str]] = {
+    firsts: sql.replace("{settled}", "{completed}") for firsts, sql in SETTLING.items()
+}
+"""The statements that settle before they find these."""
 
 # As many records of each partition as it could start.
 # $1 moment, then the partitions: number, execution backend, queue, concurrency key or null, draining, size.

@@ -1,12 +1,15 @@
 """Swaps as the parameters of statements, in batches that change each record once."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from lq_core.queue import Swap
 from lq_core.queue.columns import Columns
 from lq_core.records.record import TaskStatus
 from lq_postgres.statements.writing import AMENDED, SWAPPED
+
+Choice = TypeVar("Choice")
 
 _AMENDED = Columns(*AMENDED)
 _SWAPPED = Columns(*SWAPPED)
@@ -47,6 +50,11 @@ def completions(swaps: Sequence[Swap]) -> tuple[object, ...]:
     """Write completions as the parameters $11 to $14 of ``COMPLETE``."""
     results = [swap.record.result for swap in swaps]
     return (*_ids_and_epochs(swaps), results, [swap.record.finished_at for swap in swaps])
+
+
+def written(swaps: Sequence[Swap], *, complete: Choice, settle: Choice) -> tuple[tuple[object, ...], Choice]:
+    """Write swaps as the parameters from $11 on, and choose the statement for them."""
+    return (completions(swaps), complete) if are_completions(swaps) else (swapped(swaps), settle)
 
 
 def amended(swaps: Sequence[Swap]) -> tuple[object, ...]:
