@@ -1,6 +1,8 @@
 """Finds backend classes: by a registered name, in installed packages, or by import path."""
 
+import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from lq_core.foundation.errors import PACKAGES, ConfigurationError, UnknownBackendError
@@ -37,7 +39,7 @@ class BackendRegistry(Generic[Backend]):
 
         A backend of another lq package may be missing here: only the process that runs the record needs it.
         """
-        if not {".", ":"} & set(path) and path not in PACKAGES and path not in self.names():
+        if not {".", ":"} & set(path) and path not in PACKAGES and not self._knows(path):
             raise UnknownBackendError(self._kind, path, self.names())
 
     def load(self, path: str) -> type[Backend]:
@@ -48,18 +50,22 @@ class BackendRegistry(Generic[Backend]):
         """
         if path in self._registered:
             return self._registered[path]
+        if not {".", ":"} & set(path) and not self._knows(path):
+            raise UnknownBackendError(self._kind, path, self.names())
         if load := self._installed().get(path):
             return self._checked(load(), path)
-        if not {".", ":"} & set(path):
-            raise UnknownBackendError(self._kind, path, self.names())
         named = path if ":" in path else ":".join(path.rpartition(".")[::2])
         backend = load_path(named, said=f"The {self._kind} backend is {path!r}")
         return self._checked(backend, path)
 
-    def _installed(self) -> Mapping[str, Callable[[], object]]:
-        from importlib.metadata import entry_points  # noqa: PLC0415 -- a tenth of `import lq_core`, needed once it runs
+    def _knows(self, name: str) -> bool:
+        if name in self.names():
+            return True
+        _entries.cache_clear()  # It may have been installed since.
+        return name in self.names()
 
-        return {entry.name: entry.load for entry in entry_points(group=self._group)}
+    def _installed(self) -> Mapping[str, Callable[[], object]]:
+        return _entries(self._group, tuple(sys.path))
 
     def _checked(self, backend: object, name: str) -> type[Backend]:
         if not (isinstance(backend, type) and issubclass(backend, self._base)):
@@ -67,3 +73,11 @@ class BackendRegistry(Generic[Backend]):
                 f"The {self._kind} backend {name!r} is {backend!r}, which is not a subclass of {self._base.__name__}."
             )
         return backend
+
+
+@lru_cache
+def _entries(group: str, _: tuple[str, ...]) -> Mapping[str, Callable[[], object]]:
+    """Read what the installed packages register, each of which takes about 0.1 ms."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- a tenth of `import lq_core`, needed once it runs
+
+    return {entry.name: entry.load for entry in entry_points(group=group)}
