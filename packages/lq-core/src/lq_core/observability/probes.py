@@ -6,7 +6,6 @@ from typing import Protocol
 
 from lq_core.observability.status_server import Answer
 from lq_core.service import QueueService
-from lq_core.worker import Worker
 
 
 class Exposition(Protocol):
@@ -17,8 +16,22 @@ class Exposition(Protocol):
         ...
 
 
+class Claimer(Protocol):
+    """The part of :class:`lq_core.Worker` that a probe needs."""
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether it claims records."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from claiming; None if nothing does."""
+        ...
+
+
 def probes(
-    service: QueueService, worker: Worker | None = None, metrics: Exposition | None = None
+    service: QueueService, worker: Claimer | None = None, metrics: Exposition | None = None
 ) -> Mapping[str, Callable[[], Awaitable[Answer]]]:
     """
     Make the paths of a status server.
