@@ -1,6 +1,7 @@
 """The records of calls that are enqueued together are those that each call would have alone."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from datetime import timedelta
 from typing import cast
 
 import pytest
@@ -17,7 +18,7 @@ from lq_core import (
 )
 from lq_core.foundation.clock import utc_now
 from lq_core.service.executions import Executions
-from lq_core.service.new_records import new_record, new_records
+from lq_core.service.new_records import RecordMaker
 from lq_core.tasks.call import TaskCall
 
 
@@ -51,9 +52,12 @@ def test_calls_together_make_the_records_that_each_makes_alone() -> None:
     config, at = QueueConfig(), utc_now()
     executions = Executions(config)
 
-    together = new_records(calls, config, executions, at=at)
+    maker = RecordMaker(config, executions)
+    _ = maker.many([send.call(0), send.using(delay=1).call(0), *calls], at=at - timedelta(hours=1))
 
-    alone = [new_record(call, config, executions, at=at) for call in calls]
+    together = maker.many(calls, at=at)
+
+    alone = [RecordMaker(config, executions).one(call, at=at) for call in calls]
     assert [replace(one, id=other.id) for one, other in zip(alone, together, strict=True)] == together
     assert len({record.id for record in together}) == len(calls)
     assert together[calls.index(asked)].id == asked.id
@@ -64,7 +68,7 @@ def test_a_call_that_is_too_large_is_refused_beside_others() -> None:
     calls = [send.call(1), send.call(2, "long" * 100)]
 
     with pytest.raises(PayloadTooLargeError, match=r"calls\.send"):
-        _ = new_records(calls, config, Executions(config), at=utc_now())
+        _ = RecordMaker(config, Executions(config)).many(calls, at=utc_now())
 
 
 def used_up() -> Generator[TaskCall[None]]:

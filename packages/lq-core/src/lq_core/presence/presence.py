@@ -15,6 +15,7 @@ from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.injector import Injector
 from lq_core.attempts.middleware_chain import through_middleware
 from lq_core.attempts.thread import to_the_end
+from lq_core.foundation.begun_task import begin, first_turn
 from lq_core.foundation.errors import OwnershipLostError
 from lq_core.foundation.event_log import event_log
 from lq_core.presence.claim_failures import ClaimFailures
@@ -195,8 +196,7 @@ class Presence:
         """
         # This is faster than asking for the running loop each time.
         loop = self._event_loop = self._event_loop or asyncio.get_running_loop()
-        execution = loop.create_task(self._execute(record, execute))
-        execution.add_done_callback(self._note_end)
+        execution = begin(loop, self._execute(record, execute))
         self._executions[execution] = record.id, record.epoch
         if slots is not None:
             self._slots[execution] = slots
@@ -272,23 +272,37 @@ class Presence:
 
     async def _execute(self, record: QueuedTaskRecord, execute: Execute) -> QueuedTaskRecord | None:
         try:
-            return await execute(record)
-        except Exception as error:
-            log.exception("execution.failed", extra={"record_id": str(record.id), "task_name": record.task_name})
+            await first_turn()
             try:
-                await self._settling.fail(record, error)
-            except Exception:
-                log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
-                self._audit.note_unrecorded((record.id, record.epoch))
-            return None
+                kept = await execute(record)
+            except Exception as error:  # noqa: BLE001 -- it is logged, and the record fails with it
+                kept = None
+                await self._fail(record, error)
+        except GeneratorExit:
+            raise  # The event loop has ended without it.
+        except BaseException:  # A cancellation, or SystemExit, for example.
+            self._audit.look_soon()
+            self._note_end()
+            raise
+        self._note_end()
+        return kept
 
-    def _note_end(self, execution: Execution) -> None:
-        """Forget an execution; not at its own end, because one that is cancelled at once never begins."""
+    async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
+        facts = {"record_id": str(record.id), "task_name": record.task_name}
+        log.error("execution.failed", extra=facts, exc_info=error)
+        try:
+            await self._settling.fail(record, error)
+        except Exception:
+            log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
+            self._audit.note_unrecorded((record.id, record.epoch))
+
+    def _note_end(self) -> None:
+        """Forget the execution that ends here."""
+        execution = asyncio.current_task()
+        assert execution is not None
         if (slots := self._slots.pop(execution, None)) is not None:
             slots.free(execution)
         del self._executions[execution]
-        if execution.cancelled() or execution.exception() is not None:  # SystemExit, for example.
-            self._audit.look_soon()
         self._note_idle()
 
     async def _pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
+from lq_core.foundation.begun_task import begin, first_turn
 from lq_core.foundation.errors import StorageError
 from lq_core.queue.messages import Claim, Claimed, Swap
 from lq_core.queue.own_loop import OwnLoop
@@ -74,8 +75,7 @@ class GroupCommit(Generic[Item, Answer]):
             return answer
         self._waiting.append((items, answer, patient))
         if self._flusher is None:
-            self._flusher = loop.create_task(self._flush_all())
-            self._flusher.add_done_callback(self._note_end)
+            self._flusher = begin(loop, self._flush_all())
         return answer
 
     def refuse(self, error: Exception, *, which: Callable[[Item], bool]) -> None:
@@ -84,12 +84,6 @@ class GroupCommit(Generic[Item, Answer]):
         self._waiting = [one for one in self._waiting if not which(one[0][0])]
         _refuse(refused, error)
 
-    def _note_end(self, flusher: asyncio.Task[None]) -> None:
-        """Refuse the callers of a flusher that was cancelled before it began."""
-        if self._flusher is flusher:
-            self._flusher = None
-            self._refuse_all()
-
     def _refuse_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         _refuse(waiting, StorageError(CANCELLED))
@@ -97,6 +91,7 @@ class GroupCommit(Generic[Item, Answer]):
     async def _flush_all(self) -> None:
         taken: list[_Submission[Item, Answer]] = []
         try:
+            await first_turn()
             while self._waiting:
                 taken = self._take()
                 await self._flush_some(taken)

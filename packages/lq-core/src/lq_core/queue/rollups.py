@@ -1,8 +1,9 @@
 """What has ended in each minute: how many records, how long they had waited, and how long they ran."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -62,18 +63,30 @@ class Rollup(Struct, frozen=True, kw_only=True):
         return cls(minute=minute, queue=queue, counts=tuple(counts), waits=tuple(waited), runs=tuple(ran))
 
 
+class _Ended(NamedTuple):
+    """What is counted of a record; its arguments and result can be large."""
+
+    finished_at: datetime
+    queue: str
+    status: TaskStatus
+    scheduled_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+
+
 class Tally:
     """Counts the records that end in this process, until a store takes them over."""
 
     def __init__(self) -> None:
-        self._ended: list[tuple[datetime, str, TaskStatus, datetime, datetime | None]] = []
+        self._ended: list[_Ended] = []
         self._found: dict[tuple[datetime, str], list[int]] = {}
 
     def add(self, record: QueuedTaskRecord) -> None:
         """Count a record that has ended."""
-        finished_at = record.finished_at or record.created_at
-        due_at = max(record.scheduled_at, record.created_at)  # The turn of a record may be earlier than the record.
-        self._ended.append((finished_at, record.queue, record.status, due_at, record.started_at))
+        ended = record.finished_at or record.created_at
+        self._ended.append(
+            _Ended(ended, record.queue, record.status, record.scheduled_at, record.created_at, record.started_at)
+        )
         if len(self._ended) == AT_ONCE:
             self._count()
 
@@ -87,15 +100,25 @@ class Tally:
 
     def _count(self) -> None:
         ended, self._ended = self._ended, []
-        every = len(ended) // MEASURED + 1
-        for place, (finished_at, queue, status, due_at, started_at) in enumerate(ended):
-            minute = finished_at.replace(second=0, microsecond=0)
-            for key in ((minute, EVERYTHING), (minute, queue)):
-                numbers = self._found.setdefault(key, [0] * (len(COUNTED) + 2 * BUCKETS))
-                numbers[COUNTED.index(status)] += 1
-                if started_at is not None and place % every == 0:
-                    numbers[len(COUNTED) + bucket_of(started_at - due_at)] += 1
-                    numbers[len(COUNTED) + BUCKETS + bucket_of(finished_at - started_at)] += 1
+        kinds = Counter((_minute_of(one.finished_at), one.queue, one.status) for one in ended)
+        for (minute, queue, status), count in kinds.items():
+            for numbers in self._numbers(minute, queue):
+                numbers[COUNTED.index(status)] += count
+        for one in ended[:: len(ended) // MEASURED + 1]:
+            if one.started_at is None:
+                continue
+            due_at = max(one.scheduled_at, one.created_at)  # The turn of a record may be earlier than the record.
+            for numbers in self._numbers(_minute_of(one.finished_at), one.queue):
+                numbers[len(COUNTED) + bucket_of(one.started_at - due_at)] += 1
+                numbers[len(COUNTED) + BUCKETS + bucket_of(one.finished_at - one.started_at)] += 1
+
+    def _numbers(self, minute: datetime, queue: str) -> list[list[int]]:
+        nothing = len(COUNTED) + 2 * BUCKETS
+        return [self._found.setdefault((minute, each), [0] * nothing) for each in (EVERYTHING, queue)]
+
+
+def _minute_of(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 def bucket_of(duration: timedelta) -> int:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _USUAL: Final = RetryRules()
+_NOTHING: Final[tuple[TaskOptions | None, QueuedTaskRecord | None]] = None, None
 
 
 def check_task(subject: object) -> None:
@@ -49,8 +50,12 @@ def listed(given: Iterable[Item], *, what: str, read_again: bool = False) -> lis
     Raises TypeError for a generator that is used up, for a single value, and if the caller will *read_again* an
     iterator that this uses up.
     """
-    if type(given) is list:  # It is faster to ask for the usual first.
-        return cast("list[Item]", given).copy()
+    if type(given) is not list:  # It is faster to ask for the usual first.
+        _check_list(given, what=what, read_again=read_again)
+    return [*given]
+
+
+def _check_list(given: Iterable[object], *, what: str, read_again: bool) -> None:
     if inspect.isgenerator(given) and given.gi_frame is None:
         raise TypeError(f"{given!r} has been used up, so it gives no {what}; pass a list to use it more than once.")
     if read_again and isinstance(given, Iterator):
@@ -59,7 +64,6 @@ def listed(given: Iterable[Item], *, what: str, read_again: bool = False) -> lis
         is_async = isinstance(given, AsyncIterable)
         advice = f"[one async for one in {what}]" if is_async else f"[{what.removesuffix('s')}]"
         raise TypeError(f"{given!r} is not a list of {what}; pass one: {advice}.")
-    return list(given)
 
 
 def check_id(subject: object) -> UUID:
@@ -70,32 +74,42 @@ def check_id(subject: object) -> UUID:
     raise TypeError(f"{subject!r} is {type(subject).__name__}; the id of a record is a UUID: {advice}.")
 
 
-def new_records(
-    calls: Sequence[TaskCall[Result]], config: QueueConfig, executions: Executions, *, at: datetime
-) -> list[QueuedTaskRecord]:
-    """Make the records of calls; raises TaskDefinitionError, and the errors of :func:`new_record`."""
-    records: list[QueuedTaskRecord] = []
-    before: TaskCall[Result] | None = None
-    for call in calls:
-        if not isinstance(call, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
-            raise TaskDefinitionError(f"{call!r} is not a call of a task. Make one with: task.call(...).")
-        if before is None or call.options is not before.options or call.task_name != before.task_name:
-            records.append(new_record(call, config, executions, at=at))
-            before = call
-        else:  # Calls with the same options differ only in these fields.
-            _check_size(call, config)
-            record = replace(records[-1], id=_id_of(call), arguments=call.arguments, key=call.key)
-            if call.options.fairness_key_from is not None:
-                record = replace(record, metadata=_metadata(call))
-            records.append(record)
-    return records
+class RecordMaker:
+    """Makes the records of calls, for one service."""
+
+    def __init__(self, config: QueueConfig, executions: Executions) -> None:
+        self._config = config
+        self._executions = executions
+        self._last: dict[str, tuple[TaskOptions, QueuedTaskRecord]] = {}
+        """For each task, the last options that do not depend on the time, and a record with them."""
+
+    def many(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> list[QueuedTaskRecord]:
+        """Make the records of calls; raises TaskDefinitionError, and the errors of :meth:`one`."""
+        for call in calls:
+            if not isinstance(call, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+                raise TaskDefinitionError(f"{call!r} is not a call of a task. Make one with: task.call(...).")
+        return [self.one(call, at=at) for call in calls]
+
+    def one(self, call: TaskCall[Result], *, at: datetime) -> QueuedTaskRecord:
+        """Make the record of a call. Raises ConfigurationError, PayloadTooLargeError, UnknownBackendError."""
+        size, limit = size_of(call.arguments), self._config.max_payload_bytes
+        if size > limit:
+            raise PayloadTooLargeError(f"A call of {call.task_name}", size, limit)
+        record_id = call.id if call.has_id else new_id()
+        options, last = self._last.get(call.task_name, _NOTHING)
+        if options is call.options and last is not None:  # It differs only in these fields.
+            return replace(last, id=record_id, arguments=call.arguments, key=call.key, created_at=at, scheduled_at=at)
+        record = _new_record(call, record_id, self._executions, at=at)
+        if not _depends_on_time(call.options) and call.options.fairness_key_from is None:
+            self._last[call.task_name] = call.options, replace(record, arguments="")
+        return record
 
 
-def new_record(
-    call: TaskCall[Result], config: QueueConfig, executions: Executions, *, at: datetime
-) -> QueuedTaskRecord:
-    """Make the record of a call. Raises ConfigurationError, PayloadTooLargeError, UnknownBackendError."""
-    _check_size(call, config)
+def _depends_on_time(options: TaskOptions) -> bool:
+    return any((options.scheduled_at, options.delay, options.expires_at, options.expires_in, options.key_window))
+
+
+def _new_record(call: TaskCall[Result], record_id: UUID, executions: Executions, *, at: datetime) -> QueuedTaskRecord:
     options = call.options
     scheduled_at = _moment(options.scheduled_at, options.delay, at=at) or at
     expires_at = _moment(options.expires_at, options.expires_in, at=at)
@@ -105,7 +119,7 @@ def new_record(
             "it would expire before it can start."
         )
     return QueuedTaskRecord(
-        id=_id_of(call),
+        id=record_id,
         task_name=call.task_name,
         arguments=call.arguments,
         queue=options.queue,
@@ -195,16 +209,6 @@ def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT
     return EnqueueOutcome.REJECTED if is_rejected else EnqueueOutcome.EXISTING
-
-
-def _check_size(call: TaskCall[Result], config: QueueConfig) -> None:
-    size = size_of(call.arguments)
-    if size > config.max_payload_bytes:
-        raise PayloadTooLargeError(f"A call of {call.task_name}", size, config.max_payload_bytes)
-
-
-def _id_of(call: TaskCall[Result]) -> UUID:
-    return call.id if call.has_id else new_id()
 
 
 def _moment(moment: datetime | None, seconds: float | None, *, at: datetime) -> datetime | None:

@@ -33,7 +33,6 @@ from lq_core.service.new_records import (
     check_predecessors,
     check_task,
     listed,
-    new_records,
     proposals,
     refuse_turns,
     results,
@@ -54,6 +53,7 @@ log = event_log()
 EVERYTHING = RecordFilter()
 
 ACTIONS_KEPT = timedelta(days=30)
+_NOT_CLAIMING = nullcontext()
 
 
 class QueueService(ExecutionHost):
@@ -103,7 +103,7 @@ class QueueService(ExecutionHost):
         if inline:
             records = await self._inline.claimed(calls, records, at=now)
         amending = [call for call in calls if call.options.on_conflict is not OnConflict.RETURN_EXISTING]
-        with self._open()[0].own.claiming() if inline else nullcontext():
+        with self._open()[0].own.claiming() if inline else _NOT_CLAIMING:
             if amending:
                 insertions = await self.queue_backend.propose(proposals(calls, records))
             else:
@@ -353,7 +353,7 @@ class QueueService(ExecutionHost):
         return records
 
     def _checked(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
-        records = new_records(calls, self.config, self._executions, at=at)
+        records = self._maker.many(calls, at=at)
         self._injector.check_calls(calls)
         if not self._queue.takes_turns:
             refuse_turns(calls, self._queue)
