@@ -81,7 +81,17 @@ from lq_core.tasks.injected import INJECTED
 from lq_core.tasks.middleware import EnqueueMiddleware, Middleware, Proceed
 from lq_core.tasks.options import OnConflict, OptionArguments, TaskOptions
 from lq_core.tasks.provider import Provider, Scope, per_attempt, per_worker
-from lq_core.tasks.task import AsyncTask, PlainTask, Task, TaskDecorator, find_task, known_tasks, task
+from lq_core.tasks.task import (
+    AsyncTask,
+    BatchDecorator,
+    BatchTask,
+    PlainTask,
+    Task,
+    TaskDecorator,
+    find_task,
+    known_tasks,
+    task,
+)
 from lq_core.worker import Worker
 
 __all__ = [
@@ -91,6 +101,8 @@ __all__ = [
     "Backoff",
     "BaseExecutionBackend",
     "BaseQueueBackend",
+    "BatchDecorator",
+    "BatchTask",
     "CallCodec",
     "ConfigurationError",
     "Demand",

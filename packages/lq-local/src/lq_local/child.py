@@ -23,6 +23,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from lq_core.attempts.attempt import Attempt, Surroundings
+from lq_core.attempts.batches import Batches
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.injector import Injector
 from lq_core.foundation.clock import utc_now
@@ -115,6 +116,7 @@ class _Executor:
             unknown_task_patience=setup.unknown_task_patience,
             deadlines=Deadlines(),
             injector=injector,
+            batches=Batches(injector, free=lambda _: False, hold=lambda _: None),
             is_alone=lambda _: True,
             owner=Owner(report=self._report, keep=self._keep, read=self._read, complete=_refuse_to_complete),
             waits_for_threads=True,

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from lq_core.attempts.batches import Batches
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.failure import failure_of
 from lq_core.attempts.injector import Injector
@@ -32,7 +33,7 @@ from lq_core.tasks.codec import size_of
 from lq_core.tasks.context import CURRENT, NonRetryable, RetryLater, TaskContext
 from lq_core.tasks.owner import Owner
 from lq_core.tasks.signals import SignalAwaited
-from lq_core.tasks.task import AnyTask, AsyncTask, find_task
+from lq_core.tasks.task import AnyTask, AsyncTask, as_batch, find_task
 
 Value = TypeVar("Value")
 
@@ -69,6 +70,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     unknown_task_patience: float
     deadlines: Deadlines
     injector: Injector
+    batches: Batches
     is_alone: Callable[["Attempt"], bool]
     """Whether an attempt is the only one in an asyncio task that was made for it."""
 
@@ -193,7 +195,7 @@ class Attempt:
             return self._stopped(asyncio.CancelledError())
         entered = CURRENT.set(self.context)
         try:
-            if task.codec.injected:
+            if task.codec.injected and as_batch(task) is None:
                 result = await self._called_with_injected(task, call)
             else:
                 result = self._result(task, await self._within_timeout(self._running(task, call)))
@@ -249,6 +251,8 @@ class Attempt:
         return await self._running(task, partial(call, **injected))
 
     def _running(self, task: AnyTask, call: Callable[..., object]) -> Awaitable[object]:
+        if (batch := as_batch(task)) is not None:
+            return self._around.batches.join(batch, call(), self.context, self.body)
         return cast("Awaitable[object]", call()) if isinstance(task, AsyncTask) else self._in_thread(task, call)
 
     def _result(self, task: AnyTask, value: object) -> str:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from typing import Final
 
 from lq_core.attempts.attempt import Attempt, Perform, StopReason, Surroundings
+from lq_core.attempts.batches import Batches, Body
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.injector import Injector
 from lq_core.attempts.middleware_chain import through_middleware
@@ -85,6 +86,7 @@ class Presence:
             unknown_task_patience=backend.config.unknown_task_patience,
             deadlines=self._deadlines,
             injector=injector,
+            batches=Batches(injector, free=self._free_slot, hold=self._hold_slot),
             is_alone=self._is_alone,
             owner=Owner(report=self._progress.report, keep=keep, read=backend.get_many, complete=self._complete_within),
         )
@@ -337,6 +339,17 @@ class Presence:
             raise OwnershipLostError(*fence)
         self._progress.discard(attempt)  # A report would wait for the transaction, and then be refused.
         await self._settling.complete_within(connection, attempt, result)
+
+    def _free_slot(self, body: Body) -> bool:
+        """Give the slot of an attempt to others; False if it has none."""
+        if (slots := self._slots.get(body)) is not None:
+            slots.free(body)
+        return slots is not None
+
+    def _hold_slot(self, body: Body) -> None:
+        """Take the slot of an attempt back, although others may have taken it."""
+        if (slots := self._slots.get(body)) is not None:
+            slots.hold(body)
 
     def _is_own(self, attempt: Attempt) -> bool:
         """Whether the asyncio task exists only for this attempt."""

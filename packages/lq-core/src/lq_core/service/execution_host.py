@@ -102,7 +102,7 @@ class ExecutionHost:
             if self._started is None:
                 return
             presences, completions = self._open()
-            running = CURRENT.get(None)
+            running = CURRENT.get()
             if running is not None and presences.runs((running.record.id, running.record.epoch)):
                 raise ConfigurationError(
                     f"The task {running.record.task_name!r} cannot close the QueueService that runs it: return instead."

@@ -19,8 +19,8 @@ from lq_core.tasks.owner import Owner
 from lq_core.tasks.signals import SignalAwaited, check_signal, received
 from lq_core.tasks.steps import NOT_RUN, Step, Steps, outcome_of
 
-CURRENT: Final[ContextVar["TaskContext"]] = ContextVar("lq_task_context")
-"""The context of the task that runs here; read it by :func:`current_context`."""
+CURRENT: Final[ContextVar["TaskContext | None"]] = ContextVar("lq_task_context", default=None)
+"""The context of the task that runs here, None in a batch; read it by :func:`current_context`."""
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -300,15 +300,15 @@ class TaskContext:
 
 def current_context() -> TaskContext:
     """Return the context of the task that is running here. Raises LookupError outside of a task."""
-    try:
-        return CURRENT.get()
-    except LookupError:
-        raise LookupError("No task is running here; only a task and the functions it calls have a context.") from None
+    running = CURRENT.get()
+    if running is None:
+        raise LookupError("No task is running here; only a task and the functions it calls have a context.")
+    return running
 
 
 def with_context(args: tuple[object, ...]) -> tuple[object, ...]:
     """Put the current context before the arguments of a direct call, if there is one and none is given."""
-    running = CURRENT.get(None)
+    running = CURRENT.get()
     return args if running is None or (args and isinstance(args[0], TaskContext)) else (running, *args)
 
 

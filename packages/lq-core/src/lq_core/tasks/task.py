@@ -1,11 +1,12 @@
 """Tasks: functions with a name, options, and typed calls."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property, partial
 from typing import (
+    Any,
     Concatenate,
     Final,
     Generic,
@@ -20,6 +21,7 @@ from typing import (
     overload,
 )
 
+from lq_core.foundation.duration import Duration, seconds
 from lq_core.foundation.errors import (
     ConfigurationError,
     DuplicateTaskError,
@@ -28,8 +30,9 @@ from lq_core.foundation.errors import (
     closest,
 )
 from lq_core.foundation.import_path import path_of, trust
-from lq_core.foundation.validation import Name, check_value
+from lq_core.foundation.validation import Count, Name, Seconds, check_value
 from lq_core.records.record import QueuedTaskRecord
+from lq_core.tasks.batch_signature import single_of
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.codec import CallCodec
 from lq_core.tasks.context import TaskContext, with_context
@@ -39,6 +42,8 @@ from lq_core.tasks.options import OptionArguments, TaskOptions, change_options
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
+Returned = TypeVar("Returned")
 
 
 class Task(Generic[Params, Result]):
@@ -154,12 +159,52 @@ class PlainTask(Task[Params, Result]):
         return cast("Result", self.function(*self._given(args, kwargs), **kwargs))
 
 
+class BatchTask(Task[[Item], Result], Generic[Item, Result, Returned]):
+    """
+    A task whose function takes the arguments of many calls as a list, and returns a list of their outcomes.
+
+    A worker gathers the calls. An exception in the returned list fails its own call.
+    """
+
+    def __init__(
+        self, function: Callable[..., object], *, name: str, options: TaskOptions, batch: int, batch_wait: float
+    ) -> None:
+        self.batch = batch
+        """The most calls at once."""
+
+        self.batch_wait = batch_wait
+        """Seconds that the first call waits for others."""
+
+        super().__init__(function, name=name, options=options)
+
+    @cached_property
+    def codec(self) -> CallCodec[Result]:
+        """Binds, encodes and decodes one call and its result."""
+        return CallCodec(single_of(self.function, self.name), task_name=self.name, supplied=frozenset())
+
+    def run(self, context: TaskContext, arguments: str) -> Callable[..., object]:  # noqa: ARG002 -- as every task has it
+        """Decode a call, and return a function that returns its argument; the worker calls the task's function."""
+        args, kwargs = self.codec.decode(arguments)
+        (item,) = (*args, *kwargs.values())
+        return lambda: item
+
+    def __call__(self, calls: list[Item], /, **injected: object) -> Returned:
+        """Call the function with a list here and now."""
+        return cast("Returned", self.function(calls, **injected))
+
+
 # Set in this way, so that a type checker goes on to report names that a task does not have.
 setattr(Task, "__getattr__", missing)  # noqa: B010 -- as above
 setattr(Task, "__await__", not_awaited)  # noqa: B010 -- as above
 
 AnyTask: TypeAlias = Task[..., object]
 """A task with any signature."""
+
+AnyBatchTask: TypeAlias = BatchTask[Any, object, object]
+"""A batch task with any signature."""
+
+BATCH_WAIT: Final = 0.2
+"""Seconds that the first call of a batch waits for others, if the task does not say so."""
 
 _TASKS: Final[dict[str, AnyTask]] = {}
 
@@ -183,6 +228,19 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[Params, Result], /) -> PlainTask[Params, Result]: ...
 
 
+class BatchDecorator(Protocol):
+    """The result of ``@task(batch=...)``: it makes a function from lists to lists a task."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[list[Item]], Coroutine[object, object, Sequence[Result | Exception]]], /
+    ) -> BatchTask[Item, Result, Coroutine[object, object, Sequence[Result | Exception]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[Item]], Sequence[Result | Exception]], /
+    ) -> BatchTask[Item, Result, Sequence[Result | Exception]]: ...
+
+
 @overload
 def task(  # pyright: ignore[reportOverlappingOverload] -- a coroutine is also a result; the first that fits is meant
     function: Callable[Concatenate[TaskContext, Params], Coroutine[object, object, Result]], /
@@ -194,9 +252,19 @@ def task(function: Callable[Concatenate[TaskContext, Params], Result], /) -> Pla
 @overload
 def task(function: Callable[Params, Result], /) -> PlainTask[Params, Result]: ...
 @overload
+def task(
+    *, batch: int, batch_wait: Duration = BATCH_WAIT, name: str | None = None, **options: Unpack[OptionArguments]
+) -> BatchDecorator: ...
+@overload
 def task(*, name: str | None = None, **options: Unpack[OptionArguments]) -> TaskDecorator: ...
 def task(
-    function: Callable[..., object] | None = None, /, *, name: str | None = None, **options: Unpack[OptionArguments]
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    batch: int | None = None,
+    batch_wait: Duration = BATCH_WAIT,
+    **options: Unpack[OptionArguments],
 ) -> object:
     """
     Make a function a task, with or without options: ``@task`` or ``@task(queue="mail", retries=3)``.
@@ -204,6 +272,9 @@ def task(
     The default name is the function's module and qualified name. Records store the name: with a name of its own, a
     task can move to another module. Raises ConfigurationError for a bad option, DuplicateTaskError if another
     function has the name, TaskDefinitionError for a function that cannot be a task.
+
+    With *batch*, the function takes a list: the arguments of at most so many calls, which a worker gathers for at most
+    *batch_wait* seconds. It returns a list with one outcome for each, a result or an exception.
 
     These are the options; ``task.using(...)`` takes them, too. Durations are seconds or a ``timedelta``.
 
@@ -236,7 +307,10 @@ def task(
     * ``after_failure``: ``"cancel"`` or ``"run"`` the call if one of these does not complete.
     * ``metadata``: texts that are stored with the record.
     """
-    made = change_options(TaskOptions(), options, beside=("name",))
+    made = change_options(TaskOptions(), options, beside=("name", "batch", "batch_wait"))
+    wait = seconds(batch_wait)
+    check_value("batch", batch, Count | None)
+    check_value("batch_wait", wait, Seconds)
     if name is not None:
         check_value("The name of a task", name, Name)
 
@@ -257,8 +331,12 @@ def task(
         if "<lambda>" in function.__qualname__ and name is None:
             raise TaskDefinitionError("A lambda has no name that another process could find: use a def.")
         resolve_annotations(function)
-        kind = AsyncTask[..., object] if inspect.iscoroutinefunction(function) else PlainTask[..., object]
-        task = kind(function, name=path_of(function) if name is None else name, options=made)
+        known_as = path_of(function) if name is None else name
+        if batch is None:
+            kind = AsyncTask[..., object] if inspect.iscoroutinefunction(function) else PlainTask[..., object]
+            task: AnyTask = kind(function, name=known_as, options=made)
+        else:
+            task = AnyBatchTask(function, name=known_as, options=made, batch=batch, batch_wait=wait)
         known = _TASKS.get(task.name)
         if known and path_of(known.function) != path_of(function):
             raise DuplicateTaskError(task.name, path_of(known.function), path_of(function))
@@ -267,6 +345,11 @@ def task(
         return task
 
     return decorate if function is None else decorate(function)
+
+
+def as_batch(task: AnyTask) -> AnyBatchTask | None:
+    """Return a task as a batch task; None if it is not one."""
+    return cast("AnyBatchTask", task) if isinstance(task, BatchTask) else None
 
 
 def find_task(name: str) -> AnyTask:
