@@ -1,6 +1,7 @@
 """Metrics and probes, as a monitoring system reads them."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -63,6 +64,22 @@ async def test_attempts_and_the_queue_are_measured(bed: QueueTestbed, metrics: P
     assert found["lq_records", "failed", "print"] == 1
     assert found["lq_oldest_ready_seconds",] == 3
     assert found["lq_running",] == 0
+
+
+@task(name="measured.block")
+async def block() -> None:
+    time.sleep(0.05)  # noqa: ASYNC251 -- the blocked event loop is the test
+
+
+async def test_a_blocked_event_loop_is_measured_until_the_next_scrape(
+    bed: QueueTestbed, metrics: PrometheusMetrics
+) -> None:
+    await bed.service.enqueue(block)
+    await bed.drain()
+
+    first, second = [samples(await metrics.exposition(bed.service)) for _ in range(2)]
+
+    assert (first["lq_loop_lag_seconds",] >= 0.05, second["lq_loop_lag_seconds",]) == (True, 0)
 
 
 async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, str]:

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from click import Context, Group, Option, Parameter
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import CLIPlugin, InitPlugin
@@ -26,12 +26,23 @@ from lq_core import (
 )
 from lq_core.config.environment import in_app_worker
 from lq_core.config.queue_config import checked
+from lq_core.observability.probes import Exposition
 from lq_core.tasks.context import current_loop
 from lq_core.tasks.provider import by_type
 from lq_litestar.dashboard import WebSettings, dashboard
+from lq_litestar.probes import Guard, probe_router
 from lq_litestar.responses import to_response
 from lq_litestar.task_dependencies import providers_of
 from lq_litestar.worker_lifespan import WorkerLifespan
+
+
+@dataclass(eq=False)
+class Opened:
+    """What is open in one lifespan of the application."""
+
+    service: QueueService
+    worker_stack: AsyncExitStack
+    worker: Worker | None = None
 
 
 class QueuePlugin(InitPlugin, CLIPlugin):
@@ -65,7 +76,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         self.worker = in_app_worker() if worker is None else worker
         self.dependency_key = dependency_key
         self.web = web
-        self._open: dict[asyncio.AbstractEventLoop, list[tuple[QueueService, AsyncExitStack]]] = {}
+        self._open: dict[asyncio.AbstractEventLoop, list[Opened]] = {}
 
     @property
     def service(self) -> QueueService:
@@ -74,13 +85,23 @@ class QueuePlugin(InitPlugin, CLIPlugin):
 
         Raises ConfigurationError if the application is not running.
         """
-        loop = current_loop()
-        services = self._open.get(loop) if loop else None
-        if not services:
-            raise ConfigurationError(
-                "The queue is open only while the application runs. In a test: `with TestClient(app) as client`."
-            )
-        return services[-1][0]
+        return self._opened().service
+
+    def probes(self, path: str = "/", *, guards: Sequence[Guard] = ()) -> Router:
+        """
+        Make the routes ``/healthz`` and ``/readyz`` below *path*, for the ``route_handlers`` of the application.
+
+        ``/readyz`` answers 503 while the database cannot be used, or the in-app worker does not claim. If the
+        middleware of the configuration has a ``PrometheusMetrics``, there is ``/metrics``, too. All have no login:
+        give them *guards*, or a *path* that only your monitoring reaches.
+        """
+        metrics = next((layer for layer in self.config.middleware if hasattr(layer, "exposition")), None)
+        return probe_router(
+            lambda: (self.service, self._opened().worker),
+            path=path,
+            guards=guards,
+            metrics=cast("Exposition | None", metrics),
+        )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the dependency, the lifespan and the handler for errors of lq."""
@@ -129,19 +150,20 @@ class QueuePlugin(InitPlugin, CLIPlugin):
             loop = asyncio.get_running_loop()
             stack.callback(self._close, loop, service)
             worker_stack = await stack.enter_async_context(AsyncExitStack())
-            self._open.setdefault(loop, []).append((service, worker_stack))
+            self._open.setdefault(loop, []).append(Opened(service, worker_stack))
             yield
 
     async def _start_worker(self) -> None:
         """Start the worker after the startup hooks."""
         if self.worker:
-            service, worker_stack = self._open[asyncio.get_running_loop()][-1]
-            await worker_stack.enter_async_context(Worker(service))
+            opened = self._opened()
+            opened.worker = Worker(opened.service)
+            await opened.worker_stack.enter_async_context(opened.worker)
 
     @asynccontextmanager
     async def _worker_lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
         """Stop the worker before the other plugins close."""
-        async with self._open[asyncio.get_running_loop()][-1][1]:
+        async with self._opened().worker_stack:
             yield
 
     def _keep_lifespan(self, context: Context, _: Parameter, enters: bool) -> None:  # noqa: FBT001 -- click calls it so
@@ -171,9 +193,18 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         return [each for each in providers_of(app) if each.provides not in own and each.provides is not QueueService]
 
     def _close(self, loop: asyncio.AbstractEventLoop, service: QueueService) -> None:
-        self._open[loop] = [each for each in self._open[loop] if each[0] is not service]
+        self._open[loop] = [each for each in self._open[loop] if each.service is not service]
         if not self._open[loop]:
             del self._open[loop]
+
+    def _opened(self) -> Opened:
+        loop = current_loop()
+        opened = self._open.get(loop) if loop else None
+        if not opened:
+            raise ConfigurationError(
+                "The queue is open only while the application runs. In a test: `with TestClient(app) as client`."
+            )
+        return opened[-1]
 
     def _provide(self) -> QueueService:
         return self.service

@@ -1,5 +1,6 @@
 """Metrics in the format of Prometheus; needs the extra ``prometheus``."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -49,12 +50,19 @@ class PrometheusMetrics(Collector):
             registry=self.registry,
         )
         self._running = Gauge("lq_running", "Attempts that run in this process.", registry=self.registry)
+        self._lag = Gauge(
+            "lq_loop_lag_seconds",
+            "How long the event loop took to come round when an attempt started; the longest since the last scrape.",
+            registry=self.registry,
+        )
+        self._longest_lag = 0.0
         self._queue = QueueNumbers()
         self.registry.register(self)
 
     async def __call__(self, context: TaskContext, proceed: Proceed, /) -> QueuedTaskRecord:
         """Measure one attempt."""
         record, began = context.record, time.perf_counter()
+        asyncio.get_running_loop().call_soon(self._came_round, began)
         if record.started_at is not None:
             waited = record.started_at - waiting_since(record)
             self._waits.labels(record.queue).observe(max(0.0, waited.total_seconds()))
@@ -77,7 +85,12 @@ class PrometheusMetrics(Collector):
             slots=sum(one.concurrency for one in alive),
             workers_wanted=demand.workers_wanted,
         )
+        self._lag.set(self._longest_lag)
+        self._longest_lag = 0.0
         return generate_latest(self.registry)
+
+    def _came_round(self, asked_at: float) -> None:
+        self._longest_lag = max(self._longest_lag, time.perf_counter() - asked_at)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the numbers of the queue as the last :meth:`exposition` read them."""
