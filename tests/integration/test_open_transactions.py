@@ -9,7 +9,7 @@ import pytest
 
 import shop
 from lq_core import QueueConfig, QueueService, RecordFilter, StorageError, TaskStatus, Worker
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule import Schedule
 from lq_core.worker.scheduler import Scheduler
 from lq_postgres import PostgresConfig

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lq_core.contracts import opened
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule_state import ScheduleState
 from programs import Answer, run, running, until
 

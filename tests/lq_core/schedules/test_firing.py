@@ -21,7 +21,7 @@ from lq_core import (
 from lq_core.contracts import a_claim, a_worker
 from lq_core.queue import RecordFilter
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule import CatchUp, Schedule
 from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.tasks.options import OptionArguments

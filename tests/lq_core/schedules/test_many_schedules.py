@@ -9,7 +9,7 @@ import pytest
 from lq_core import QueueConfig, QueueService, TaskCall, task
 from lq_core.queue import RecordFilter
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule import Schedule
 from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.worker.scheduler import Scheduler

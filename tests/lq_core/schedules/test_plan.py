@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lq_core import ConfigurationError
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)

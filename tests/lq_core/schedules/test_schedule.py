@@ -16,7 +16,7 @@ from lq_core import (
     schedule,
     task,
 )
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule import SCHEDULES
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lq_core import TaskCall, task
 from lq_core.schedules import schedule_state
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule import CatchUp, Schedule
 from lq_core.schedules.schedule_state import ScheduleState
 

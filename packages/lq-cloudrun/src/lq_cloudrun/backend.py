@@ -11,8 +11,8 @@ from lq_cloudrun.container.queue_access import refuse_memory
 from lq_cloudrun.dispatch.dispatcher import Dispatcher
 from lq_cloudrun.dispatch.pacer import Pacers
 from lq_cloudrun.dispatch.pull_dispatcher import PullDispatcher
+from lq_cloudrun.dispatch.reader_turns import Turns
 from lq_cloudrun.dispatch.reconciler import Reconciler
-from lq_cloudrun.dispatch.turns import Turns
 from lq_cloudrun.executions.executions import Executions
 from lq_cloudrun.executions.request import run_job_request
 from lq_cloudrun.executions.status import CloudRunExecutionStatus, status_of

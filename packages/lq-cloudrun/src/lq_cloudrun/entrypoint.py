@@ -17,7 +17,7 @@ from typing import Final
 from lq_cloudrun.container.environment import EnvironmentProblem, PullContainer, read_container
 from lq_cloudrun.container.queue_access import ServiceFactory, load_service
 from lq_cloudrun.container.record_mode import RecordRun
-from lq_cloudrun.container.termination import sigterm
+from lq_cloudrun.container.sigterm import sigterm
 from lq_cloudrun.executions.status import CloudRunExitCode
 from lq_core.config.queue_config import QueueConfig
 from lq_core.foundation.errors import QueueError

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from lq_cloudrun.container.environment import PullContainer
 from lq_cloudrun.container.queue_access import connect
-from lq_cloudrun.container.termination import unless_stopped
+from lq_cloudrun.container.sigterm import unless_stopped
 from lq_cloudrun.executions.request import failure_of_too_many
 from lq_cloudrun.executions.status import CloudRunExitCode
 from lq_cloudrun.executions.target import log_page

@@ -10,7 +10,7 @@ from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.container.claim import Claim, claim
 from lq_cloudrun.container.environment import RecordContainer
 from lq_cloudrun.container.queue_access import connect, reach
-from lq_cloudrun.container.termination import unless_stopped
+from lq_cloudrun.container.sigterm import unless_stopped
 from lq_cloudrun.executions.status import CloudRunExitCode
 from lq_core.attempts.attempt import StopReason
 from lq_core.attempts.failure import failure_of

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from lq_cloudrun.dispatch.pacer import Pacers, live_workers
-from lq_cloudrun.dispatch.turns import Turns, has_turn, term_of
+from lq_cloudrun.dispatch.reader_turns import Turns, has_turn, term_of
 from lq_cloudrun.executions.executions import Executions, NotStartedError, same_queues
 from lq_cloudrun.executions.request import PullOrder, run_pull_request
 from lq_cloudrun.executions.status import containers_left, log_url_of, status_of

@@ -14,7 +14,7 @@ from typing import Any
 
 from lq_cloudrun.dispatch.look_times import Looks, handed_over, is_left_to_its_worker
 from lq_cloudrun.dispatch.pacer import live_workers
-from lq_cloudrun.dispatch.turns import Turns
+from lq_cloudrun.dispatch.reader_turns import Turns
 from lq_cloudrun.executions.executions import Executions, Sweep
 from lq_cloudrun.executions.status import CloudRunExecutionStatus, log_url_of, status_of
 from lq_cloudrun.executions.target import names_execution

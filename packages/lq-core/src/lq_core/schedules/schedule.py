@@ -13,7 +13,7 @@ from lq_core.foundation.errors import (
     UnknownScheduleError,
 )
 from lq_core.foundation.validation import NAME_LIMIT, check, wrong
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.options import OnConflict
 
@@ -80,7 +80,7 @@ def schedule(
     Let the workers enqueue a call at every due time: ``schedule(report.call(), name="nightly", cron="0 3 * * *")``.
 
     *cron* has five fields, *every* is seconds or a timedelta, at least 1 second;
-    :class:`lq_core.schedules.plan.Plan` reads either on the clock of *timezone*. A due time is missed if no worker
+    :class:`lq_core.schedules.cron_plan.Plan` reads either on the clock of *timezone*. A due time is missed if no worker
     handles it within a minute, or before the next one.
     *catch_up* selects the missed due times that are made up for: none (``skip``), the newest (``one``), or ``all`` of
     them, at most *catch_up_limit*.

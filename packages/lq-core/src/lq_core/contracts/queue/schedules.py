@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from lq_core.contracts.records import a_claim, a_record, a_swap, a_worker, claimed
 from lq_core.queue import BaseQueueBackend
 from lq_core.records import lifecycle
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule_state import ScheduleState
 
 

@@ -22,7 +22,7 @@ from lq_core.records.record import (
     RateLimit,
     TaskStatus,
 )
-from lq_core.schedules.plan import Plan
+from lq_core.schedules.cron_plan import Plan
 from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.tasks.options import OnConflict
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import container_tasks as shop
 from cloud import Cloud, cloud
 from lq_cloudrun import CloudRunExecutionBackend
-from lq_cloudrun.dispatch.turns import has_turn
+from lq_cloudrun.dispatch.reader_turns import has_turn
 from lq_core import QueueConfig, QueueService, Worker
 from lq_core.contracts.records import a_worker
 from lq_core.presence.presence import Presence
