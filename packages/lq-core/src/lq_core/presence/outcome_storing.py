@@ -1,6 +1,7 @@
 """Stores the steps of records, above all the outcomes of attempts, and announces them to waiters."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +23,9 @@ log = event_log()
 PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to store an outcome while the database is unavailable; the last one repeats."""
 
+MOST_ENDED: Final = 100_000
+"""How many ends are kept for the next look at what follows; a process without a worker never looks."""
+
 NOT_COMMITTED: Final = TaskFailure(
     type="NotCommitted", message="The task returned, but the transaction of its complete_in() was rolled back."
 )
@@ -35,7 +39,7 @@ class Ends(WakeUps):
         self.others_wait = False
         """Whether blocked records may exist; it rings only then."""
 
-        self._ended: list[UUID] = []
+        self._ended = deque[UUID](maxlen=MOST_ENDED)
 
     def tell(self, record: QueuedTaskRecord) -> None:
         """Ring if a record has ended that others may wait for."""
@@ -45,8 +49,13 @@ class Ends(WakeUps):
 
     def take(self) -> list[UUID]:
         """Return the ids of the records that have ended since the last call."""
-        ended, self._ended = self._ended, []
+        ended = list(self._ended)
+        self._ended.clear()
         return ended
+
+    def take_back(self, ended: Sequence[UUID]) -> None:
+        """Return these ids with the next call again."""
+        self._ended.extend(ended)
 
 
 class Settling:

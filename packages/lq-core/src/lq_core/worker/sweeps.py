@@ -108,9 +108,11 @@ class Sweeps:
     async def unblock(self) -> float:
         """Unblock the records whose predecessors have all ended, then wait until another record ends."""
         began, number = monotonic(), self._service.ends.number
-        ended = self._service.ends.take()
+        if isinstance(self._queue, Successors):
+            await self._unblock_successors(self._queue)
+        else:
+            self._service.ends.take()  # Each look is at all blocked records.
         if isinstance(self._queue, Successors) and began < self._whole_look_at:
-            await self._unblock_successors(self._queue, ended)
             # A look at the many other predecessors of a record may be slow.
             await asyncio.sleep(monotonic() - began)
         else:
@@ -131,13 +133,18 @@ class Sweeps:
         self._service.ends.others_wait = unblocked.others_wait
         return len(unblocked.records)
 
-    async def _unblock_successors(self, queue: Successors, ended: Sequence[UUID]) -> None:
+    async def _unblock_successors(self, queue: Successors) -> None:
         """Unblock the records that come after those that have ended in this process."""
-        for start in range(0, len(ended), PAGE):
-            page = ended[start : start + PAGE]
-            while records := await queue.unblocked_by(page, limit=PAGE):
-                if not any(await self._unblock(records)):
-                    break
+        ended = self._service.ends.take()
+        try:
+            for start in range(0, len(ended), PAGE):
+                page = ended[start : start + PAGE]
+                while records := await queue.unblocked_by(page, limit=PAGE):
+                    if not any(await self._unblock(records)):
+                        break
+        except BaseException:
+            self._service.ends.take_back(ended)  # A look at a page of the blocked records may not find what follows.
+            raise
 
     async def _unblock(self, records: Sequence[QueuedTaskRecord]) -> Sequence[bool]:
         before = {one for record in records if record.after for one in record.after.ids}
