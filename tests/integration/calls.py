@@ -34,6 +34,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "resume": lambda service, _: service.resume("nobody"),
     "resume_schedule": lambda service, _: service.resume_schedule("nobody"),
     "retry": lambda service, sent: service.retry(sent.id),
+    "signal": lambda service, sent: service.signal(sent.id, "approved"),
     "retry_many": lambda service, _: service.retry_many(RecordFilter(task_names=("nobody",))),
     "rollups": lambda service, _: service.rollups(),
     "run_schedule": lambda service, _: service.run_schedule("nobody"),
