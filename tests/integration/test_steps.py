@@ -7,7 +7,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import assert_type
+from threading import Event
+from typing import Annotated, assert_type
 from uuid import UUID, uuid4
 
 import pytest
@@ -58,6 +59,7 @@ async def order(context: TaskContext) -> tuple[tuple[UUID, int], datetime, str]:
     if context.attempt == 1:
         raise RuntimeError("after the first step")
     charged = assert_type(await context.step("charge", charge), datetime)
+    assert await context.step("unhashable", unhashable) == 1
     if context.attempt == 2:
         raise RuntimeError("after the second step")
     return reserved, charged, await context.step("lambda", lambda: "plain")
@@ -77,7 +79,12 @@ async def test_a_completed_step_gives_its_result_to_the_next_attempts(service: Q
     assert await sent.wait(timeout=10) == ((sent.id, 2), SINCE, "plain")
     assert await plain.wait(timeout=10) == SINCE
     assert sorted(DONE) == ["charge", "charge", "reserve book"]
-    assert [entry.message for entry in sent.record.history if entry.event == "step"] == ["reserve", "charge", "lambda"]
+    assert [entry.message for entry in sent.record.history if entry.event == "step"] == [
+        "reserve",
+        "charge",
+        "unhashable",
+        "lambda",
+    ]
 
 
 @task(name="steps.overtaken")
@@ -114,10 +121,21 @@ async def wrong(context: TaskContext, how: str) -> None:
         await context.step("look", object)
     if how == "too large":
         await context.step("look", lambda: "x" * 2_000_000)
+    if how == "unstorable type":
+        await context.step("look", connect)
     if how == "fails for good":
         await context.step("look", fail)
     await context.step("twice", str)
     await context.step("" if how == "no name" else "twice", str)
+
+
+def connect() -> Event:
+    DONE.append("connected")
+    return Event()
+
+
+def unhashable() -> Annotated[int, ["a note"]]:
+    return 1
 
 
 def fail() -> None:
@@ -130,6 +148,7 @@ def fail() -> None:
         ("unstorable", "The step 'look' has run, and its result cannot be stored as JSON", 1),
         ("too large", "All that steps.wrong keeps, up to the step 'look', takes 2,000,002 bytes", 1),
         ("fails for good", "sold out", 1),
+        ("unstorable type", "The return annotation of the step 'look' is annotated `threading.Event`", 4),
         ("same name", "This attempt has begun a step 'twice' already", 4),
         ("no name", "The name of a step is ''", 4),
     ],

@@ -2,14 +2,14 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, cast, get_type_hints
 
 import msgspec
 
-from lq_core.foundation.errors import StepResultError
+from lq_core.foundation.errors import StepResultError, TaskDefinitionError
 from lq_core.foundation.validation import Name, check_value
 from lq_core.records import steps
 from lq_core.records.history import STEP
@@ -24,11 +24,11 @@ class Step:
     """One step, made of any callable; without a return annotation, its result is plain data."""
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
-        def returns() -> object: ...
-
-        returns.__annotations__ = {"return": _return_annotation(function)}
         self._name = name
-        self._codec = CallCodec[object](returns, task_name=f"step {name}", supplied=frozenset())
+        try:
+            self._codec = _codec_of(_return_annotation(function))
+        except TaskDefinitionError as error:
+            raise TaskDefinitionError(str(error).replace("task 'step'", f"the step {name!r}")) from None
 
     def encode(self, result: object) -> str:
         """Encode a result. Raises StepResultError if it cannot be stored."""
@@ -82,6 +82,25 @@ async def outcome_of(function: Callable[..., object], *args: object, **kwargs: o
     call = partial(function, *args, **kwargs)
     value = call() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(call)
     return await cast("Awaitable[object]", value) if inspect.isawaitable(value) else value
+
+
+def _codec_of(annotation: object) -> CallCodec[object]:
+    try:
+        return _codec(cast("Hashable", annotation))
+    except TaskDefinitionError:
+        raise
+    except TypeError:  # It is not hashable, as Annotated[int, [1]] is not.
+        return _codec.__wrapped__(cast("Hashable", annotation))
+
+
+@lru_cache(maxsize=256)
+def _codec(annotation: Hashable) -> CallCodec[object]:
+    """Make the codec of the results with an annotation; it takes longer than a step in memory."""
+
+    def returns() -> object: ...
+
+    returns.__annotations__ = {"return": annotation}
+    return CallCodec(returns, task_name="step", supplied=frozenset())
 
 
 def _return_annotation(function: Callable[..., object]) -> object:
