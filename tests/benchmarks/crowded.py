@@ -28,6 +28,9 @@ SIZE: Final = 20
 PLAIN: Final = 5_000
 """How many records without a key wait in each database, more than the claims take."""
 
+BACKENDS: Final = ("local", "immediate", "process")
+"""Those of a worker with the default configuration."""
+
 ONE: Final = Limits(concurrency=1)
 BASE: Final = "one queue"
 LOOKS: Final = 5
@@ -71,7 +74,7 @@ class Stage:
         self.paused = paused
         self.statement_cache = statement_cache
         self.analyze = analyze
-        self.claim = Claim(worker_id="bench", limit=SIZE, execution_backends=("local",), queues=queues)
+        self.claim = Claim(worker_id="bench", limit=SIZE, execution_backends=BACKENDS, queues=queues)
         self.times: list[float] = []
         self.taken = 0
         self._swaps: Sequence[Swap] = ()

@@ -17,6 +17,7 @@ from lq_core.records.lifecycle import complete
 from lq_core.records.record import Dependencies, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import claiming, limiting, plain_claiming, reading
+from lq_postgres.statements.writing import for_schema
 from lq_postgres.storage.finding import conditions
 from plans import most_rows
 from programs import until
@@ -197,6 +198,19 @@ async def test_a_plain_claim_takes_nothing_where_two_partitions_have_records(bac
     claimed = await backend.claim(a_claim(limit=3))
     assert [record.id for record in claimed.records] == [records[index].id for index in (2, 3, 0)]
     assert [record.id for record in (await backend.claim(a_claim(limit=3))).records] == [records[1].id]
+
+
+async def test_the_claims_of_a_worker_are_plain_with_all_execution_backends_of_a_process(
+    backend: PostgresQueueBackend,
+) -> None:
+    await backend.register(a_worker())
+    await backend.insert([a_record()])
+
+    claimed = await backend.claim(a_claim(execution_backends=("local", "immediate", "process", "cloudrun")))
+    assert len(claimed.records) == 1
+    prepared = [sql for (sql,) in await backend.connections.fetch("SELECT statement FROM pg_prepared_statements")]
+    assert for_schema(plain_claiming.COMPLETE_AND_CLAIM, "lq") in prepared
+    assert for_schema(claiming.COMPLETE_AND_CLAIM, "lq") not in prepared
 
 
 async def test_a_claim_passes_over_many_records_of_a_paused_queue_as_a_whole(backend: PostgresQueueBackend) -> None:
