@@ -198,7 +198,9 @@ class Presence:
         """
         # This is faster than asking for the running loop each time.
         loop = self._event_loop = self._event_loop or asyncio.get_running_loop()
-        execution = begin(loop, self._execute(record, execute))
+        own: list[Execution] = []  # Asking for the current asyncio task is slow.
+        execution = begin(loop, self._execute(record, execute, own))
+        own.append(execution)
         self._executions[execution] = record.id, record.epoch
         if slots is not None:
             self._slots[execution] = slots
@@ -272,7 +274,9 @@ class Presence:
 
     # ------------------------------------------------------------ inside
 
-    async def _execute(self, record: QueuedTaskRecord, execute: Execute) -> QueuedTaskRecord | None:
+    async def _execute(
+        self, record: QueuedTaskRecord, execute: Execute, own: Sequence[Execution]
+    ) -> QueuedTaskRecord | None:
         try:
             await first_turn()
             try:
@@ -284,9 +288,9 @@ class Presence:
             raise  # The event loop has ended without it.
         except BaseException:  # A cancellation, or SystemExit, for example.
             self._audit.look_soon()
-            self._note_end()
+            self._note_end(own[0])
             raise
-        self._note_end()
+        self._note_end(own[0])
         return kept
 
     async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
@@ -298,10 +302,7 @@ class Presence:
             log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
             self._audit.note_unrecorded((record.id, record.epoch))
 
-    def _note_end(self) -> None:
-        """Forget the execution that ends here."""
-        execution = asyncio.current_task()
-        assert execution is not None
+    def _note_end(self, execution: Execution) -> None:
         if (slots := self._slots.pop(execution, None)) is not None:
             slots.free(execution)
         del self._executions[execution]
@@ -320,7 +321,7 @@ class Presence:
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and store its outcome."""
         after = await attempt.perform() if error is None else attempt.ended_by(error)
-        slots = self._slots.get(attempt.body) if self._is_own(attempt) else None
+        slots = self._slots.get(attempt.body)
         hold = None
         if slots is not None:
             slots.free(attempt.body)

@@ -28,7 +28,7 @@ class RollupRecorder:
         """Count a stored record if it has ended."""
         if self._tally is None or record.finished_at is None:
             return
-        self._tally.add(record)
+        self._tally.add(record, finished_at=record.finished_at)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._flush_soon)
 

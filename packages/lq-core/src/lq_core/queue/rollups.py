@@ -1,9 +1,9 @@
 """What has ended in each minute: how many records, how long they had waited, and how long they ran."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from msgspec import Struct
 
@@ -18,16 +18,16 @@ KEPT: Final = timedelta(days=2)
 BUSIEST: Final = 20
 """One write counts so many queues apart, those with the most records; EVERYTHING counts all of them."""
 
-AT_ONCE: Final = 1000
-"""How many records are counted together."""
+MEASURED: Final = 200
+"""How many records are measured between two writes, before only one of ``ONE_OF`` is."""
 
-MEASURED: Final = 250
-"""Of more records that are counted together, only every second, third or fourth one is measured."""
+ONE_OF: Final = 16
 
 BUCKETS: Final = 26
 """Bucket n counts durations below 2 ** n milliseconds that no bucket before it counts; the last one has no bound."""
 
 COUNTED: Final = tuple(sorted(TERMINAL))
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Rollup(Struct, frozen=True, kw_only=True):
@@ -63,67 +63,59 @@ class Rollup(Struct, frozen=True, kw_only=True):
         return cls(minute=minute, queue=queue, counts=tuple(counts), waits=tuple(waited), runs=tuple(ran))
 
 
-class _Ended(NamedTuple):
-    """What is counted of a record; its arguments and result can be large."""
-
-    finished_at: datetime
-    queue: str
-    status: TaskStatus
-    scheduled_at: datetime
-    created_at: datetime
-    started_at: datetime | None
-
-
 class Tally:
-    """Counts the records that end in this process, until a store takes them over."""
+    """Counts the records that end in this process, until a store takes them over; every record passes here."""
 
     def __init__(self) -> None:
-        self._ended: list[_Ended] = []
         self._found: dict[tuple[datetime, str], list[int]] = {}
+        self._minute = self._next_minute = datetime.min.replace(tzinfo=UTC)
+        self._counts = defaultdict[tuple[str, TaskStatus], int](int)
+        """The records of the current minute, by queue and status."""
 
-    def add(self, record: QueuedTaskRecord) -> None:
+        self._seen = 0
+
+    def add(self, record: QueuedTaskRecord, *, finished_at: datetime) -> None:
         """Count a record that has ended."""
-        ended = record.finished_at or record.created_at
-        self._ended.append(
-            _Ended(ended, record.queue, record.status, record.scheduled_at, record.created_at, record.started_at)
-        )
-        if len(self._ended) == AT_ONCE:
-            self._count()
+        if not self._minute <= finished_at < self._next_minute:
+            self._enter(finished_at)
+        self._counts[record.queue, record.status] += 1
+        self._seen += 1
+        if self._seen <= MEASURED or self._seen % ONE_OF == 0:
+            self._measure(record, finished_at)
 
     def take(self) -> list[Rollup]:
         """Return what was counted since the last call: EVERYTHING, and the busiest queues."""
-        self._count()
+        self._enter(self._minute)
+        self._seen = 0
         found, self._found = self._found, {}
         totals = sorted(found.items(), key=lambda each: (each[0][1] != EVERYTHING, -sum(each[1][: len(COUNTED)])))
         minutes = sum(queue == EVERYTHING for _, queue in found)
         return [Rollup.of_numbers(*key, numbers) for key, numbers in totals[: minutes + BUSIEST]]
 
-    def _count(self) -> None:
-        ended, self._ended = self._ended, []
-        kinds = Counter((_minute_of(one.finished_at), one.queue, one.status) for one in ended)
-        for (minute, queue, status), count in kinds.items():
-            for numbers in self._numbers(minute, queue):
+    def _enter(self, moment: datetime) -> None:
+        for (queue, status), count in self._counts.items():
+            for numbers in self._numbers(queue):
                 numbers[COUNTED.index(status)] += count
-        for one in ended[:: len(ended) // MEASURED + 1]:
-            if one.started_at is None:
-                continue
-            due_at = max(one.scheduled_at, one.created_at)  # The turn of a record may be earlier than the record.
-            for numbers in self._numbers(_minute_of(one.finished_at), one.queue):
-                numbers[len(COUNTED) + bucket_of(one.started_at - due_at)] += 1
-                numbers[len(COUNTED) + BUCKETS + bucket_of(one.finished_at - one.started_at)] += 1
+        self._counts.clear()
+        self._minute = moment.replace(second=0, microsecond=0)
+        self._next_minute = self._minute + timedelta(minutes=1)
 
-    def _numbers(self, minute: datetime, queue: str) -> list[list[int]]:
+    def _measure(self, record: QueuedTaskRecord, finished_at: datetime) -> None:
+        if record.started_at is None:
+            return
+        due_at = max(record.scheduled_at, record.created_at)  # The turn of a record may be earlier than the record.
+        for numbers in self._numbers(record.queue):
+            numbers[len(COUNTED) + bucket_of(record.started_at - due_at)] += 1
+            numbers[len(COUNTED) + BUCKETS + bucket_of(finished_at - record.started_at)] += 1
+
+    def _numbers(self, queue: str) -> list[list[int]]:
         nothing = len(COUNTED) + 2 * BUCKETS
-        return [self._found.setdefault((minute, each), [0] * nothing) for each in (EVERYTHING, queue)]
-
-
-def _minute_of(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+        return [self._found.setdefault((self._minute, each), [0] * nothing) for each in (EVERYTHING, queue)]
 
 
 def bucket_of(duration: timedelta) -> int:
     """Return the number of the bucket of a duration."""
-    return min(max(0, duration // timedelta(milliseconds=1)).bit_length(), BUCKETS - 1)
+    return min(max(0, duration // _MILLISECOND).bit_length(), BUCKETS - 1)
 
 
 def merged(rollups: Iterable[Rollup]) -> Sequence[int]:
