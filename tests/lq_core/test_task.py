@@ -292,3 +292,11 @@ class Shop:
 def test_what_no_worker_could_call_is_refused(function: Callable[..., object], said: str) -> None:
     with pytest.raises(TaskDefinitionError, match=said):
         task(function)
+
+
+def test_a_task_shows_its_signature_as_it_was_written() -> None:
+    @task(name="shown")
+    async def shown(number: int | None = None) -> None:
+        """Do nothing."""
+
+    assert repr(shown) == "<Task shown(number: int | None = None) -> None>"

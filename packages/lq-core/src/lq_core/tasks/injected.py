@@ -66,9 +66,9 @@ def resolve_annotations(function: Callable[..., object]) -> None:
             scopes.append(frame.f_locals)
         frame = frame.f_back
     with suppress(Exception):  # It is reported when the annotations are used.
-        cast("dict[str, object]", annotations).update(
-            get_type_hints(function, localns=dict(ChainMap(*scopes)), include_extras=True)
-        )
+        hints = get_type_hints(function, localns=dict(ChainMap(*scopes)), include_extras=True)
+        for name, hint in hints.items():
+            cast("dict[str, object]", annotations)[name] = None if hint is NoneType else hint  # As people write it.
 
 
 def without_none(annotation: object) -> object:
