@@ -72,6 +72,21 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert in_file(Path("~/lq.db")).path == tmp_path / "lq.db"
 
 
+async def test_what_is_too_big_for_sqlite_fails_alone_and_is_not_the_fault_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lq.db"
+    body = "BEGIN SELECT zeroblob(2000000000); END"
+    async with opened(in_file(path)) as queue:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"CREATE TRIGGER big BEFORE INSERT ON records WHEN NEW.task_name = 'big' {body}")
+        big, small = await asyncio.gather(
+            queue.insert([a_record(task_name="big")]), queue.insert([a_record()]), return_exceptions=True
+        )
+
+    assert isinstance(big, ValueError)
+    assert str(big) == "SQLite cannot store this record: string or blob too big"
+    assert not isinstance(small, BaseException)
+
+
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "lq.db"
     async with opened(in_file(path)):

@@ -77,7 +77,7 @@ class Presence:
         self.claim_failures = ClaimFailures(self._heartbeat, limit=backend.config.heartbeat_timeout)
         self._liveness = Liveness(backend, self._heartbeat, self._attempts)
         self._audit = Audit(backend, worker_id=lambda: self.worker_id, held=lambda: self.held, swap=settling.swap)
-        self._unknown = UnknownTasks(backend, swap=settling.swap)
+        self._unknown = UnknownTasks(backend, swap=settling.swap, is_closing=lambda: self._closing)
         self._passing_on: dict[asyncio.Task[None], Sequence[QueuedTaskRecord]] = {}
         keep = KeptSteps(backend, self._attempts).keep
         self._surroundings = Surroundings(
@@ -98,6 +98,11 @@ class Presence:
     def worker_id(self) -> str:
         """The current worker id."""
         return self._heartbeat.worker_id
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it stops and releases its records."""
+        return self._closing
 
     async def start(self, *, in_container: bool = False) -> None:
         """
@@ -158,6 +163,11 @@ class Presence:
         """Hold a claimed record, so that the audit does not release it, until it is executed or dropped."""
         self._idle.clear()
         self._claimed.add((record.id, record.epoch))
+
+    @property
+    def delayed(self) -> int:
+        """The number of records that need no slot, but cannot be passed on now because that cannot be stored."""
+        return self._unknown.delayed
 
     def drop(self, record: QueuedTaskRecord) -> None:
         """Stop holding a record."""

@@ -3,10 +3,13 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Final
 
 from lq_core.attempts.outcome_log import tell_outcome
+from lq_core.foundation.errors import StorageError
 from lq_core.foundation.event_log import event_log
+from lq_core.presence.outcome_storing import pause_after
 from lq_core.queue import BaseQueueBackend
 from lq_core.records import lifecycle
 from lq_core.records.outcome import Outcome, outcome_of
@@ -28,10 +31,18 @@ class UnknownTasks:
     """
 
     def __init__(
-        self, backend: BaseQueueBackend, *, swap: Callable[[QueuedTaskRecord, QueuedTaskRecord], Awaitable[bool]]
+        self,
+        backend: BaseQueueBackend,
+        *,
+        swap: Callable[[QueuedTaskRecord, QueuedTaskRecord], Awaitable[bool]],
+        is_closing: Callable[[], bool],
     ) -> None:
         self._backend = backend
         self._swap = swap
+        self._is_closing = is_closing
+        self.delayed = 0
+        """How many records cannot be passed on now, because that cannot be stored."""
+
         self._failures: dict[tuple[str, str], TaskFailure] = {}
         """Why attempts passed records on, by task and execution backend."""
 
@@ -59,19 +70,30 @@ class UnknownTasks:
 
     async def pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> bool:
         """
-        Pass these records on, and return whether their state is known to be stored.
+        Pass these records on, and return whether their state is known to be stored; retry while nothing can be stored.
 
         The records of a flood come back spread over a minute, so that there is time for others in between.
         """
         steps = [(record, self._passed_on(record, is_flood=is_flood)) for record in records]
-        answers = await asyncio.gather(*(self._swap(*step) for step in steps), return_exceptions=True)
-        for (before, after), answer in zip(steps, answers, strict=True):
-            if answer is True:
-                tell_outcome(before, after, Outcome.PASSED_ON, passed_on=self._told)
-        problem = next((answer for answer in answers if isinstance(answer, BaseException)), None)
-        if problem is not None:
-            log.warning("record.not_passed_on", extra={"records": len(records), "error": str(problem)})
-        return problem is None
+        delayed = 0
+        try:
+            for tries in count():
+                answers = await asyncio.gather(*(self._swap(*step) for step in steps), return_exceptions=True)
+                for (before, after), answer in zip(steps, answers, strict=True):
+                    if answer is True:
+                        tell_outcome(before, after, Outcome.PASSED_ON, passed_on=self._told)
+                problems = [answer for answer in answers if isinstance(answer, BaseException)]
+                if problems:
+                    log.warning("record.not_passed_on", extra={"records": len(problems), "error": str(problems[0])})
+                steps = [step for step, one in zip(steps, answers, strict=True) if isinstance(one, StorageError)]
+                if not steps or len(steps) < len(problems) or self._is_closing():
+                    return not problems
+                self.delayed += len(steps) - delayed
+                delayed = len(steps)
+                await asyncio.sleep(pause_after(tries))
+        finally:
+            self.delayed -= delayed
+        raise AssertionError
 
     def _passed_on(self, record: QueuedTaskRecord, *, is_flood: bool) -> QueuedTaskRecord:
         least = random.uniform(0, lifecycle.LONGEST_PAUSE) if is_flood else 0.0  # noqa: S311 -- it only spreads the load

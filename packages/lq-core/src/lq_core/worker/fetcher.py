@@ -61,7 +61,7 @@ class Fetcher:
 
     async def free_slots(self) -> int:
         """The number of records that can start now."""
-        return max(0, self._concurrency - len(self._busy))
+        return max(0, self._concurrency - len(self._busy) - self._presence.delayed)
 
     def claim(self, limit: int) -> Claim:
         """Make the claim of this fetcher."""

@@ -1,16 +1,21 @@
 """Runs apart the records that may have killed their workers, so that they take no other record with them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from itertools import count
 from typing import Final
 
 from lq_core.execution import BaseExecutionBackend
 from lq_core.foundation.errors import StorageError
+from lq_core.foundation.event_log import event_log
+from lq_core.presence.outcome_storing import pause_after
 from lq_core.presence.presence import Presence
 from lq_core.presence.slots import Execution
 from lq_core.records import lifecycle
 from lq_core.records.record import QueuedTaskRecord
 from lq_core.service import QueueService
+
+log = event_log()
 
 SUSPECT: Final = 2
 """From so many losses on, a record may be what kills its workers; a single loss is more often that of a machine."""
@@ -61,12 +66,24 @@ class Isolation:
             execution.add_done_callback(self._ended)
 
     async def release(self, record: QueuedTaskRecord) -> QueuedTaskRecord:
-        """Release a claimed record for a while; it counts as never claimed."""
+        """
+        Release a claimed record for a while; it counts as never claimed.
+
+        It keeps its slot until this is stored, or else a worker could claim more and more while nothing can be stored.
+        """
         self._released += 1
         pause = min(PAUSE * self._released, LONGEST_PAUSE)
         after = lifecycle.release_claim(record, delay=pause, at=self._service.queue_backend.now())
-        with suppress(StorageError), self._presence.claiming():  # If this fails, the audit releases it.
-            await self._service.swap(record, after)
+        for tries in count():
+            try:
+                with self._presence.claiming():
+                    await self._service.swap(record, after)
+                break
+            except StorageError as error:
+                if self._presence.is_closing:
+                    break  # The audit, or another worker, releases it.
+                log.warning("record.release_delayed", extra={"record_id": str(record.id), "error": str(error)})
+                await asyncio.sleep(pause_after(tries))
         return after
 
     def _is_suspect(self, record: QueuedTaskRecord) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -28,6 +28,8 @@ from lq_postgres.statements import limiting, upkeep
 from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
 from lq_postgres.storage.swaps import written
+
+_limits: Final = lru_cache(maxsize=1000)(read_limits)  # The records of a task have the same ones.
 
 Entry: TypeAlias = tuple[int, datetime, int, UUID]
 """The sort key of a record, and its id as a UUID of the driver."""
@@ -68,19 +70,14 @@ class First(NamedTuple):
     place: str
     """The queue in whose order the key was found; empty for that of all queues but the default one."""
 
-    def subjects(self) -> Mapping[Subject, tuple[int, datetime | None]]:
-        """Count the running records of the queue and of the key, each with the moment when its bucket is full."""
-        queue = {Subject("queue", self.queue): (self.queue_running, self.queue_full_at)}
-        return queue if self.key is None else {**queue, Subject("key", self.key): (self.key_running, self.key_full_at)}
-
     def partition(self, entries: Sequence[Entry] = ()) -> Partition[Entry]:
         """Make a partition of these records, or of the first one."""
         return Partition(
             self.queue,
-            iter(sorted(entries or [_entry(self.priority, self.scheduled_at, self.id)])),
+            iter(sorted(entries) if entries else (_entry(self.priority, self.scheduled_at, self.id),)),
             key=self.key,
-            limits=read_limits(self.limits),
-            queue_limits=read_limits(self.queue_limits),
+            limits=_limits(self.limits),
+            queue_limits=_limits(self.queue_limits),
         )
 
 
@@ -155,11 +152,12 @@ class LimitedClaims:
 
     async def _choose(self, fetch: Fetch, claim: Claim, read: Read) -> Claimed:
         """Choose among the first records of each partition, in a transaction that has the lock."""
-        firsts, allowances = await self._firsts(fetch, claim, read)
+        firsts, partitions, allowances = await self._firsts(fetch, claim, read)
         if not firsts:
             return Claimed()
-        entries = await self._entries(fetch, firsts, allowances, claim.limit)
-        partitions = [first.partition(entries.get(number, ())) for number, first in enumerate(firsts)]
+        rooms = [allowances.room(partition, claim.limit) for partition in partitions]
+        for number, entries in (await self._entries(fetch, firsts, rooms)).items():
+            partitions[number] = firsts[number].partition(entries)
         picked, held_back = pick(partitions, claim.limit, allowances)
         limited = [one.queue for one in partitions if one.queue_limits and one.queue_limits.concurrency]
         rows = await fetch(
@@ -186,8 +184,8 @@ class LimitedClaims:
     async def openings(self, claim: Claim) -> Sequence[datetime]:
         """Return when the first due record of each partition may start, unless another one must end before."""
         fetch, claim = self._connections.fetch, replace(claim, limit=1)
-        firsts, allowances = await self._firsts(fetch, claim, partial(self._read, fetch, claim))
-        moments = (allowances.opens_at(first.partition()) for first in firsts)
+        _, partitions, allowances = await self._firsts(fetch, claim, partial(self._read, fetch, claim))
+        moments = map(allowances.opens_at, partitions)
         return [moment for moment in moments if moment is not None]
 
     async def queues(self) -> Mapping[str, QueueState]:
@@ -220,38 +218,39 @@ class LimitedClaims:
         if started:
             _ = await self._connections.fetch(limiting.COUNT_IN_THESE, started)
 
-    async def _firsts(self, fetch: Fetch, claim: Claim, read: Read) -> tuple[Sequence[First], Allowances]:
+    async def _firsts(
+        self, fetch: Fetch, claim: Claim, read: Read
+    ) -> tuple[Sequence[First], list[Partition[Entry]], Allowances]:
         """Read the first records of the partitions from which the claim has to choose."""
         most = FEW + len(claim.execution_backends)
         if self._has_few_keys:
             firsts = await read(limiting.FIRSTS_BY_KEY, most)
             if not firsts or any(first.key is not None and first.number < most for first in firsts):
-                return firsts, _allowances(firsts)
+                return firsts, _partitions(firsts), _allowances(firsts)
             self._has_few_keys = False
         further = max(10, self._further * 9 // 10)
         while True:
             size = claim.limit + further
             firsts = await read(limiting.FIRSTS_IN_ORDER, size)
-            allowances = _allowances(firsts)
-            if _suffice(firsts, allowances, size=size, limit=claim.limit):
+            partitions, allowances = _partitions(firsts), _allowances(firsts)
+            if _suffice(firsts, partitions, allowances, size=size, limit=claim.limit):
                 self._further = further
-                return firsts, allowances
+                return firsts, partitions, allowances
             if monotonic() > self._count_keys_at:
                 [[keys]] = await fetch(limiting.COUNT_KEYS, claim.execution_backends, claim.queues, most)
                 if keys < most:
                     self._has_few_keys = True
                     firsts = await read(limiting.FIRSTS_BY_KEY, most)
-                    return firsts, _allowances(firsts)
+                    return firsts, _partitions(firsts), _allowances(firsts)
                 self._count_keys_at = monotonic() + COUNT_INTERVAL
             further = 4 * size
 
-    async def _entries(
-        self, fetch: Fetch, firsts: Sequence[First], allowances: Allowances, limit: int
-    ) -> Mapping[int, list[Entry]]:
+    async def _entries(self, fetch: Fetch, firsts: Sequence[First], rooms: Sequence[int]) -> Mapping[int, list[Entry]]:
+        """Read as many records as each partition has room for, where that is more than the first one."""
         partitions = [
-            (number, first.execution_backend, first.queue, first.key, first.draining, size)
-            for number, first in enumerate(firsts)
-            if (size := allowances.room(first.partition(), limit)) > 1
+            (number, first.execution_backend, first.queue, first.key, first.draining, room)
+            for number, (first, room) in enumerate(zip(firsts, rooms, strict=True))
+            if room > 1
         ]
         entries: dict[int, list[Entry]] = {}
         if partitions:
@@ -265,24 +264,34 @@ def _entry(priority: int, scheduled_at: datetime, id_: UUID) -> Entry:
     return -priority, scheduled_at, id_.int, id_
 
 
-def _suffice(firsts: Sequence[First], allowances: Allowances, *, size: int, limit: int) -> bool:
+def _partitions(firsts: Sequence[First]) -> list[Partition[Entry]]:
+    return [first.partition() for first in firsts]
+
+
+def _suffice(
+    firsts: Sequence[First], partitions: Sequence[Partition[Entry]], allowances: Allowances, *, size: int, limit: int
+) -> bool:
     """
     Whether no other record can be one of the *limit* records to choose.
 
     That is so where all records of a queue were read, or where *limit* of those that were read may start.
     """
     read, startable = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for first in firsts:
+    for first, partition in zip(firsts, partitions, strict=True):
         place = first.execution_backend, first.place
         read[place] += first.number
-        startable[place] += min(first.number, allowances.room(first.partition().by_key, limit))
+        startable[place] += min(first.number, allowances.room(partition.by_key, limit))
     return all(number < size or startable[place] >= limit for place, number in read.items())
 
 
 def _allowances(firsts: Sequence[First]) -> Allowances:
     if not firsts:
         return Allowances(datetime.max.replace(tzinfo=UTC), running=lambda _: 0, full_at=lambda _: None)
-    known = {subject: state for first in firsts for subject, state in first.subjects().items()}
+    known: dict[Subject, tuple[int, datetime | None]] = {}
+    for first in firsts:
+        known[Subject("queue", first.queue)] = first.queue_running, first.queue_full_at
+        if first.key is not None:
+            known[Subject("key", first.key)] = first.key_running, first.key_full_at
     return Allowances(
         firsts[0].at, running=lambda subject: known[subject][0], full_at=lambda subject: known[subject][1]
     )

@@ -45,6 +45,15 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def explain_write(error: sqlite3.Error, path: Path) -> Exception:
+    """Make the error for the caller who wrote; it is a ValueError where the record is to blame, and not the file."""
+    if _code(error) == sqlite3.SQLITE_TOOBIG:
+        refused = ValueError(f"SQLite cannot store this record: {error}")
+        refused.__cause__ = error
+        return refused
+    return explain(error, path)
+
+
 def explain(error: sqlite3.Error, path: Path) -> StorageError:
     """Make the error for the caller of the backend."""
     code = _code(error)

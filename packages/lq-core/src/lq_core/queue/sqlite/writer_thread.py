@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from lq_core.queue.sqlite import write_statements as sql
 from lq_core.queue.sqlite.connections import Connections
-from lq_core.queue.sqlite.faults import FileGoneError, explain
+from lq_core.queue.sqlite.faults import FileGoneError, explain_write
 from lq_core.queue.sqlite.schema import PATIENCE
 
 Answer = TypeVar("Answer")
@@ -172,7 +172,7 @@ class Writer:
                 operation.error = self._translate(its_own)
 
     def _translate(self, error: Exception) -> Exception:
-        return explain(error, self._path) if isinstance(error, sqlite3.Error) else error
+        return explain_write(error, self._path) if isinstance(error, sqlite3.Error) else error
 
     def _call(self, callback: Callable[[], object]) -> None:
         try:
