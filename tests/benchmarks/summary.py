@@ -15,7 +15,7 @@ from figures import Figure, report
 from fixture import output
 from msgspec import json
 
-SCRIPTS: Final = ("enqueue", "drain", "pickup", "backlog", "startup", "cloudrun")
+SCRIPTS: Final = ("enqueue", "plain_calls", "drain", "pickup", "backlog", "startup", "cloudrun")
 
 
 async def measure() -> list[Figure]:
