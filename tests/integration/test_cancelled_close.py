@@ -1,4 +1,4 @@
-"""A close that is cancelled, at any step, leaves nothing open, and a second close works."""
+"""A close that is cancelled, at any step, leaves nothing open, and a second close works; so does an opening."""
 
 import asyncio
 import os
@@ -67,45 +67,66 @@ async def test_a_cancelled_close_leaves_no_file_open(config: QueueConfig, tmp_pa
     assert await problems_at_every_step(Fault.CANCELLED, play) == []
 
 
-async def test_a_cancelled_close_leaves_no_child_process() -> None:
-    processes = ProcessExecutionConfig(processes=1)
-    config = QueueConfig(queue_backend="memory", execution_backends=(processes,), providers=(tasks.pool, tasks.session))
+async def test_a_cancelled_opening_leaves_no_connection_open(postgres: PostgresServer, shop: str) -> None:
+    dsn = postgres.empty_database(shop)
+    backend = PostgresQueueBackend(settings=PostgresConfig(dsn=dsn, min_connections=2))
+
+    async def nothing_is_open() -> bool:
+        return postgres.run_sql(OTHERS, at=dsn) == "0"
 
     async def play(steps: Steps) -> Mapping[str, str]:
-        await backend.open(service)
+        found = await _with_fault(steps, backend.open)
+        await backend.open()
+        await backend.close()
+        return found | await _remains(nothing_is_open)
+
+    assert await problems_in_every_coroutine(Fault.CANCELLED, play) == []
+
+
+@pytest.mark.parametrize("place", ["ProcessExecutionBackend.close > FutureIter", "ChildProcess.close before it begins"])
+async def test_a_cancelled_close_leaves_no_child_process(place: str) -> None:
+    processes = ProcessExecutionConfig(processes=1)
+    config = QueueConfig(queue_backend="memory", execution_backends=(processes,), providers=(tasks.pool, tasks.session))
+    steps = Steps(Fault.CANCELLED, lambda _, here: here.endswith(place))
+    async with QueueService(config) as service, Worker(service):
+        backend = await service.execution_backend("process")
         pid = await (await service.enqueue(tasks.pid)).wait(timeout=PATIENCE)
 
         async def it_has_ended() -> bool:
             return not os.path.exists(f"/proc/{pid}")  # noqa: ASYNC240, PTH110 -- it does not block
 
-        return await _close(steps, backend.close, it_has_ended)
-
-    async with QueueService(config) as service, Worker(service):
-        backend = await service.execution_backend("process")
-
-        assert await problems_in_every_coroutine(Fault.CANCELLED, play) == []
+        assert await _close(steps, backend.close, it_has_ended) == {}
+    assert steps.victim is not None
 
 
 async def _close(
     steps: Steps, close: Callable[[], Awaitable[None]], has_ended: Callable[[], Awaitable[bool]]
 ) -> Mapping[str, str]:
     """Close with a fault, and then as usual."""
+    found = await _with_fault(steps, close)
+    await close()
+    return found | await _remains(has_ended)
 
+
+async def _with_fault(steps: Steps, call: Callable[[], Awaitable[object]]) -> dict[str, str]:
     async def first() -> None:
-        await close()
+        await call()
 
     steps.install()
-    closing = asyncio.create_task(first())
-    ended, _ = await asyncio.wait([closing], timeout=PATIENCE)
+    calling = asyncio.create_task(first())
+    ended, _ = await asyncio.wait([calling], timeout=PATIENCE)
     steps.end()
-    problems = {} if ended else {"the close": "has not ended"}
-    if steps.victim is closing and not closing.cancelled():
-        problems["the close"] = "does not say that it was cancelled"
-    await close()
-    with suppress(AssertionError, TimeoutError):
+    if steps.victim is calling and not calling.cancelled():
+        return {"the call": "does not say that it was cancelled"}
+    return {} if ended else {"the call": "has not ended"}
+
+
+async def _remains(has_ended: Callable[[], Awaitable[bool]]) -> dict[str, str]:
+    try:
         await until(has_ended, what="everything has ended")
-        return problems
-    return problems | {"afterwards": "something is open"}
+    except AssertionError:
+        return {"afterwards": "something is open"}
+    return {}
 
 
 def _open_files() -> list[Path]:

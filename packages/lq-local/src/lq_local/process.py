@@ -145,7 +145,11 @@ class ProcessExecutionBackend(InProcessExecutionBackend):
             child.kill()
             raise ConfigurationError(CLOSED)
         self._children.add(child)
-        await child.set_up(setup)
+        try:
+            await child.set_up(setup)
+        except BaseException:
+            self._children.discard(child)
+            raise
         return child
 
     def _own_tasks(self) -> list[AnyTask]:
