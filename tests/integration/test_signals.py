@@ -12,7 +12,9 @@ import pytest
 from lq_core import (
     INJECTED,
     ConfigurationError,
+    Proceed,
     QueueConfig,
+    QueuedTaskRecord,
     QueueService,
     RecordNotFoundError,
     SignalNotStoredError,
@@ -152,9 +154,15 @@ async def test_a_wait_ends_after_its_timeout_for_all_attempts() -> None:
     assert DONE == ["The signal 'approved' did not come in time."] * 2
 
 
-async def test_a_wait_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def note_errors(context: TaskContext, proceed: Proceed) -> QueuedTaskRecord:
+    record = await proceed()
+    DONE.append(f"{record.status}: {context.error!r}")
+    return record
+
+
+async def test_a_wait_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    async with QueueTestbed() as bed:
+    async with QueueTestbed(QueueConfig(middleware=(note_errors,))) as bed:
         await bed.service.enqueue(hurry)
         await bed.drain(within=3_601)
 
@@ -164,6 +172,7 @@ async def test_a_wait_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
         if vars(entry).get("event") == "task.snoozed"
     ]
     assert told == [("INFO", "signals.hurry")] * 2
+    assert [each for each in DONE if "pending" in each] == ["pending: None"] * 2
 
 
 async def test_a_retry_by_hand_waits_again() -> None:

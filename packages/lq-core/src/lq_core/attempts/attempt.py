@@ -220,6 +220,7 @@ class Attempt:
         ):
             return self._failed(error, retry=False)
         if waits := [one for one in causes if isinstance(one, SignalAwaited)]:
+            self.context.error = None
             return steps.wait(self.record, waits[0].name, timeout=waits[0].timeout, at=self._around.now())
         if later:
             longest = max(later, key=lambda one: one.delay)
