@@ -22,6 +22,12 @@ _AFTER_ALL: Final = b"\xff" * 17
 FEW: Final = 2000
 """Up to this number, records of the wanted statuses are read and sorted; a walk finds a larger number faster."""
 
+MANY: Final = 50_000
+"""From this number on, records of the wanted statuses are always found by a walk."""
+
+WALKED: Final = 20_000
+"""A walk ends after so many records, since those with the wanted statuses may all be old."""
+
 
 def records(
     connection: sqlite3.Connection, statement: str, values: Mapping[str, object] | None = None
@@ -49,8 +55,18 @@ def find(
     }
     if condition.newest is not None:
         values["after"] = max(values["after"], _before_newest(connection, condition.newest))
-    statement = queries.with_words(_search(connection, condition, values), condition.words())
-    return read_rows(connection.execute(statement, values), FROM_ROW)
+    words = condition.words()
+    statement = _search(connection, condition, values)
+    if statement is queries.FIND_NEWEST and condition.statuses is not None:
+        # All records with these statuses may be old: walk some, and then take the indexes.
+        end = connection.execute(queries.BEFORE_NEXT, {**values, "walked": WALKED}).fetchone()
+        nearest = {**values, "after": max(values["after"], end[0] if end else b"")}
+        found = read_rows(connection.execute(queries.with_words(statement, words), nearest), FROM_ROW)
+        if len(found) == limit or end is None or end[0] <= values["after"]:
+            return found
+        (count,) = connection.execute(queries.COUNT_FEW, {**values, "few": MANY}).fetchone()
+        statement = queries.FIND_FEW if count < MANY else statement
+    return read_rows(connection.execute(queries.with_words(statement, words), values), FROM_ROW)
 
 
 def count(connection: sqlite3.Connection, condition: RecordFilter) -> int:
