@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from lq_core.contracts.records import a_record, a_worker
 from lq_core.contracts.run_observer import Witness
 from lq_core.execution import BaseExecutionBackend, ExternalExecutionBackend, InProcessExecutionBackend
-from lq_core.execution.probes import add, die, fail, hold
+from lq_core.execution.probes import add, die, fail, hold, walk
 from lq_core.queue import Claim, Swap
-from lq_core.records import lifecycle
-from lq_core.records.history import PASSED_ON
+from lq_core.records import lifecycle, steps
+from lq_core.records.history import PASSED_ON, STEP
 from lq_core.records.record import OWNED, Backoff, HistoryEntry, QueuedTaskRecord, TaskStatus
 from lq_core.service import QueueService
 
@@ -128,6 +128,19 @@ class ExecutionBackendContract:
         assert (after.status, after.retry_count) == (TaskStatus.PENDING, 1)
         assert after.error is not None
         assert (after.error.type, after.error.message) == ("ValueError", "attempt 1 failed")
+
+    async def test_a_step_is_stored_and_a_wait_puts_the_record_back(
+        self, service: QueueService, backend: BaseExecutionBackend
+    ) -> None:
+        """The record waits for its signal without an owner, and keeps the result of the step."""
+        record = await self.handed_over(service, backend, task_name=walk.name)
+
+        await self.ended(service, await backend.execute(service, record, worker_id=record.worker_id))
+
+        stored = await service.get(record.id)
+        assert stored is not None
+        assert (stored.status, stored.worker_id, stored.attempt) == (TaskStatus.PENDING, None, 1)
+        assert (steps.kept(stored, STEP), steps.awaited(stored)) == ({"first": "1"}, "go")
 
     async def test_a_record_of_an_unknown_task_waits_for_another_worker(
         self, service: QueueService, backend: BaseExecutionBackend

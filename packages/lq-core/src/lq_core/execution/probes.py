@@ -37,3 +37,10 @@ async def hold(port: int) -> None:
 async def die() -> None:
     """End the process of the executor at once."""
     os._exit(9)
+
+
+@task(name="lq_core.probes.walk")
+async def walk(context: TaskContext) -> None:
+    """Take one step, and wait for the signal ``go``."""
+    await context.step("first", lambda: context.attempt)
+    await context.wait_for("go")
