@@ -55,6 +55,14 @@ def test_it_enqueues_and_reads_without_await(queue: SyncQueueService) -> None:
     assert queue.retry(sent.id).status == "pending"
 
 
+def test_it_sends_signals(queue: SyncQueueService) -> None:
+    sent = queue.enqueue(add, 1, 2)
+
+    assert queue.signal(sent.id, "approved", value=True)
+    assert not queue.signal(sent.id, "approved", value=False)
+    assert [(entry.message, entry.value) for entry in sent.refresh().history] == [("approved", "true")]
+
+
 @task(name="plain.spread")
 def spread(numbers: list[int], queue: SyncQueueService = INJECTED) -> list[str]:
     sent = queue.enqueue_many(add.call(number, 1) for number in numbers)
