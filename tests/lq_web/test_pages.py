@@ -105,3 +105,25 @@ async def test_links_hold_below_another_application(bed: QueueTestbed) -> None:
     assert links
     assert all(link.startswith("/office/queues/") for link in links)
     assert set(answers.values()) == {200}, answers
+
+
+async def test_the_page_of_a_record_shows_what_comes_before_and_after(
+    bed: QueueTestbed, browser: httpx.AsyncClient
+) -> None:
+    first, other = greet.call("Ada"), greet.call("Bo")
+    middle = greet.using(after=[first, other]).call("both")
+    sent = await bed.service.enqueue_many([first, other, middle, greet.using(after=[middle]).call("<b>end</b>")])
+
+    page = (await browser.get(f"/queues/records/{sent[2].id}")).text
+    seen = (await browser.get(f"/queues/api/records/{sent[2].id}/neighbours")).json()
+    alone = (await browser.get(f"/queues/records/{(await bed.service.enqueue(greet, 'Cy')).id}")).text
+
+    assert 'aria-label="2 before, 1 after"' in page
+    assert [f'href="/queues/records/{one.id}"' in page.partition("<svg")[2] for one in sent] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert [one["id"] for one in seen["predecessors"] + seen["successors"]] == [str(sent[n].id) for n in (0, 1, 3)]
+    assert "<svg" not in alone

@@ -13,6 +13,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 from lq_core import (
     Finding,
     Limits,
+    QueuedTaskRecord,
     QueueService,
     RecordFilter,
     RecordNotFoundError,
@@ -28,6 +29,7 @@ from lq_web.config import Role, WebConfig
 from lq_web.examples import CallBody, ManyRecordsBody, NewLimitsBody, answers
 from lq_web.history import History, Minutes, history
 from lq_web.messages import Changed, TaskView, Version
+from lq_web.neighbours import Neighbours, neighbours
 from lq_web.overview import Overview, overview
 from lq_web.safety import note_action
 from lq_web.searching import Limit, check_role, page_of
@@ -36,11 +38,17 @@ from lq_web.views import Page, QueueView, ScheduleView, queues_of, schedule_of
 AnyRequest = Request[Any, Any, Any]
 
 
-async def record_view(service: QueueService, config: WebConfig, request: AnyRequest, record_id: UUID) -> RecordView:
-    """Read one record as this user may see it. Raises RecordNotFoundError."""
+async def existing(service: QueueService, record_id: UUID) -> QueuedTaskRecord:
+    """Read one record. Raises RecordNotFoundError."""
     record = await service.get(record_id)
     if record is None:
         raise RecordNotFoundError(record_id)
+    return record
+
+
+async def record_view(service: QueueService, config: WebConfig, request: AnyRequest, record_id: UUID) -> RecordView:
+    """Read one record as this user may see it. Raises RecordNotFoundError."""
+    record = await existing(service, record_id)
     return RecordView.of(config.redact(record), tracebacks=config.role(request) is Role.OPERATE)
 
 
@@ -113,6 +121,19 @@ class Api(Controller):
         lq_web: NamedDependency[WebConfig],
     ) -> RecordView:
         return await record_view(lq_service, lq_web, request, record_id)
+
+    @get(
+        "/records/{record_id:uuid}/neighbours",
+        summary="The records before and after a record",
+        responses=answers(Neighbours, examples.NEIGHBOURS, refusals=(404,)),
+    )
+    async def neighbours(
+        self,
+        record_id: FromPath[UUID],
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+    ) -> Neighbours:
+        return await neighbours(lq_service, lq_web, await existing(lq_service, record_id))
 
     @post(
         "/records/{record_id:uuid}/{action:str}",

@@ -18,6 +18,7 @@ from lq_core.queue import Action
 from lq_web import bulk
 from lq_web.history import History, Point
 from lq_web.messages import Call, Changed, ManyRecords, NewLimits, Problem, TaskView, Version
+from lq_web.neighbours import Neighbours
 from lq_web.overview import FailureGroup, Overview
 from lq_web.views import Page, QueueView, ScheduleView
 
@@ -47,6 +48,9 @@ _STORED: Final = QueuedTaskRecord(
 )
 RECORD: Final = RecordView.of(_STORED)
 PAGE: Final = Page(records=[RecordSummary.of(_STORED)], next=None)
+NEIGHBOURS: Final = Neighbours(
+    predecessors=[], more_predecessors=0, successors=[RecordSummary.of(_STORED)], more_successors=0
+)
 PREVIEW: Final = bulk.Preview(count=42, as_of=NOON, is_limited=False)
 VERSION: Final = Version(version="7d0ad1f2-42")
 CHANGED: Final = Changed(changed=42)

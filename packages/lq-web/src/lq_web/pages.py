@@ -18,9 +18,10 @@ from lq_core import QueueService, RecordFilter, TaskStatus
 from lq_core.queue.messages import QueueState
 from lq_web import bulk
 from lq_web.actions import act
-from lq_web.api import AnyRequest, record_view, schedule_views
+from lq_web.api import AnyRequest, existing, record_view, schedule_views
 from lq_web.config import Role, WebConfig
 from lq_web.history import LONGEST, Minutes, history
+from lq_web.neighbours import neighbours
 from lq_web.overview import overview
 from lq_web.rendering import render
 from lq_web.safety import note_action
@@ -107,7 +108,8 @@ class Pages(Controller):
         lq_web: NamedDependency[WebConfig],
     ) -> Response[str]:
         record = await record_view(lq_service, lq_web, request, record_id)
-        return _page(request, lq_web, "record.html", record=record, now=lq_service.queue_backend.now())
+        around = await neighbours(lq_service, lq_web, await existing(lq_service, record_id))
+        return _page(request, lq_web, "record.html", record=record, neighbours=around)
 
     @post("/records/{record_id:uuid}/{action:str}")
     async def change_record(
