@@ -81,24 +81,26 @@ _EACH_KEY: Final = """each(execution_backend, queue, concurrency_key) AS (
 
 # The keys of the first $4 records of each place in the order of claims, and the number of these records.
 _FIRST_KEYS: Final = """keyed AS MATERIALIZED (
-  SELECT places.execution_backend, first.queue, first.concurrency_key, count(*) AS number,
+  SELECT places.execution_backend, first.queue, first.concurrency_key, first.number,
     coalesce(places.queue, '') AS place
   FROM places LEFT JOIN lq.queues q ON q.name = places.queue CROSS JOIN LATERAL (
-    (SELECT r.queue, r.concurrency_key FROM lq.records r
-     WHERE places.queue IS NOT NULL AND r.ready AND coalesce(r.concurrency_key, '') <> ''
-       AND r.execution_backend = places.execution_backend AND r.queue = places.queue
-       AND (q.draining IS NULL OR r.created_at < q.draining)
-       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-     ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
-    UNION ALL
-    (SELECT r.queue, r.concurrency_key FROM lq.records r
-     WHERE places.queue IS NULL AND r.ready AND coalesce(r.concurrency_key, '') <> '' AND r.queue <> 'default'
-       AND r.execution_backend = places.execution_backend
-       AND r.queue <> ALL (ARRAY(SELECT apart.name FROM apart))
-       AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
-     ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
+    SELECT one.queue, one.concurrency_key, count(*) AS number FROM (
+      (SELECT r.queue, r.concurrency_key FROM lq.records r
+       WHERE places.queue IS NOT NULL AND r.ready AND coalesce(r.concurrency_key, '') <> ''
+         AND r.execution_backend = places.execution_backend AND r.queue = places.queue
+         AND (q.draining IS NULL OR r.created_at < q.draining)
+         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
+       ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
+      UNION ALL
+      (SELECT r.queue, r.concurrency_key FROM lq.records r
+       WHERE places.queue IS NULL AND r.ready AND coalesce(r.concurrency_key, '') <> '' AND r.queue <> 'default'
+         AND r.execution_backend = places.execution_backend
+         AND r.queue <> ALL (ARRAY(SELECT apart.name FROM apart))
+         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, statement_timestamp()))
+       ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT $4)
+    ) one
+    GROUP BY one.queue, one.concurrency_key
   ) first
-  GROUP BY places.execution_backend, first.queue, first.concurrency_key, places.queue
 )"""
 
 # Counts the keys up to $3. $1 execution backends, $2 queues or null.
@@ -147,7 +149,7 @@ _PARTITIONS: Final = """{apart}, walk AS MATERIALIZED (
     UNION ALL
     SELECT unnest(ARRAY['default', NULL]) WHERE $3::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
     UNION ALL
-    SELECT apart.name FROM apart WHERE $3::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
+    SELECT unnest(ARRAY(SELECT apart.name FROM apart WHERE $3::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)))
   ) wanted
   EXCEPT
   SELECT b.name, apart.name FROM unnest($2::text[]) AS b(name) CROSS JOIN apart WHERE apart.paused
