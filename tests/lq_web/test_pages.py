@@ -116,6 +116,7 @@ async def test_the_page_of_a_record_shows_what_comes_before_and_after(
 
     page = (await browser.get(f"/queues/records/{sent[2].id}")).text
     seen = (await browser.get(f"/queues/api/records/{sent[2].id}/neighbours")).json()
+    of_first = (await browser.get(f"/queues/api/records/{sent[0].id}/neighbours")).json()
     alone = (await browser.get(f"/queues/records/{(await bed.service.enqueue(greet, 'Cy')).id}")).text
 
     assert 'aria-label="2 before, 1 after"' in page
@@ -126,4 +127,5 @@ async def test_the_page_of_a_record_shows_what_comes_before_and_after(
         True,
     ]
     assert [one["id"] for one in seen["predecessors"] + seen["successors"]] == [str(sent[n].id) for n in (0, 1, 3)]
+    assert [one["id"] for one in of_first["successors"]] == [str(sent[2].id)]
     assert "<svg" not in alone
