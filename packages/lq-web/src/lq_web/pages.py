@@ -14,7 +14,7 @@ from litestar.exceptions import ValidationException
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
-from lq_core import QueueService, RecordFilter, TaskStatus
+from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.messages import QueueState
 from lq_web import bulk
 from lq_web.actions import act
@@ -25,7 +25,7 @@ from lq_web.neighbours import neighbours
 from lq_web.overview import overview
 from lq_web.rendering import render
 from lq_web.safety import note_action
-from lq_web.searching import check_role, page_of, query_of
+from lq_web.searching import PAGE_LIMIT, check_role, page_of, query_of
 from lq_web.views import queues_of
 
 ROWS = 50
@@ -217,14 +217,16 @@ class Pages(Controller):
     async def workers(
         self, request: AnyRequest, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]
     ) -> Response[str]:
+        # A store may walk all records to find one more than there are.
+        limit = min(PAGE_LIMIT, (await lq_service.statistics()).total(TaskStatus.RUNNING))
         running = RecordFilter(statuses=(TaskStatus.RUNNING,))
-        page = await page_of(lq_service, lq_web, running, limit=200, before=None)
+        found = await lq_service.find(running, limit=limit) if limit else ()
         return _page(
             request,
             lq_web,
             "workers.html",
             workers=await lq_service.workers(),
-            running=page.records,
+            running=[RecordSummary.of(lq_web.redact(record)) for record in found],
             now=lq_service.queue_backend.now(),
             timeout=lq_service.config.heartbeat_timeout,
         )

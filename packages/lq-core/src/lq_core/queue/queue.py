@@ -29,6 +29,7 @@ from lq_core.queue.messages import (
     Proposal,
     QueueState,
     RecordFilter,
+    Statistics,
     Swap,
 )
 from lq_core.queue.own_loop import OwnLoop, in_own_loop
@@ -258,19 +259,21 @@ class Queue(QueueStore):
         statistics, workers, queues = await self.statistics(), await self.workers(), await self.queues()
         at = self.now()
         timeout = self.config.heartbeat_timeout
-        pending = await self.__newest(TaskStatus.PENDING)
+        pending = await self.__newest(TaskStatus.PENDING, statistics)
         oldest = await self.__oldest(TaskStatus.PENDING) if len(pending) == SAMPLE else ()
         return [
             *findings,
             diagnosis.oldest_ready(statistics, workers, queues, at=at),
             diagnosis.heard_of(statistics, workers, timeout=timeout, at=at),
             diagnosis.unserved(pending, workers),
-            diagnosis.abandoned(await self.__newest(TaskStatus.RUNNING), workers),
-            diagnosis.unknown_tasks([*oldest, *pending], await self.__newest(TaskStatus.FAILED)),
+            diagnosis.abandoned(await self.__newest(TaskStatus.RUNNING, statistics), workers),
+            diagnosis.unknown_tasks([*oldest, *pending], await self.__newest(TaskStatus.FAILED, statistics)),
         ]
 
-    async def __newest(self, status: TaskStatus) -> Sequence[QueuedTaskRecord]:
-        return await self.find(RecordFilter(statuses=(status,)), limit=SAMPLE)
+    async def __newest(self, status: TaskStatus, statistics: Statistics) -> Sequence[QueuedTaskRecord]:
+        # A store may walk all records to find one more than there are.
+        limit = min(SAMPLE, statistics.total(status))
+        return await self.find(RecordFilter(statuses=(status,)), limit=limit) if limit else ()
 
     async def __oldest(self, status: TaskStatus) -> Sequence[QueuedTaskRecord]:
         return await self.find(RecordFilter(statuses=(status,)), limit=SAMPLE, after=UUID(int=0))
