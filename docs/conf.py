@@ -1,5 +1,9 @@
 """The configuration of Sphinx for the documentation."""
 
+import re
+
+from sphinx.application import Sphinx
+
 project = "lq"
 author = "the lq authors"
 copyright = "2026, the lq authors"
@@ -23,3 +27,16 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+
+
+def add_menu(_: Sphinx, page: str, source: list[str]) -> None:
+    """Make the menu from the lists of links on the first page, which GitHub shows as well."""
+    if page == "index":
+        for title, links in re.findall(r"^### (.*)\n\n((?:- .*\n)+)", source[0], re.MULTILINE):
+            names = "\n".join(re.findall(r"\]\((\S+)\.md\)", links))
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{names}\n```\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", add_menu)
