@@ -157,8 +157,8 @@ def show(run: Run) -> None:
     run.call(run.python, "-I", "-W", "error", "-c", LOAD_ENTRIES, package.name)
     run.call(UV, "pip", "list", "--quiet", "--python", run.python, "--exclude", package.name)
     tests = package.tests.relative_to(ROOT).as_posix()
-    # The lowest versions are those of what is installed; each version of a server has had its turn at the newest.
-    servers = {"LQ_OLDEST_POSTGRES_ONLY": "1"} if run.versions == LOWEST else {}
+    # Both runs together use every version of PostgreSQL once.
+    servers = {"LQ_TEST_POSTGRES": "between" if run.versions == LOWEST else "ends"}
     pytest = ("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "--confcutdir=tests", "-q", tests)
     run.call(run.python, "-I", *pytest, **servers)
     show_examples(run)

@@ -17,11 +17,20 @@ from servers.installation import find_installation, known_versions
 from servers.pgbouncer import PgBouncer
 from servers.postgres import PostgresServer
 
-OLDEST_ONLY: Final = "LQ_OLDEST_POSTGRES_ONLY"
-"""An environment variable. If it is set, tests run only on the oldest PostgreSQL version."""
+CHOICE: Final = "LQ_TEST_POSTGRES"
+"""
+An environment variable that chooses versions of PostgreSQL for the tests: ``all`` by default, only the ``oldest``, the
+``ends`` (the oldest and the newest), or those ``between``.
+"""
 
 _NUMBERS: Final = count(1)
-VERSIONS: Final = known_versions()[:1] if os.environ.get(OLDEST_ONLY) else known_versions()
+_OLDEST, *_LATER = known_versions()
+VERSIONS: Final = {
+    "all": (_OLDEST, *_LATER),
+    "oldest": (_OLDEST,),
+    "ends": (_OLDEST, *_LATER[-1:]),
+    "between": tuple(_LATER[:-1]) or (_OLDEST,),
+}[os.environ.get(CHOICE, "all")]
 """The versions that tests run on, the oldest first."""
 
 
