@@ -129,6 +129,40 @@ async def test_a_single_look_that_is_refused_applies_the_start_deadline(queue: Q
             assert sky.emulator.calls("CancelExecution") == 1
 
 
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
+async def test_the_start_deadline_holds_while_executions_cannot_be_listed(
+    queue: QueueConfig, address: str, code: StatusCode
+) -> None:
+    async with cloud(queue, address, start_deadline=1e-6) as sky:
+        with sky.emulator.faults.hold_starts("shop"):
+            sky.emulator.faults.refuse("ListExecutions", code, times=2)
+            backend, sent = await sky.backend(), await sky.service.enqueue(shop.add, 1, second=2)
+            named = await backend.execute(sky.service, sent.record)
+            [lost] = await backend.reconcile_many(sky.service, [named])
+            sky.emulator.faults.lose_reply("RunJob")
+            other = await sky.service.enqueue(shop.add, 1, second=2)
+            reserved = await backend.execute(sky.service, other.record)
+            [released] = await backend.reconcile_many(sky.service, [reserved])
+
+        assert (lost.status, lost.losses) == (TaskStatus.PENDING, 1)
+        assert (released.status, released.losses) == (TaskStatus.PENDING, 0)
+        assert sky.emulator.calls("CancelExecution") == 1
+
+
+async def test_a_container_that_claims_at_the_deadline_is_not_cancelled(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, start_deadline=1e-6) as sky:
+        with sky.emulator.faults.hold_starts("shop"):
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            backend = await sky.backend()
+            seen = await backend.execute(sky.service, sent.record)
+            claimed = lifecycle.claim(seen, worker_id="the container", at=sky.service.queue_backend.now())
+            assert await sky.service.swap(seen, claimed)
+
+            assert await backend.reconcile(sky.service, seen) is None
+
+        assert sky.emulator.calls("CancelExecution") == 0
+
+
 @pytest.mark.usefixtures("short_heartbeat")
 async def test_a_container_that_is_killed_in_the_task_is_replaced(
     queue: QueueConfig, address: str, tmp_path: Path

@@ -34,3 +34,15 @@ async def test_a_list_of_many_megabytes_is_read(queue: QueueConfig, address: str
 
         assert found is not None
         assert found.execution_ref in sky.emulator.executions()
+
+
+async def test_a_record_with_an_execution_is_not_given_a_second_one(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, job={"start_delay": 60}) as sky:
+        sent = await sky.service.enqueue(shop.add, 1, second=2)
+        backend = await sky.backend()
+        first = await backend.dispatch(sky.service, sent.record)
+
+        second = await backend.dispatch(sky.service, await sky.record(sent.record))
+
+        assert second == first
+        assert sky.emulator.executions() == [first]

@@ -21,6 +21,7 @@ from lq_core.records import lifecycle
 
 JOB = "projects/shop/locations/us-central1/jobs/shop"
 CLOUD = {"CLOUD_RUN_JOB": "shop", "CLOUD_RUN_EXECUTION": "shop-abcde", "CLOUD_RUN_TASK_INDEX": "0"}
+LOG = "shop-abcde/logs?project=shop"
 
 
 def configured(queue: QueueConfig) -> QueueConfig:
@@ -155,6 +156,28 @@ async def test_a_container_that_is_restarted_after_its_success_ends_well(service
     code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_ATTEMPT": "1"})
 
     assert code is CloudRunExitCode.SUCCESS
+
+
+async def test_a_container_that_claims_before_the_reply_stores_its_own_log(service: QueueService) -> None:
+    env = await reserved(service)
+    [record] = await service.find()
+    assert await service.swap(record, changed(record, log_url="https://logs.example/the-execution-before"))
+
+    await execute_cloudrun_task(service=service, env=env)
+
+    [ended] = await service.find()
+    assert ended.log_url == f"https://console.cloud.google.com/run/jobs/executions/details/us-central1/{LOG}"
+
+
+async def test_a_restarted_container_whose_record_another_has_completed_has_lost_its_claim(
+    service: QueueService,
+) -> None:
+    env = await reserved(service)
+    await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_EXECUTION": "shop-zzzzz"})
+
+    code = await execute_cloudrun_task(service=service, env={**env, "CLOUD_RUN_TASK_ATTEMPT": "1"})
+
+    assert code is CloudRunExitCode.CLAIM_LOST
 
 
 async def test_a_record_that_was_cancelled_is_not_run(service: QueueService) -> None:

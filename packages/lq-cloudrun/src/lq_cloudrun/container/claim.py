@@ -49,7 +49,7 @@ async def claim(service: QueueService, container: RecordContainer, *, worker_id:
 def _refusal(service: QueueService, record: QueuedTaskRecord, container: RecordContainer) -> Claim | None:
     if record.status is TaskStatus.CANCELLED:
         return Claim(None, CloudRunExitCode.CANCELLED, "the record was cancelled")
-    if record.status is TaskStatus.COMPLETED and container.attempt > 0:
+    if record.status is TaskStatus.COMPLETED and container.attempt > 0 and _has_its_log(record, container):
         return Claim(None, CloudRunExitCode.SUCCESS, "an earlier process has recorded the result")
     if _is_takeover(record, container):
         return None
@@ -73,6 +73,11 @@ def _is_takeover(record: QueuedTaskRecord, container: RecordContainer) -> bool:
     )
 
 
+def _has_its_log(record: QueuedTaskRecord, container: RecordContainer) -> bool:
+    """Whether the log of a record is that of this execution. It outlives the reference, and a release of the record."""
+    return bool(container.execution) and container.execution in (record.log_url or "")
+
+
 def _taken(
     record: QueuedTaskRecord, container: RecordContainer, *, worker_id: str, queue: BaseQueueBackend
 ) -> QueuedTaskRecord:
@@ -88,4 +93,5 @@ def _taken(
     if reference is None or not container.execution:
         return started
     name = f"{job_of(reference)}/executions/{container.execution}"
-    return lifecycle.attach(started, execution_ref=name, log_url=record.log_url or log_page(name))
+    log_url = record.log_url if _has_its_log(record, container) else log_page(name)
+    return lifecycle.attach(started, execution_ref=name, log_url=log_url)

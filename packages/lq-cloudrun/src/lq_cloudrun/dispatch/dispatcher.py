@@ -43,8 +43,8 @@ class Dispatcher:
         """
         Start an execution for a record, reserve the record first if it is pending, and return what the queue has.
 
-        A pending record that no worker would claim is returned as it is: one that waits for others, is overdue, or
-        whose queue is paused.
+        A record that no worker would start is returned as it is: one that waits for others, is overdue, whose queue is
+        paused, or that has an execution.
 
         Raises StorageError if a pending record cannot be reserved. Google's errors end in the record or the log.
         """
@@ -58,7 +58,8 @@ class Dispatcher:
             record = await _keep(service, record, reserved)
             if record is not reserved:
                 return record
-        if record.status is not TaskStatus.DISPATCHED:
+        if record.status is not TaskStatus.DISPATCHED or record.execution_ref is not None:
+            # With a reference, its call was made: a second one would start a second execution.
             return record
         try:
             return await self._start(service, record, at_once=at_once)

@@ -95,9 +95,11 @@ class Reconciler:
             if code == "PERMISSION_DENIED":
                 facts["advice"] = f"Grant {LOOKING} on the job to the service account of the workers."
             log.warning("cloudrun.look_failed", extra=facts)
-            if refusal_of(error) in {Refusal.MISCONFIGURED, Refusal.REFUSED}:
-                # Cloud Run may never show these executions. The start deadline still holds.
-                for record in records:
+            may_be_shown_soon = refusal_of(error) in {Refusal.TOO_FAST, Refusal.UNKNOWN}
+            for record in records:
+                if may_be_shown_soon:
+                    changed.append(await self._judge_in_outage(scene, record))
+                else:
                     self._looks.plan(record, now=scene.now)
                     changed.append(await self._judge(scene, record, None))
         return [record for record in changed if record is not None]
@@ -131,12 +133,26 @@ class Reconciler:
         what = f"Execution {_short(name)}" if name else "Its execution"
         if status.ended:
             return await self._end_unclaimed(scene, record, execution, what)
-        if scene.now < handed_over(record) + timedelta(seconds=self._config.start_deadline):
+        if not self._is_late(scene, record):
             return None
-        if name:
-            await self._executions.stop(name)
         limit = f"start_deadline of {self._config.start_deadline:g} s"
-        return await self._lose(scene, record, f"{what} did not claim it within {limit}.")
+        lost = await self._lose(scene, record, f"{what} did not claim it within {limit}.")
+        if lost is not None and name:
+            # Only now: a container that has claimed the record meanwhile goes on.
+            await self._executions.stop(name)
+        return lost
+
+    async def _judge_in_outage(self, scene: Scene, record: QueuedTaskRecord) -> QueuedTaskRecord | None:
+        """Hold the start deadline while no answer shows executions. A call that may have failed then costs nothing."""
+        if names_execution(record.execution_ref):
+            return await self._judge(scene, record, None)
+        if not self._is_late(scene, record):
+            return None
+        message = "its execution could not be looked for within start_deadline"
+        return await self._keep(scene, record, lifecycle.release(record, at=scene.now, message=message), message)
+
+    def _is_late(self, scene: Scene, record: QueuedTaskRecord) -> bool:
+        return scene.now >= handed_over(record) + timedelta(seconds=self._config.start_deadline)
 
     async def _end_unclaimed(
         self, scene: Scene, record: QueuedTaskRecord, execution: Any, what: str
