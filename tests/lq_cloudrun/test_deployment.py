@@ -232,6 +232,15 @@ async def test_a_job_made_from_the_printed_definition_runs_a_record(
         (("--database", "shop"), "--database 'shop' needs --cloud-sql."),
         (("--subnet", "inner"), "--subnet 'inner' needs --network."),
         (("--secret", "TOKEN"), "'TOKEN' is not of the form NAME=SECRET."),
+        (("--secret", "TOKEN="), "--secret TOKEN= does not name a secret of the project"),
+        (("--secret", "TOKEN=projects/1/secrets/token"), "does not name a secret of the project: write SECRET or"),
+        (("--secret", "TOKEN=token", "--env", "TOKEN=1"), "TOKEN is set by --env and by --secret; choose one."),
+        (("--env", "PORT=80"), "PORT is a name that Cloud Run keeps for itself"),
+        (("--size", "4:16"), "The size '4:16' is not CPU:MEMORY"),
+        (("--size", "large:4:16Gi"), "The size 'large:4:16Gi' is not CPU:MEMORY"),
+        (("--name", "My_App"), "--name 'My_App' cannot be a part of the names of accounts"),
+        (("--name", "a-name-of-twenty-four-ch"), "use 2 to 23 small letters, digits and dashes"),
+        (("--dispatcher", "me"), "--dispatcher 'me' is not the e-mail address of an account."),
     ],
 )
 def test_what_cannot_be_deployed_is_refused_with_the_way(

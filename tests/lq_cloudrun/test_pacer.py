@@ -4,6 +4,7 @@ from typing import Any
 
 from lq_cloudrun import CloudRunExecutionConfig
 from lq_cloudrun.dispatch.pacer import Pacer
+from lq_cloudrun.google.refusal import Refusal
 
 
 def a_pacer(**settings: Any) -> Pacer:
@@ -64,6 +65,33 @@ def test_refusals_that_arrive_together_slow_the_rate_once() -> None:
     pacer.take(2.5)
     pacer.slow_down(2.5)
     assert pacer.rate == 15
+
+
+def test_refusals_of_calls_that_began_together_slow_the_rate_once_however_late_they_arrive() -> None:
+    pacer = a_pacer(runs_per_minute=180)
+    taken(pacer, 6, now=0)
+
+    pauses = [pacer.refused(Refusal.TOO_FAST, now, began=0) for now in (0.1, 1, 2, 3, 4, 5)]
+
+    assert (pacer.rate, pacer.in_flight) == (90, 0)
+    assert min(pauses) > 0
+    pacer.take(6)
+    pacer.refused(Refusal.TOO_FAST, 6.1, began=6)
+    assert pacer.rate == 45
+
+
+def test_a_refusal_that_arrives_late_is_no_second_look() -> None:
+    pacer = a_pacer(breaker_pause=10)
+    taken(pacer, 2, now=0)
+
+    first = pacer.refused(Refusal.MISCONFIGURED, 0.1, began=0, falls_back=True)
+    late = pacer.refused(Refusal.MISCONFIGURED, 20, began=0, falls_back=True)
+    pacer.take(21)
+    second = pacer.refused(Refusal.MISCONFIGURED, 21.1, began=21, falls_back=True)
+
+    assert first == 10
+    assert late > 0
+    assert (second, pacer.in_flight) == (0, 0)
 
 
 def test_a_job_that_refuses_is_tried_by_one_run_after_pauses_that_double() -> None:

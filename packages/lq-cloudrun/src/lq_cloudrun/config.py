@@ -85,6 +85,11 @@ _Tasks: TypeAlias = Annotated[int, _up_to(10_000, "Cloud Run allows")]
 _Interruptions: TypeAlias = Annotated[int, _up_to(MAX_HISTORY, "a record remembers")]
 
 
+def is_reserved(variable: str) -> bool:
+    """Whether Cloud Run keeps the name of a variable for itself."""
+    return variable == "PORT" or variable.startswith(("CLOUD_RUN_", "K_", "X_GOOGLE_"))
+
+
 @refuse_unknown_fields
 @dataclass(frozen=True)
 class CloudRunExecutionConfig:
@@ -277,7 +282,7 @@ class CloudRunExecutionConfig:
         for name in self.extra_env:
             if name in own:
                 return f"extra_env sets {name}, which tells the container its work; choose another name."
-            if name == "PORT" or name.startswith(("CLOUD_RUN_", "K_", "X_GOOGLE_")):
+            if is_reserved(name):
                 return f"extra_env sets {name}, which Cloud Run keeps for itself; choose another name."
         return self._problem_of_clients()
 

@@ -120,7 +120,7 @@ class Dispatcher:
         self, failed: NotStartedError, service: ExecutionService, record: QueuedTaskRecord, job: str, pacer: Pacer
     ) -> QueuedTaskRecord:
         falls_back = self._falls_back(record)
-        pause = pacer.refused(failed.refusal, time.monotonic(), falls_back=falls_back)
+        pause = pacer.refused(failed.refusal, time.monotonic(), began=failed.began, falls_back=falls_back)
         match failed.refusal:
             case Refusal.UNKNOWN:
                 return record

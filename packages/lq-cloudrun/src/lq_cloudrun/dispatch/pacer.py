@@ -24,6 +24,9 @@ SLOWEST: Final = 1.0
 BURST_SECONDS: Final = 15.0
 """After a rest, the runs of this many seconds may start at once."""
 
+SHORTEST: Final = 1.0
+"""The fewest seconds that a record rests whose call was refused."""
+
 LONGEST: Final = 600.0
 """The most seconds that a record is put off."""
 
@@ -50,6 +53,9 @@ class Pacer:
         self._failures = 0
         self._misconfigured_at: float | None = None
         """When the job was first refused as it is, with no run accepted since."""
+
+        self._counted_at = float("-inf")
+        """When a refusal was last counted; those of calls that began before are of the same burst."""
 
         self._last_turn = 0.0
 
@@ -112,6 +118,7 @@ class Pacer:
         self.in_flight -= 1
         if now < self._closed_until:
             return self._closed_until - now
+        self._counted_at = now
         self.rate = max(self.rate / 2, SLOWEST)
         self._tokens = min(self._tokens, 0.0)
         pause = 60 / self.rate
@@ -128,13 +135,16 @@ class Pacer:
         if now < self._closed_until:
             return self._closed_until - now
         pause = min(self.config.breaker_pause * 2.0**self._failures, self.config.max_breaker_pause)
+        self._counted_at = now
         self._failures = min(self._failures + 1, 20)
         self._closed_until = max(self._closed_until, now + pause)
         return pause
 
-    def refused(self, refusal: Refusal, now: float, *, falls_back: bool = False) -> float:
+    def refused(self, refusal: Refusal, now: float, *, began: float, falls_back: bool = False) -> float:
         """
-        Count a call that failed, and return how many seconds the job rests.
+        Count a call that *began* then and failed now, and return how many seconds the job rests.
+
+        Calls that were under way at a refusal do not count again, however late their answers arrive.
 
         A misconfigured job rests, too, so that a second look follows: permissions and jobs take minutes to appear
         everywhere. At the second look, and until a run is accepted, it does not rest for a record that *falls_back*.
@@ -142,6 +152,9 @@ class Pacer:
         match refusal:
             case Refusal.UNKNOWN:
                 return 0  # The execution may exist: it counts.
+            case _ if began <= self._counted_at:
+                self.in_flight -= 1
+                return max(self._closed_until - now, SHORTEST)
             case Refusal.TOO_FAST:
                 return self.slow_down(now)
             case Refusal.REFUSED:

@@ -150,7 +150,7 @@ class PullDispatcher:
         except NotStartedError as failed:
             now = time.monotonic()
             falls_back = config.fallback_execution_backend is not None
-            pause = self._pacer.refused(failed.refusal, now, falls_back=falls_back)
+            pause = self._pacer.refused(failed.refusal, now, began=failed.began, falls_back=falls_back)
             if failed.refusal is Refusal.UNKNOWN:
                 # The execution may exist: the list shows it, but not at once.
                 self._next_look, self._listed_in = now + config.confirm_after, None

@@ -4,6 +4,7 @@ Starts, reads and cancels executions. It reads one by name, or all of a job in o
 Every call has a time limit. Nothing repeats a failed call, except the next look of the reconciler.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -31,10 +32,12 @@ PAGE_SIZE: Final = 200
 class NotStartedError(Exception):
     """The call that starts an execution failed; *refusal* says whether an execution may exist."""
 
-    def __init__(self, error: Exception, refusal: Refusal) -> None:
+    def __init__(self, error: Exception, refusal: Refusal, *, began: float) -> None:
         super().__init__(str(error))
         self.error = error
         self.refusal = refusal
+        self.began = began
+        """When the call began, by ``time.monotonic()``."""
 
 
 class Executions:
@@ -53,6 +56,7 @@ class Executions:
         """Start an execution and return it; *facts* go into the log. Raises NotStartedError after any error."""
         # What an error in the current step means; during the call, the error itself says it.
         refusal: Refusal | None = Refusal.REFUSED
+        began = time.monotonic()
         try:
             clients = await self._clients()
             refusal = Refusal.MISCONFIGURED
@@ -67,7 +71,7 @@ class Executions:
             refusal = refusal or refusal_of(error)
             failed = {"error": line_of(error), "refusal": refusal.value}
             log.warning("cloudrun.run_job_failed", extra={**facts, **failed})
-            raise NotStartedError(error, refusal) from error
+            raise NotStartedError(error, refusal, began=began) from error
         return execution
 
     async def get(self, name: str) -> Any | None:

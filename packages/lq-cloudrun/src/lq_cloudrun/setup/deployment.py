@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.config import CloudRunExecutionConfig, is_reserved
 from lq_cloudrun.executions.request import pull_limit
 from lq_cloudrun.executions.target import Targets
 from lq_cloudrun.google.refusal import LOOKING
@@ -22,6 +22,12 @@ DISPATCHING: Final = ("roles/run.jobsExecutorWithOverrides", LOOKING)
 SCALING: Final = ("run.workerpools.get", "run.workerpools.update")
 """The permissions that ``lq-cloudrun scale`` needs."""
 
+_NAME: Final = re.compile(r"[a-z][-a-z0-9]{0,21}[a-z0-9]")
+"""With ``-job`` or ``-worker`` behind it, it is the id of a service account, of 6 to 30 characters."""
+
+_SECRET: Final = re.compile(r"[\w-]+(:[\w-]+)?", re.ASCII)
+_CPU: Final = re.compile(r"\d+(\.\d+)?|\d+m", re.ASCII)
+_MEMORY: Final = re.compile(r"\d+(\.\d+)?[MG]i?", re.ASCII)
 _NAMED: Final = re.compile(r"[^\s:]+(:[^\s:]+){2,3}")
 """``PROJECT:REGION:NAME``; the id of a project may contain a colon."""
 
@@ -42,7 +48,8 @@ class Size(NamedTuple):
     def of(cls, text: str) -> "Size":
         """Read ``CPU:MEMORY`` or ``CPU:MEMORY:GPU``. Raises ConfigurationError."""
         parts = text.split(":")
-        if len(parts) not in {2, 3} or not all(parts):
+        is_complete = len(parts) in {2, 3} and all(parts)
+        if not is_complete or not _CPU.fullmatch(parts[0]) or not _MEMORY.fullmatch(parts[1]):
             raise ConfigurationError(
                 f"The size {text!r} is not CPU:MEMORY or CPU:MEMORY:GPU, such as 4:16Gi:nvidia-l4."
             )
@@ -88,6 +95,14 @@ class Deployment:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be deployed."""
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"--name {self.name!r} cannot be a part of the names of accounts: "
+                "use 2 to 23 small letters, digits and dashes, and begin with a letter."
+            )
+        if self.dispatcher is not None and not re.fullmatch(r"[^\s@]+@[^\s@]+", self.dispatcher):
+            raise ConfigurationError(f"--dispatcher {self.dispatcher!r} is not the e-mail address of an account.")
+        self._check_variables()
         for option, value in (("--cloud-sql", self.cloud_sql), ("--alloydb", self.alloydb)):
             if value is not None and not _NAMED.fullmatch(value):
                 raise ConfigurationError(f"{option} {value!r} is not of the form PROJECT:REGION:NAME.")
@@ -95,6 +110,19 @@ class Deployment:
             raise ConfigurationError(f"--database {self.database!r} needs --cloud-sql.")
         if self.subnet and not self.network:
             raise ConfigurationError(f"--subnet {self.subnet!r} needs --network.")
+
+    def _check_variables(self) -> None:
+        for variable in (*self.env, *self.secrets):
+            if is_reserved(variable):
+                raise ConfigurationError(f"{variable} is a name that Cloud Run keeps for itself; choose another one.")
+        for variable, secret in self.secrets.items():
+            if variable in self.env:
+                raise ConfigurationError(f"{variable} is set by --env and by --secret; choose one.")
+            if not _SECRET.fullmatch(secret):
+                raise ConfigurationError(
+                    f"--secret {variable}={secret} does not name a secret of the project: write SECRET or "
+                    "SECRET:VERSION."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
