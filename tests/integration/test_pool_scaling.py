@@ -133,6 +133,13 @@ def test_the_command_scales_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "Instances: 0 -> 2" in result.output
         assert thread.emulator.pool("workers").scaling.manual_instance_count == 2
 
+        words[3] = "wrokers"
+        result = CliRunner().invoke(main, words)
+
+        assert result.exit_code == 1
+        assert "There is no worker pool 'projects/emulated/locations/us-central1/workerPools/wrokers'" in result.output
+        assert "--instances 1` prints the commands that create a pool" in result.output.replace("\n", " ")
+
 
 @pytest.mark.parametrize(
     "settings, complaint",

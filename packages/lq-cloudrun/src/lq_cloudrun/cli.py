@@ -9,6 +9,7 @@ import click
 
 from lq_cloudrun.backend import CloudRunExecutionBackend
 from lq_cloudrun.config import CloudRunExecutionConfig
+from lq_cloudrun.google.refusal import code_of, line_of
 from lq_cloudrun.pools.running import run_scaler
 from lq_cloudrun.pools.scaler import PoolScaling
 from lq_cloudrun.setup.deployment import Deployment, Size
@@ -187,7 +188,16 @@ def scale(*, pool: str, queues: Sequence[str], interval: float, once: bool, **se
     name = pool if pool.startswith("projects/") else place + pool
     with short_errors():
         scaling = PoolScaling(pool=name, queues=tuple(queues) or None, rpc_timeout=cloud.rpc_timeout, **settings)
-        run_in_loop(run_scaler(found, scaling, cloud=cloud, interval=None if once else interval, say=echo))
+        try:
+            run_in_loop(run_scaler(found, scaling, cloud=cloud, interval=None if once else interval, say=echo))
+        except Exception as error:
+            if not code_of(error):
+                raise
+            msg = (
+                f"The pool could not be scaled: {line_of(error)} `lq-cloudrun gcloud --instances 1` prints the "
+                "commands that create a pool, and let the account of the workers scale it."
+            )
+            raise Failure(msg) from error
 
 
 def _print(
