@@ -149,20 +149,6 @@ async def test_the_start_deadline_holds_while_executions_cannot_be_listed(
         assert sky.emulator.calls("CancelExecution") == 1
 
 
-async def test_a_container_that_claims_at_the_deadline_is_not_cancelled(queue: QueueConfig, address: str) -> None:
-    async with cloud(queue, address, start_deadline=1e-6) as sky:
-        with sky.emulator.faults.hold_starts("shop"):
-            sent = await sky.service.enqueue(shop.add, 1, second=2)
-            backend = await sky.backend()
-            seen = await backend.execute(sky.service, sent.record)
-            claimed = lifecycle.claim(seen, worker_id="the container", at=sky.service.queue_backend.now())
-            assert await sky.service.swap(seen, claimed)
-
-            assert await backend.reconcile(sky.service, seen) is None
-
-        assert sky.emulator.calls("CancelExecution") == 0
-
-
 @pytest.mark.usefixtures("short_heartbeat")
 async def test_a_container_that_is_killed_in_the_task_is_replaced(
     queue: QueueConfig, address: str, tmp_path: Path

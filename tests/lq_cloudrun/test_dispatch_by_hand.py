@@ -3,6 +3,7 @@
 import container_tasks as shop
 from cloud import cloud
 from lq_core import QueueConfig, TaskStatus
+from lq_core.records import lifecycle
 
 
 async def test_a_record_that_no_worker_would_start_is_not_dispatched(queue: QueueConfig, address: str) -> None:
@@ -46,3 +47,17 @@ async def test_a_record_with_an_execution_is_not_given_a_second_one(queue: Queue
 
         assert second == first
         assert sky.emulator.executions() == [first]
+
+
+async def test_a_container_that_claims_at_the_deadline_is_not_cancelled(queue: QueueConfig, address: str) -> None:
+    async with cloud(queue, address, start_deadline=1e-6) as sky:
+        with sky.emulator.faults.hold_starts("shop"):
+            sent = await sky.service.enqueue(shop.add, 1, second=2)
+            backend = await sky.backend()
+            seen = await backend.execute(sky.service, sent.record)
+            claimed = lifecycle.claim(seen, worker_id="the container", at=sky.service.queue_backend.now())
+            assert await sky.service.swap(seen, claimed)
+
+            assert await backend.reconcile(sky.service, seen) is None
+
+        assert sky.emulator.calls("CancelExecution") == 0

@@ -376,26 +376,6 @@ def test_main_ends_with_the_code_and_one_line_that_says_why() -> None:
     assert "LITESTAR_QUEUES_TASK_ID is not set" in result.stderr
 
 
-async def test_a_configuration_that_ends_the_process_is_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "hasty.py").write_text("raise SystemExit(0)\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_CONFIG": "hasty:config"}
-
-    assert await execute_cloudrun_task(env=env) is CloudRunExitCode.FAILURE
-    assert "SystemExit: 0" in caplog.text
-
-
-async def test_a_factory_that_makes_no_service_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    factory: Any = dict
-
-    code = await execute_cloudrun_task(service_factory=factory, env={"LITESTAR_QUEUES_TASK_ID": str(uuid4())})
-
-    assert code is CloudRunExitCode.FAILURE
-    assert "neither a QueueConfig nor a QueueService" in caplog.text
-
-
 async def test_numbers_of_others_do_not_hide_a_prefix_of_our_own(
     address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

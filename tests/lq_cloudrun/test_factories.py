@@ -1,7 +1,9 @@
 """What a factory may make for the entrypoint, and how it may be named."""
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -45,3 +47,23 @@ async def test_a_factory_that_raises_has_an_exit_code(caplog: pytest.LogCaptureF
 
     assert await execute_cloudrun_task(service_factory=broken_factory, env=env) is CloudRunExitCode.FAILURE
     assert "no secret" in caplog.text
+
+
+async def test_a_configuration_that_ends_the_process_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hasty.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    env = {"LITESTAR_QUEUES_TASK_ID": str(uuid4()), "LITESTAR_QUEUES_CONFIG": "hasty:config"}
+
+    assert await execute_cloudrun_task(env=env) is CloudRunExitCode.FAILURE
+    assert "SystemExit: 0" in caplog.text
+
+
+async def test_a_factory_that_makes_no_service_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    factory: Any = dict
+
+    code = await execute_cloudrun_task(service_factory=factory, env={"LITESTAR_QUEUES_TASK_ID": str(uuid4())})
+
+    assert code is CloudRunExitCode.FAILURE
+    assert "neither a QueueConfig nor a QueueService" in caplog.text
