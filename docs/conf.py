@@ -1,6 +1,7 @@
 """The configuration of Sphinx for the documentation."""
 
 import re
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -15,6 +16,8 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["_build", "examples"]
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_extra_path = ["llms.txt"]
 html_theme = "shibuya"
 html_title = "lq"
@@ -37,6 +40,29 @@ def add_menu(_: Sphinx, page: str, source: list[str]) -> None:
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{names}\n```\n"
 
 
+MENDED = (
+    (r"<link [^>]*fonts\.g[^>]*>", ""),  # A page asks no other site for anything.
+    (r'(<article [^>]*) role="main"', r"\1"),  # It stands in <main>.
+    (r'<nav class="sy-head-links"></nav>', ""),
+    (r'<div class="sy-head">', '<div class="sy-head" role="banner">'),
+    (r'<aside id="lside"', '<aside id="lside" aria-label="All pages"'),
+    (r'<aside id="rside"', '<aside id="rside" aria-label="This page"'),
+    (r"<pre>", '<pre tabindex="0">'),  # The keyboard has to scroll what is wider than the page.
+)
+"""What the theme leaves in the way of people who use a keyboard or a screen reader."""
+
+
+def mend_pages(app: Sphinx, error: Exception | None) -> None:
+    """Mend the HTML of the theme, so that everyone can use the pages."""
+    if error is None and app.builder.format == "html":
+        for page in Path(app.outdir).glob("*.html"):
+            text = page.read_text()
+            for pattern, replacement in MENDED:
+                text = re.sub(pattern, replacement, text)
+            page.write_text(text)
+
+
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the functions above; Sphinx calls this."""
     app.connect("source-read", add_menu)
+    app.connect("build-finished", mend_pages)
