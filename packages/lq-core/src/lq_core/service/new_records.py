@@ -85,16 +85,25 @@ class RecordMaker:
 
     def many(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> list[QueuedTaskRecord]:
         """Make the records of calls; raises TaskDefinitionError, and the errors of :meth:`one`."""
+        records: list[QueuedTaskRecord] = []
+        options: TaskOptions | None = None
+        name = ""
         for call in calls:
             if not isinstance(call, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
                 raise TaskDefinitionError(f"{call!r} is not a call of a task. Make one with: task.call(...).")
-        return [self.one(call, at=at) for call in calls]
+            if call.options is options and call.task_name == name:  # It differs from the last one only in these fields.
+                self._check_size(call)
+                record_id = call.id if call.has_id else new_id()
+                records.append(replace(records[-1], id=record_id, arguments=call.arguments, key=call.key))
+            else:
+                records.append(self.one(call, at=at))
+                options = call.options if call.options.fairness_key_from is None else None
+                name = call.task_name
+        return records
 
     def one(self, call: TaskCall[Result], *, at: datetime) -> QueuedTaskRecord:
         """Make the record of a call. Raises ConfigurationError, PayloadTooLargeError, UnknownBackendError."""
-        size, limit = size_of(call.arguments), self._config.max_payload_bytes
-        if size > limit:
-            raise PayloadTooLargeError(f"A call of {call.task_name}", size, limit)
+        self._check_size(call)
         record_id = call.id if call.has_id else new_id()
         options, last = self._last.get(call.task_name, _NOTHING)
         if options is call.options and last is not None:  # It differs only in these fields.
@@ -103,6 +112,12 @@ class RecordMaker:
         if not _depends_on_time(call.options) and call.options.fairness_key_from is None:
             self._last[call.task_name] = call.options, replace(record, arguments="")
         return record
+
+    def _check_size(self, call: TaskCall[Result]) -> None:
+        arguments, limit = call.arguments, self._config.max_payload_bytes
+        # A character has at most four bytes; to count them takes longer.
+        if 4 * len(arguments) > limit and (size := size_of(arguments)) > limit:
+            raise PayloadTooLargeError(f"A call of {call.task_name}", size, limit)
 
 
 def _depends_on_time(options: TaskOptions) -> bool:
@@ -164,7 +179,12 @@ def results(
 ) -> list[TaskResult[Result]]:
     """Make the results of calls."""
     return [
-        TaskResult(insertion.record, outcome=_outcome(insertion, call), source=source, codec=call.codec)
+        TaskResult(
+            insertion.record,
+            outcome=EnqueueOutcome.CREATED if insertion.created else _outcome(insertion, call),
+            source=source,
+            codec=call.codec,
+        )
         for insertion, call in zip(insertions, calls, strict=True)
     ]
 
@@ -203,8 +223,6 @@ async def check_predecessors(
 
 
 def _outcome(insertion: Insertion, call: TaskCall[Result]) -> EnqueueOutcome:
-    if insertion.created:
-        return EnqueueOutcome.CREATED
     if insertion.replaced:
         return EnqueueOutcome.REPLACED
     is_rejected = call.options.on_conflict is OnConflict.REJECT

@@ -202,7 +202,9 @@ class Partitions:
         if heaps is None:
             heaps = self._heaps[place] = Heaps(record.queue, self._is_current, self._fall_due)
         entry = Waiting(-record.priority, record.scheduled_at, record.id.int, record.epoch, record.concurrency_key)
-        if is_due:
+        if is_due and entry.key is None:  # The usual case, without another call.
+            heappush(heaps.plain, entry)
+        elif is_due:
             heaps.add(entry)
         else:
             heaps.postpone(entry)
