@@ -361,7 +361,11 @@ def test_the_entrypoint_imports_nothing_of_google_or_the_terminal_or_a_framework
 
 def test_the_entrypoint_can_be_run_as_a_module() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "lq_cloudrun.entrypoint"], env={}, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-m", "lq_cloudrun.entrypoint"],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert result.returncode == CloudRunExitCode.MISSING_TASK_ID
