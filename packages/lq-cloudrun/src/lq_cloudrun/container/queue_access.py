@@ -67,7 +67,10 @@ async def _load(container: Container, opened: AsyncExitStack) -> tuple[object, s
     found = load(path, said=f"{variable} is {path!r}")
     must_be_called = variable.endswith("_FACTORY")
     if must_be_called and not callable(found):
-        raise ConfigurationError(f"{variable} is {path!r}, which is {found!r} and not a function.")
+        raise ConfigurationError(
+            f"{variable} is {path!r}, which is a {type(found).__name__} and not a function. Name a function that "
+            f"returns it, or set {container.prefix}_CONFIG instead."
+        )
     if must_be_called or is_factory(found):
         with calling(path, why=f", as {variable} says,"):
             found = await _made(cast("Callable[..., object]", found), opened)
