@@ -152,7 +152,9 @@ class Connections:
             described = self._described[connection] = {}
             connection.add_termination_listener(self._forget)
         if (statement := described.get(sql)) is None:
-            statement = described[sql] = await cast("Describes", connection).prepare(sql, timeout=timeout)
+            # Without its name, asyncpg 0.30 would give it one, which other sessions of PgBouncer do not know.
+            describing = cast("Describes", connection).prepare(sql, name="", timeout=timeout)
+            statement = described[sql] = await describing
         return await statement.fetch(*parameters, timeout=timeout)
 
     def _forget(self, connection: object) -> None:

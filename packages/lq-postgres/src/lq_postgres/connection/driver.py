@@ -46,7 +46,7 @@ class Statement(Protocol):
 class Describes(Protocol):
     """A connection that describes a statement: ``asyncpg.Connection``."""
 
-    async def prepare(self, query: str, *, timeout: float | None = None) -> Statement: ...
+    async def prepare(self, query: str, *, name: str | None = None, timeout: float | None = None) -> Statement: ...
 
 
 @runtime_checkable
