@@ -13,7 +13,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["_build", "examples"]
 html_static_path = ["site.css"]
@@ -24,7 +23,6 @@ html_title = "lq"
 html_theme_options = {"accent_color": "cyan"}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
-myst_fence_as_directive = ["mermaid"]  # The same fence is a diagram on GitHub.
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"

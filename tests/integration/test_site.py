@@ -14,8 +14,8 @@ from servers import CHROMIUM
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-PAGES = ("index", "retries", "reference")
-"""The list of all pages; a long page with code; and the reference."""
+PAGES = ("index", "retries", "lifecycle", "reference")
+"""The list of all pages; a long page with code; a picture and wide tables; and the reference."""
 
 LEAVE_ONE_PACKAGE = """
 for (const each of document.querySelectorAll("#reference > section:not(#module-lq_local), #rside li li"))
