@@ -41,9 +41,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def printed(folder: Path, command: str, *words: str, settings: str = PROFILES, fails: bool = False) -> str:
+def printed(
+    folder: Path, command: str, *words: str, settings: str = PROFILES, config: str = CONFIG, fails: bool = False
+) -> str:
     name = f"deployed_{folder.name}"
-    (folder / f"{name}.py").write_text(CONFIG.format(settings=settings))
+    (folder / f"{name}.py").write_text(config.format(settings=settings))
     result = CliRunner().invoke(main, [command, f"{name}:cloud", *words])
     assert bool(result.exit_code) == fails, result.output
     return result.output
@@ -170,6 +172,17 @@ def test_existing_accounts_and_images_are_used(tmp_path: Path) -> None:
     assert ("jobs reports", "roles/run.viewer") in granted(script, "web@shop-1.iam.gserviceaccount.com")
     assert [word for command in commands_of(script) for word in command if "lq-worker" in word] == []
     assert {each.image for job in deployed_by(script).values() for each in job.containers} == {"registry/tasks:7"}
+
+
+@BOTH
+def test_a_project_of_a_domain_has_its_own_addresses(tmp_path: Path, command: str, read: Read) -> None:
+    settings = 'job_name="reports"'
+    text = printed(tmp_path, command, settings=settings, config=CONFIG.replace("shop-1", "example.com:shop"))
+
+    [job] = read(text).values()
+    assert {each.image for each in job.containers} == {"europe-west1-docker.pkg.dev/example.com/shop/lq/tasks:latest"}
+    # Terraform makes the addresses of its accounts itself.
+    assert command == "terraform" or "lq-job@shop.example.com.iam.gserviceaccount.com" in text
 
 
 def test_the_shell_and_gcloud_read_every_word(tmp_path: Path) -> None:

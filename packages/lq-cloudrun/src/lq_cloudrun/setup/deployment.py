@@ -203,8 +203,11 @@ class Plan:
     def of(cls, config: CloudRunExecutionConfig, deployment: Deployment) -> "Plan":
         """Plan the deployment of a configuration. Raises UnknownProfileError, and ConfigurationError for a size."""
         project, region, name = config.project_id, config.region, deployment.name
-        repository = f"{region}-docker.pkg.dev/{project}/{name}"
-        worker = deployment.dispatcher or f"{name}-worker@{project}.iam.gserviceaccount.com"
+        # The id of a project in the scope of a domain is "example.com:shop".
+        domain, _, short = project.rpartition(":")
+        repository = f"{region}-docker.pkg.dev/{project.replace(':', '/')}/{name}"
+        host = f"{'.'.join(filter(None, (short, domain)))}.iam.gserviceaccount.com"
+        worker = deployment.dispatcher or f"{name}-worker@{host}"
         secrets = {variable: _secret(value) for variable, value in deployment.secrets.items()}
 
         def account(label: str, email: str, *, is_new: bool) -> Account:
@@ -216,7 +219,7 @@ class Plan:
             return Container(name=named, image=image, size=size, env=env, secrets=secrets)
 
         ours = account("worker", worker, is_new=deployment.dispatcher is None)
-        job = account("job", f"{name}-job@{project}.iam.gserviceaccount.com", is_new=True)
+        job = account("job", f"{name}-job@{host}", is_new=True)
         image = deployment.image or f"{repository}/tasks:latest"
         sizes = _sizes(config, deployment)
         full_names = Targets(config).jobs()
