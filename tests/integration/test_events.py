@@ -150,6 +150,20 @@ async def test_the_stream_of_a_queue_tells_what_is_enqueued_while_it_begins() ->
     assert event.event == "enqueued"
 
 
+async def test_the_stream_of_a_queue_does_not_tell_what_happened_just_before_it_began() -> None:
+    async with QueueService(QueueConfig(queue_backend="memory")) as service, asyncio.timeout(30):
+        for _ in range(20):  # Some of them in the same millisecond.
+            sent = await service.enqueue(shop.add.using(delay=600), 1, 2)
+            await service.cancel(sent.id)
+            stream = service.events()
+            following = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0)  # The stream begins to follow before anything else happens.
+            await service.retry(sent.id)
+
+            assert (await following).event == "retried_by_hand"
+            await stream.aclose()
+
+
 async def test_the_stream_of_a_queue_tells_of_records_with_old_ids(service: QueueService) -> None:
     """Schedules that catch up, machines whose clock is slow, and retries by hand."""
     at = service.queue_backend.now()

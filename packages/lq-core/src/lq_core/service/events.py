@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -21,6 +21,8 @@ LOOK_INTERVAL: Final = 0.25
 PAGE: Final = 500
 OVERLAP: Final = 5.0
 """Seconds by which the ids of different machines can be out of order."""
+
+ID_RESOLUTION: Final = timedelta(milliseconds=1)
 
 ACTIVE: Final = (TaskStatus.PENDING, TaskStatus.DISPATCHED, TaskStatus.RUNNING)
 
@@ -89,6 +91,11 @@ class _Stream:
         remembered = first_id_of(self._looked_at.timestamp() - 2 * OVERLAP)
         cursor = first_id_of(max(self._began.timestamp(), since))
         while page := await self._queue.find(self._condition, limit=PAGE, after=cursor):
+            for record in page:
+                # An id tells only the millisecond, and the record may be older than the stream within it.
+                is_before = timedelta(0) < self._began - record.created_at <= ID_RESOLUTION
+                if is_before and not self._seen.knows(record):
+                    self._seen.skip(record, before=self._began)
             ended, followed = self._seen.ended, self._followed
             for event in self._news([one for one in page if one.id not in ended and one.id not in followed]):
                 yield event
@@ -148,6 +155,10 @@ class Yielded:
             self.ended[record.id] = None
             self._events.pop(record.id)
             self._progress.pop(record.id, None)
+
+    def knows(self, record: QueuedTaskRecord) -> bool:
+        """Whether events of a record were yielded or skipped."""
+        return record.id in self._events
 
     def skip(self, record: QueuedTaskRecord, *, before: datetime) -> None:
         """Skip the events of a record before a moment, or before its last retry by hand."""
