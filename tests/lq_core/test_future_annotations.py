@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from lq_core import QueueConfig, TaskDefinitionError
-from lq_core.tasks.task import AnyTask, find_task
+from lq_core.tasks.known_tasks import find_task
+from lq_core.tasks.task import AnyTask
 from lq_core.testing import QueueTestbed
 
 SHOP = '''

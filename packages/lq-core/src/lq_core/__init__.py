@@ -77,21 +77,13 @@ from lq_core.service.transaction import EnqueueWithin
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.codec import CallCodec
 from lq_core.tasks.context import NonRetryable, ResultReader, RetryLater, TaskContext, current_context
+from lq_core.tasks.decorator import BatchDecorator, TaskDecorator, task
 from lq_core.tasks.injected import INJECTED
+from lq_core.tasks.known_tasks import find_task, known_tasks
 from lq_core.tasks.middleware import EnqueueMiddleware, Middleware, Proceed
 from lq_core.tasks.options import OnConflict, OptionArguments, TaskOptions
 from lq_core.tasks.provider import Provider, Scope, per_attempt, per_worker
-from lq_core.tasks.task import (
-    AsyncTask,
-    BatchDecorator,
-    BatchTask,
-    PlainTask,
-    Task,
-    TaskDecorator,
-    find_task,
-    known_tasks,
-    task,
-)
+from lq_core.tasks.task import AsyncTask, BatchTask, PlainTask, Task
 from lq_core.worker import Worker
 
 __all__ = [

@@ -18,7 +18,7 @@ from lq_core.foundation.errors import ConfigurationError, QueueError
 from lq_core.foundation.event_log import event_log
 from lq_core.foundation.import_path import module_of
 from lq_core.records.record import Progress, QueuedTaskRecord
-from lq_core.tasks.task import known_tasks
+from lq_core.tasks.known_tasks import known_tasks
 from lq_local import messages
 from lq_local.messages import HEAD, FromChild, Setup, ToChild, packed
 

@@ -21,8 +21,9 @@ from lq_core.foundation.validation import Count, check, refuse_unknown_fields
 from lq_core.records.record import QueuedTaskRecord
 from lq_core.service import QueueService
 from lq_core.tasks.injected import without_none
+from lq_core.tasks.known_tasks import known_tasks
 from lq_core.tasks.provider import Provider
-from lq_core.tasks.task import AnyTask, known_tasks
+from lq_core.tasks.task import AnyTask
 from lq_local.child import find_provider
 from lq_local.child_process import ChildProcess, ProcessDiedError, start_process
 from lq_local.messages import Setup

@@ -31,9 +31,10 @@ from lq_core.records.backoff import is_never_retried, retry_delay
 from lq_core.records.record import QueuedTaskRecord, TaskFailure
 from lq_core.tasks.codec import size_of
 from lq_core.tasks.context import CURRENT, NonRetryable, RetryLater, TaskContext
+from lq_core.tasks.known_tasks import find_task
 from lq_core.tasks.owner import Owner
 from lq_core.tasks.signals import SignalAwaited
-from lq_core.tasks.task import AnyTask, AsyncTask, as_batch, find_task
+from lq_core.tasks.task import AnyTask, AsyncTask, as_batch
 
 Value = TypeVar("Value")
 

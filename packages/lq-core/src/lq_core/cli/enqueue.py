@@ -14,8 +14,9 @@ from lq_core.cli.session import with_service_and_tasks
 from lq_core.foundation.errors import InvalidArgumentError, QueueError
 from lq_core.service import QueueService
 from lq_core.service.result import EnqueueOutcome
+from lq_core.tasks.known_tasks import find_task
 from lq_core.tasks.options import OptionArguments
-from lq_core.tasks.task import AnyTask, find_task
+from lq_core.tasks.task import AnyTask
 
 WORDS: Final[Mapping[EnqueueOutcome, str]] = {
     EnqueueOutcome.EXISTING: "existing: this record holds the key",

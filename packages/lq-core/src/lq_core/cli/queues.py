@@ -16,7 +16,7 @@ from lq_core.foundation.duration import seconds
 from lq_core.queue import QueueState, RecordFilter
 from lq_core.records.record import Limits, RateLimit, TaskStatus
 from lq_core.service import QueueService
-from lq_core.tasks.task import known_tasks
+from lq_core.tasks.known_tasks import known_tasks
 
 NAME: Final = click.argument("name", metavar="QUEUE")
 NAMES: Final = click.argument("names", metavar="QUEUE...", nargs=-1, required=True)

@@ -13,7 +13,7 @@ from lq_core.records.record import TaskStatus
 from lq_core.service import QueueService
 from lq_core.service.demand import TARGET_WAIT
 from lq_core.service.task_modules import import_tasks
-from lq_core.tasks.task import known_tasks
+from lq_core.tasks.known_tasks import known_tasks
 
 
 @click.command("stats", cls=Command, examples=("", "--json"))

@@ -32,8 +32,8 @@ from lq_core.records.outcome import Outcome
 from lq_core.schedules.schedule import known_schedules
 from lq_core.service import QueueService
 from lq_core.service.task_modules import import_tasks
+from lq_core.tasks.known_tasks import known_tasks
 from lq_core.tasks.provider import Provider
-from lq_core.tasks.task import known_tasks
 from lq_core.worker import Worker
 
 LEVELS = ("debug", "info", "warning", "error")

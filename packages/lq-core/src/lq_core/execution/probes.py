@@ -8,7 +8,7 @@ import asyncio
 import os
 
 from lq_core.tasks.context import TaskContext
-from lq_core.tasks.task import task
+from lq_core.tasks.decorator import task
 
 
 @task(name="lq_core.probes.add")

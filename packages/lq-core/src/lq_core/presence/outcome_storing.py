@@ -16,7 +16,7 @@ from lq_core.queue.wake_ups import WakeUps
 from lq_core.records import lifecycle
 from lq_core.records.backoff import backoff_delay, retry_delay
 from lq_core.records.record import OWNED, QueuedTaskRecord, TaskFailure, TaskStatus
-from lq_core.tasks.task import find_task
+from lq_core.tasks.known_tasks import find_task
 
 log = event_log()
 

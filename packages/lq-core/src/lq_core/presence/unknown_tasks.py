@@ -14,7 +14,7 @@ from lq_core.queue import BaseQueueBackend
 from lq_core.records import lifecycle
 from lq_core.records.outcome import Outcome, outcome_of
 from lq_core.records.record import QueuedTaskRecord, TaskFailure, TaskStatus
-from lq_core.tasks.task import is_known
+from lq_core.tasks.known_tasks import is_known
 
 log = event_log()
 

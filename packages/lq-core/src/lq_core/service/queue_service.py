@@ -41,9 +41,10 @@ from lq_core.service.result import TaskResult
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.context import storable
+from lq_core.tasks.known_tasks import find_task, known_tasks
 from lq_core.tasks.middleware import EnqueueMiddleware
 from lq_core.tasks.options import OnConflict
-from lq_core.tasks.task import Task, find_task, known_tasks
+from lq_core.tasks.task import Task
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")

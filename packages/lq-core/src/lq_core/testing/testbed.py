@@ -21,7 +21,8 @@ from lq_core.records.record import QueuedTaskRecord, TaskStatus
 from lq_core.schedules.schedule import find_schedule
 from lq_core.service import QueueService
 from lq_core.tasks.call import TaskCall
-from lq_core.tasks.task import Task, find_task
+from lq_core.tasks.known_tasks import find_task
+from lq_core.tasks.task import Task
 from lq_core.worker.scheduler import Scheduler
 from lq_core.worker.sweeps import Sweeps
 

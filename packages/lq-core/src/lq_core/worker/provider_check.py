@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from lq_core.foundation.errors import MissingProviderError, TaskDefinitionError
 from lq_core.foundation.event_log import event_log
 from lq_core.service import QueueService
+from lq_core.tasks.known_tasks import known_tasks
 from lq_core.tasks.provider import type_name
-from lq_core.tasks.task import AnyTask, known_tasks
+from lq_core.tasks.task import AnyTask
 
 log = event_log()
 
