@@ -127,14 +127,21 @@ class Settling:
             raise OwnershipLostError(record.id, record.epoch)
         attempt.completed = completed
 
-    async def fail(self, record: QueuedTaskRecord, error: Exception) -> None:
-        """Store the error of an execution backend, unless the record has changed."""
+    async def fail(self, record: QueuedTaskRecord, error: Exception) -> bool:
+        """Store the error of an execution backend, unless the record has changed; False if it cannot be stored."""
+        facts = {"record_id": str(record.id), "task_name": record.task_name}
+        log.error("execution.failed", extra=facts, exc_info=error)
         failure, at = failure_of(error), self._backend.now()
-        if record.status is TaskStatus.DISPATCHED:
-            after = lifecycle.lose(record, failure=failure, delay=backoff_delay(None, record.losses + 1), at=at)
-        else:
-            after = lifecycle.retry_or_fail(record, failure=failure, delay=retry_delay(record), at=at)
-        await self.swap(record, after)
+        try:
+            if record.status is TaskStatus.DISPATCHED:
+                after = lifecycle.lose(record, failure=failure, delay=backoff_delay(None, record.losses + 1), at=at)
+            else:
+                after = lifecycle.retry_or_fail(record, failure=failure, delay=retry_delay(record), at=at)
+            await self.swap(record, after)
+        except Exception:
+            log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
+            return False
+        return True
 
     def _swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> Awaitable[Sequence[bool]]:
         swap = self._backend.swap if old.status in OWNED else self._backend.swap_waiting

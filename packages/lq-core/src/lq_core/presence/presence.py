@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from typing import Final
 
 from lq_core.attempts.attempt import Attempt, Perform, StopReason, Surroundings
-from lq_core.attempts.batches import Batches, Body
+from lq_core.attempts.batches import Batches
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.injector import Injector
 from lq_core.attempts.middleware_chain import through_middleware
@@ -25,7 +25,7 @@ from lq_core.presence.kept_steps import KeptSteps
 from lq_core.presence.liveness import Liveness
 from lq_core.presence.outcome_storing import Settling
 from lq_core.presence.progress import ProgressReports
-from lq_core.presence.slots import Execute, Execution, Slots
+from lq_core.presence.slots import Execute, Execution, Slots, TakenSlots
 from lq_core.presence.uncertain_claims import Audit
 from lq_core.presence.unknown_tasks import UnknownTasks
 from lq_core.queue import BaseQueueBackend, Claim, Claimed, WorkerInfo
@@ -63,7 +63,7 @@ class Presence:
         self._attempts: dict[Fence, Attempt] = {}
         # The keys are asyncio tasks, because hashing a fence is slow.
         self._executions: dict[Execution, Fence] = {}
-        self._slots: dict[Execution, Slots] = {}
+        self._slots = TakenSlots()
         self._claimed: set[Fence] = set()
         """The held records that are not executed yet."""
 
@@ -77,8 +77,9 @@ class Presence:
         self.claim_failures = ClaimFailures(self._heartbeat, limit=backend.config.heartbeat_timeout)
         self._liveness = Liveness(backend, self._heartbeat, self._attempts)
         self._audit = Audit(backend, worker_id=lambda: self.worker_id, held=lambda: self.held, swap=settling.swap)
-        self._unknown = UnknownTasks(backend, swap=settling.swap, is_closing=lambda: self._closing)
-        self._passing_on: dict[asyncio.Task[None], Sequence[QueuedTaskRecord]] = {}
+        self._unknown = UnknownTasks(
+            backend, swap=settling.swap, is_closing=lambda: self._closing, holding=self, uncertain=self._audit.look_soon
+        )
         keep = KeptSteps(backend, self._attempts).keep
         self._surroundings = Surroundings(
             now=backend.now,
@@ -86,7 +87,7 @@ class Presence:
             unknown_task_patience=backend.config.unknown_task_patience,
             deadlines=self._deadlines,
             injector=injector,
-            batches=Batches(injector, free=self._free_slot, hold=self._hold_slot),
+            batches=Batches(injector, free=self._slots.free, hold=self._slots.hold),
             is_alone=self._is_alone,
             owner=Owner(report=self._progress.report, keep=keep, read=backend.get_many, complete=self._complete_within),
         )
@@ -187,16 +188,7 @@ class Presence:
 
         *limit* is the number of records that the claim asked for.
         """
-        unknown = self._unknown.among(records)
-        is_flood = self._unknown.are_flooding(len(unknown), limit=limit)
-        if not unknown:
-            return records
-        for record in unknown:
-            self.hold(record)
-        passing_on = asyncio.create_task(self._pass_on(unknown, is_flood=is_flood))
-        self._passing_on[passing_on] = unknown
-        passing_on.add_done_callback(self._note_passed_on)
-        return [record for record in records if (record.id, record.epoch) not in self._claimed]
+        return self._unknown.others(records, limit=limit)
 
     def execute(self, record: QueuedTaskRecord, execute: Execute, *, slots: Slots | None = None) -> Execution:
         """
@@ -213,7 +205,7 @@ class Presence:
         own.append(execution)
         self._executions[execution] = record.id, record.epoch
         if slots is not None:
-            self._slots[execution] = slots
+            self._slots.take(execution, slots)
         if self._claimed:
             self._claimed.discard((record.id, record.epoch))
         self._idle.clear()
@@ -293,7 +285,8 @@ class Presence:
                 kept = await execute(record)
             except Exception as error:  # noqa: BLE001 -- it is logged, and the record fails with it
                 kept = None
-                await self._fail(record, error)
+                if not await self._settling.fail(record, error):
+                    self._audit.note_unrecorded((record.id, record.epoch))
         except GeneratorExit:
             raise  # The event loop has ended without it.
         except BaseException:  # A cancellation, or SystemExit, for example.
@@ -303,39 +296,15 @@ class Presence:
         self._note_end(own[0])
         return kept
 
-    async def _fail(self, record: QueuedTaskRecord, error: Exception) -> None:
-        facts = {"record_id": str(record.id), "task_name": record.task_name}
-        log.error("execution.failed", extra=facts, exc_info=error)
-        try:
-            await self._settling.fail(record, error)
-        except Exception:
-            log.warning("execution.failure_not_recorded", extra={"record_id": str(record.id)}, exc_info=True)
-            self._audit.note_unrecorded((record.id, record.epoch))
-
     def _note_end(self, execution: Execution) -> None:
-        if (slots := self._slots.pop(execution, None)) is not None:
-            slots.free(execution)
+        self._slots.end(execution)
         del self._executions[execution]
         self._note_idle()
-
-    async def _pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> None:
-        if not await self._unknown.pass_on(records, is_flood=is_flood):
-            self._audit.look_soon()
-
-    def _note_passed_on(self, passing_on: asyncio.Task[None]) -> None:
-        for record in self._passing_on.pop(passing_on):
-            self.drop(record)
-        if passing_on.cancelled() or passing_on.exception() is not None:
-            self._audit.look_soon()
 
     async def _perform(self, attempt: Attempt, error: BaseException | None) -> QueuedTaskRecord:
         """Run an attempt, or end it with *error*, and store its outcome."""
         after = await attempt.perform() if error is None else attempt.ended_by(error)
-        slots = self._slots.get(attempt.body)
-        hold = None
-        if slots is not None:
-            slots.free(attempt.body)
-            hold = slots.hold
+        hold = self._slots.hold if self._slots.free(attempt.body) else None
         try:
             return await self._settling.settle(attempt, after, delayed=hold)
         except asyncio.CancelledError:
@@ -350,17 +319,6 @@ class Presence:
             raise OwnershipLostError(*fence)
         self._progress.discard(attempt)  # A report would wait for the transaction, and then be refused.
         await self._settling.complete_within(connection, attempt, result)
-
-    def _free_slot(self, body: Body) -> bool:
-        """Give the slot of an attempt to others; False if it has none."""
-        if (slots := self._slots.get(body)) is not None:
-            slots.free(body)
-        return slots is not None
-
-    def _hold_slot(self, body: Body) -> None:
-        """Take the slot of an attempt back, although others may have taken it."""
-        if (slots := self._slots.get(body)) is not None:
-            slots.hold(body)
 
     def _is_own(self, attempt: Attempt) -> bool:
         """Whether the asyncio task exists only for this attempt."""

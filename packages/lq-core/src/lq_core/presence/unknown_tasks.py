@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from lq_core.attempts.outcome_log import tell_outcome
 from lq_core.foundation.errors import StorageError
@@ -22,6 +22,18 @@ FLOOD: Final = 50
 """More records of unknown tasks than this, and no other record between them, are very many."""
 
 
+class Holding(Protocol):
+    """Who holds the records that are being passed on."""
+
+    def hold(self, record: QueuedTaskRecord) -> None:
+        """Hold a record."""
+        ...
+
+    def drop(self, record: QueuedTaskRecord) -> None:
+        """Stop holding a record."""
+        ...
+
+
 class UnknownTasks:
     """
     The tasks that attempts of one presence did not find.
@@ -36,10 +48,17 @@ class UnknownTasks:
         *,
         swap: Callable[[QueuedTaskRecord, QueuedTaskRecord], Awaitable[bool]],
         is_closing: Callable[[], bool],
+        holding: Holding,
+        uncertain: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._swap = swap
         self._is_closing = is_closing
+        self._holding = holding
+        self._uncertain = uncertain
+        """Called if it is not known whether records were passed on."""
+
+        self._passing_on: dict[asyncio.Task[bool], Sequence[QueuedTaskRecord]] = {}
         self.delayed = 0
         """How many records cannot be passed on now, because that cannot be stored."""
 
@@ -59,21 +78,37 @@ class UnknownTasks:
         if failure is not None and failure.type == "UnknownTaskError":
             self._failures[before.task_name, before.execution_backend] = failure
 
-    def among(self, records: Sequence[QueuedTaskRecord]) -> Sequence[QueuedTaskRecord]:
-        """Find the claimed records of these tasks."""
-        return [record for record in records if self._is_unknown(record)] if self._failures else ()
-
-    def are_flooding(self, found: int, *, limit: int) -> bool:
-        """Whether the last claims, each for *limit* records, found nothing but very many records of these tasks."""
-        self._in_a_row = self._in_a_row + found if found == limit else 0
-        return self._in_a_row > FLOOD
-
-    async def pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> bool:
+    def others(self, records: Sequence[QueuedTaskRecord], *, limit: int) -> Sequence[QueuedTaskRecord]:
         """
-        Pass these records on, and return whether their state is known to be stored; retry while nothing can be stored.
+        Return the claimed records of other tasks, and pass on those of these; *limit* is how many the claim asked for.
 
-        The records of a flood come back spread over a minute, so that there is time for others in between.
+        If claims find nothing but very many records of these tasks, these come back spread over a minute, so that
+        there is time for others in between.
         """
+        if not self._failures:
+            return records
+        unknown: list[QueuedTaskRecord] = []
+        others: list[QueuedTaskRecord] = []
+        for record in records:
+            (unknown if self._is_unknown(record) else others).append(record)
+        self._in_a_row = self._in_a_row + len(unknown) if len(unknown) == limit else 0
+        if not unknown:
+            return others
+        for record in unknown:
+            self._holding.hold(record)
+        passing_on = asyncio.create_task(self._pass_on(unknown, is_flood=self._in_a_row > FLOOD))
+        self._passing_on[passing_on] = unknown
+        passing_on.add_done_callback(self._note_end)
+        return others
+
+    def _note_end(self, passing_on: asyncio.Task[bool]) -> None:
+        for record in self._passing_on.pop(passing_on):
+            self._holding.drop(record)
+        if passing_on.cancelled() or passing_on.exception() is not None or not passing_on.result():
+            self._uncertain()
+
+    async def _pass_on(self, records: Sequence[QueuedTaskRecord], *, is_flood: bool) -> bool:
+        """Pass these records on, and return whether their state is known to be stored; retry while nothing can be."""
         steps = [(record, self._passed_on(record, is_flood=is_flood)) for record in records]
         delayed = 0
         try:
