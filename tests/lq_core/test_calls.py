@@ -17,6 +17,7 @@ from lq_core import (
     task,
 )
 from lq_core.foundation.clock import utc_now
+from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.service.executions import Executions
 from lq_core.service.new_records import RecordMaker
 from lq_core.tasks.call import TaskCall
@@ -52,12 +53,12 @@ def test_calls_together_make_the_records_that_each_makes_alone() -> None:
     config, at = QueueConfig(), utc_now()
     executions = Executions(config)
 
-    maker = RecordMaker(config, executions)
+    maker = RecordMaker(config, executions, InMemoryQueueBackend(config))
     _ = maker.many([send.call(0), send.using(delay=1).call(0), *calls], at=at - timedelta(hours=1))
 
     together = maker.many(calls, at=at)
 
-    alone = [RecordMaker(config, executions).one(call, at=at) for call in calls]
+    alone = [RecordMaker(config, executions, InMemoryQueueBackend(config)).one(call, at=at) for call in calls]
     assert [replace(one, id=other.id) for one, other in zip(alone, together, strict=True)] == together
     assert len({record.id for record in together}) == len(calls)
     assert together[calls.index(asked)].id == asked.id
@@ -68,7 +69,7 @@ def test_a_call_that_is_too_large_is_refused_beside_others() -> None:
     calls = [send.call(1), send.call(2, "long" * 100)]
 
     with pytest.raises(PayloadTooLargeError, match=r"calls\.send"):
-        _ = RecordMaker(config, Executions(config)).many(calls, at=utc_now())
+        _ = RecordMaker(config, Executions(config), InMemoryQueueBackend(config)).many(calls, at=utc_now())
 
 
 def used_up() -> Generator[TaskCall[None]]:

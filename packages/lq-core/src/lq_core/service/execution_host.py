@@ -25,7 +25,7 @@ from lq_core.service.completion import Completions
 from lq_core.service.demand import TARGET_WAIT, Demand, read_demand
 from lq_core.service.executions import Executions
 from lq_core.service.inline import InlineRuns
-from lq_core.service.new_records import RecordMaker, refuse_turns
+from lq_core.service.new_records import RecordMaker
 from lq_core.service.task_modules import import_tasks
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.context import CURRENT, current_loop
@@ -53,7 +53,7 @@ class ExecutionHost:
         """Rings when a possible predecessor of other records has ended in this process."""
 
         self._executions = Executions(self.config)
-        self._maker = RecordMaker(self.config, self._executions)
+        self._maker = RecordMaker(self.config, self._executions, self.queue_backend)
         given: dict[object, object] = {kind: make(self) for kind, make in FACES.items()}
         given.update(dict.fromkeys(type(self).__mro__[:-1], self))
         self._injector = Injector(self.config.providers, given=given)
@@ -218,8 +218,7 @@ class ExecutionHost:
 
     def record_of(self, call: TaskCall[Result], *, at: datetime) -> QueuedTaskRecord:
         """Make the record of a call without storing it; raises the errors of :meth:`enqueue` that concern the call."""
-        if not self._queue.takes_turns:
-            refuse_turns([call], self._queue)
+        self._open()
         return self._maker.one(call, at=at)
 
     def missing_values(self, task: AnyTask) -> Mapping[str, object]:

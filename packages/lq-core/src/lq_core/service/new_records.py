@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lq_core.config.queue_config import QueueConfig
 from lq_core.foundation.errors import ConfigurationError, DuplicateKeyError, PayloadTooLargeError, TaskDefinitionError
-from lq_core.queue import Insertion, Proposal
+from lq_core.queue import BaseQueueBackend, Insertion, Proposal
 from lq_core.queue.predecessors import follow_keys
 from lq_core.records.identity import new_id
 from lq_core.records.record import FAIRNESS_KEY, Backoff, Dependencies, KeyScope, QueuedTaskRecord, RetryRules
@@ -77,9 +77,10 @@ def check_id(subject: object) -> UUID:
 class RecordMaker:
     """Makes the records of calls, for one service."""
 
-    def __init__(self, config: QueueConfig, executions: Executions) -> None:
+    def __init__(self, config: QueueConfig, executions: Executions, queue_backend: BaseQueueBackend) -> None:
         self._config = config
         self._executions = executions
+        self._queue_backend = queue_backend
         self._last: dict[str, tuple[TaskOptions, QueuedTaskRecord]] = {}
         """For each task, the last options that do not depend on the time, and a record with them."""
 
@@ -108,6 +109,11 @@ class RecordMaker:
         options, last = self._last.get(call.task_name, _NOTHING)
         if options is call.options and last is not None:  # It differs only in these fields.
             return replace(last, id=record_id, arguments=call.arguments, key=call.key, created_at=at, scheduled_at=at)
+        if call.fairness_key is not None and not self._queue_backend.takes_turns:
+            raise ConfigurationError(
+                f"The fairness key is {call.fairness_key!r}, and {type(self._queue_backend).__name__} does not let "
+                "keys take turns. Leave it out, or use another queue backend."
+            )
         record = _new_record(call, record_id, self._executions, at=at)
         if not _depends_on_time(call.options) and call.options.fairness_key_from is None:
             self._last[call.task_name] = call.options, replace(record, arguments="")
@@ -157,16 +163,6 @@ def _new_record(call: TaskCall[Result], record_id: UUID, executions: Executions,
         created_at=at,
         scheduled_at=scheduled_at,
     )
-
-
-def refuse_turns(calls: Sequence[TaskCall[Result]], queue_backend: object) -> None:
-    """Raise ConfigurationError if a call has a fairness key, for a store that does not take turns."""
-    for call in calls:
-        if call.fairness_key is not None:
-            raise ConfigurationError(
-                f"The fairness key is {call.fairness_key!r}, and {type(queue_backend).__name__} does not let keys "
-                "take turns. Leave it out, or use another queue backend."
-            )
 
 
 def proposals(calls: Sequence[TaskCall[Result]], records: Sequence[QueuedTaskRecord]) -> list[Proposal]:

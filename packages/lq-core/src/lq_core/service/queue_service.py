@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import ParamSpec, TypeVar
@@ -14,9 +14,8 @@ from lq_core.attempts.attempt import StopReason
 from lq_core.foundation.duration import Duration, seconds
 from lq_core.foundation.errors import RecordNotFoundError
 from lq_core.foundation.event_log import event_log
-from lq_core.queue import Action, Actions, Rollup, Rollups
+from lq_core.queue import Action, Rollup
 from lq_core.queue.messages import QueueState, RecordFilter, Statistics, WorkerInfo
-from lq_core.queue.rollups import EVERYTHING as EVERY_QUEUE
 from lq_core.records import lifecycle
 from lq_core.records.identity import new_id
 from lq_core.records.record import Limits, QueuedTaskRecord, RateLimit, TaskStatus
@@ -27,6 +26,7 @@ from lq_core.schedules.schedule_state import ScheduleState
 from lq_core.service import bulk, schedules, signals
 from lq_core.service.events import follow, follow_all
 from lq_core.service.execution_host import ExecutionHost
+from lq_core.service.history import keep_action, read_actions, read_rollups
 from lq_core.service.new_records import (
     accepted,
     check_id,
@@ -34,13 +34,11 @@ from lq_core.service.new_records import (
     check_task,
     listed,
     proposals,
-    refuse_turns,
     results,
 )
 from lq_core.service.result import TaskResult
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.tasks.call import TaskCall
-from lq_core.tasks.context import storable
 from lq_core.tasks.known_tasks import find_task, known_tasks
 from lq_core.tasks.middleware import EnqueueMiddleware
 from lq_core.tasks.options import OnConflict
@@ -53,7 +51,6 @@ log = event_log()
 
 EVERYTHING = RecordFilter()
 
-ACTIONS_KEPT = timedelta(days=30)
 _NOT_CLAIMING = nullcontext()
 
 
@@ -95,7 +92,6 @@ class QueueService(ExecutionHost):
         calls = listed(calls, what="calls")
         now = self.queue_backend.now()
         records = self._records(calls, at=now)
-        self._open()
         blocked = [record for record in records if record.blocked]
         if blocked:
             follows = self._queue.follows_held_keys
@@ -179,26 +175,15 @@ class QueueService(ExecutionHost):
         Minutes in which nothing ended are left out, and the numbers are some seconds old. A store that keeps no
         rollups has none, and one write of a process counts only its busiest queues apart from the others.
         """
-        store = self._queue
-        if not isinstance(store, Rollups):
-            return ()
-        await self._rollups.flush()
-        since = store.now() - timedelta(minutes=minutes)
-        return await store.rollups(queue=queue or EVERY_QUEUE, since=since)
+        return await read_rollups(self._queue, minutes=minutes, queue=queue, flush=self._rollups.flush)
 
     async def actions(self, *, limit: int = 50) -> Sequence[Action]:
         """Read what people have changed with commands and in the dashboard, newest first; a store may keep nothing."""
-        store = self._queue
-        return await store.actions(limit=limit) if isinstance(store, Actions) else ()
+        return await read_actions(self._queue, limit=limit)
 
     async def note_action(self, action: str, subject: str, *, actor: str) -> None:
         """Keep for 30 days what somebody has changed: ``note_action("pause queue", "mail", actor="ada")``."""
-        store = self._queue
-        if isinstance(store, Actions):
-            at = store.now()
-            texts = (storable(text).replace("\0", "") for text in (actor, action, subject))  # PostgreSQL refuses NUL.
-            noted = Action(at, *texts)
-            await store.add_action(noted, oldest=at - ACTIONS_KEPT)
+        await keep_action(self._queue, action, subject, actor=actor)
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Read the registered workers."""
@@ -356,8 +341,7 @@ class QueueService(ExecutionHost):
     def _checked(self, calls: Sequence[TaskCall[Result]], *, at: datetime) -> Sequence[QueuedTaskRecord]:
         records = self._maker.many(calls, at=at)
         self._injector.check_calls(calls)
-        if not self._queue.takes_turns:
-            refuse_turns(calls, self._queue)
+        self._open()
         return records
 
     async def _stop(self, record: QueuedTaskRecord) -> None:
