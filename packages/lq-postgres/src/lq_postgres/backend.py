@@ -32,8 +32,6 @@ from lq_core.queue import (
     Versions,
     WorkerInfo,
 )
-from lq_core.queue.columns import to_text
-from lq_core.queue.json_values import schedules_from
 from lq_core.queue.predecessors import follow_keys
 from lq_core.records.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedules.schedule_state import ScheduleState
@@ -47,10 +45,11 @@ from lq_postgres.connection.faults import NotifyQueueFullError
 from lq_postgres.connection.listener import Listener
 from lq_postgres.connection.session import WHOLE
 from lq_postgres.connection.transactions import statements_on
-from lq_postgres.statements import claiming, reading, upkeep, versions
+from lq_postgres.statements import reading, upkeep, versions
 from lq_postgres.storage.finding import Counting, conditions, statement_for, with_rare
 from lq_postgres.storage.insertion import WakeUp, amend, insert
 from lq_postgres.storage.rows import records_from, worker_from
+from lq_postgres.storage.schedules import change_schedule, read_schedule, read_schedules
 from lq_postgres.upkeep import dashboard
 from lq_postgres.upkeep.diagnosis import Diagnosis
 from lq_postgres.upkeep.migrator import Migrator
@@ -259,13 +258,7 @@ class PostgresQueueBackend(
         return len(await self.connections.fetch(upkeep.DELETE_MANY, ids, self.clock.at()))
 
     async def next_due(self, claim: Claim) -> datetime | None:
-        [[due, later, limited]] = await self._own.fetch(
-            claiming.NEXT_DUE, claim.execution_backends, claim.queues, self.clock.at()
-        )
-        openings = await self._limited.openings(claim) if limited else ()
-        if due is not None:
-            due = min(due, self.clock.now())  # The turn of a due record may lie ahead, by microseconds.
-        return min((moment for moment in (due, later, *openings) if moment is not None), default=None)
+        return await self._settler.next_due(claim)
 
     # ------------------------------------------------------------ workers and queues
 
@@ -306,24 +299,19 @@ class PostgresQueueBackend(
         return await self._limited.queues()
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        return schedules_from(body for (body,) in await self._own.fetch(upkeep.SCHEDULES))
+        return await read_schedules(self._own.fetch)
 
     async def schedule(self, name: str) -> ScheduleState | None:
-        rows = await self._own.fetch(upkeep.SCHEDULE, name)
-        return next(iter(schedules_from(body for (body,) in rows)), None)
+        return await read_schedule(self._own.fetch, name)
 
     async def save_schedule(self, state: ScheduleState, records: Sequence[QueuedTaskRecord] = ()) -> bool:
-        statement = upkeep.ADD_SCHEDULE if state.version == 1 else upkeep.CHANGE_SCHEDULE
         async with self._own.transaction() as fetch:
-            # This locks the row, so no other process creates records for the schedule.
-            if not await fetch(statement, state.name, state.version, to_text(state)):
-                return False
-            stored = {row[0].int for row in await fetch(reading.GET, [record.id for record in records])}
-            new = [record for record in records if record.id.int not in stored]
-            if new:
-                _ = await insert(fetch, new, self._wake_up(len(new)), now=self.clock.now())
-        self.wake()
-        return True
+            missing = await change_schedule(fetch, state, records)
+            if missing:
+                _ = await insert(fetch, missing, self._wake_up(len(missing)), now=self.clock.now())
+        if missing is not None:
+            self.wake()
+        return missing is not None
 
     async def add_action(self, action: Action, *, oldest: datetime) -> None:
         await dashboard.add_action(self.connections.fetch, action, oldest=oldest)

@@ -7,7 +7,7 @@ Every execution backend uses this pipeline. It never raises an error of a task: 
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from msgspec import Struct
 from lq_core.attempts.batches import Batches
 from lq_core.attempts.deadlines import Deadlines
 from lq_core.attempts.failure import failure_of
-from lq_core.attempts.injector import Injector
+from lq_core.attempts.injector import Injector, OpenedValues
 from lq_core.attempts.thread import awaited, run_in_thread, to_the_end
 from lq_core.foundation.errors import MissingProviderError, PayloadTooLargeError, QueueError, StepResultError
 from lq_core.foundation.exception_groups import causes_of
@@ -234,21 +234,12 @@ class Attempt:
         """
         Call the function with its injected values, and close them when it has ended.
 
-        The timeout counts opening, but not closing. Providers see the exception, and cannot suppress it.
+        The timeout counts opening, but not closing.
         """
-        raised: BaseException | None = None
-        try:
-            async with AsyncExitStack() as opened:
-                try:
-                    return self._result(task, await self._within_timeout(self._injected(task, call, opened)))
-                except BaseException as error:
-                    raised = error
-                    raise
-            raise raised or RuntimeError("The function has ended without a result.")
-        finally:
-            del raised  # Its traceback holds this very frame.
+        async with OpenedValues() as opened:
+            return self._result(task, await self._within_timeout(self._injected(task, call, opened)))
 
-    async def _injected(self, task: AnyTask, call: Callable[..., object], opened: AsyncExitStack) -> object:
+    async def _injected(self, task: AnyTask, call: Callable[..., object], opened: OpenedValues) -> object:
         injected = await self._around.injector.provide(task.name, task.codec.injected, self.context, opened)
         return await self._running(task, partial(call, **injected))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import Context, copy_context
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from lq_core.attempts.resource import Resource
@@ -12,6 +13,15 @@ from lq_core.tasks.call import TaskCall
 from lq_core.tasks.context import TaskContext
 from lq_core.tasks.injected import without_none
 from lq_core.tasks.provider import Provider, Scope, by_type, key_of, type_name
+
+
+class OpenedValues(AsyncExitStack[None]):
+    """The open values of one attempt. Their providers see its exception when they close, and cannot suppress it."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
 
 
 class Injector:

@@ -87,6 +87,16 @@ class Settler:
         answers, claimed = await self._settle_and_claim(last, claim, moment)
         return [*kept, *answers], claimed
 
+    async def next_due(self, claim: Claim) -> datetime | None:
+        """Return when a claim can next find a record; None if nothing waits for it."""
+        [[due, later, limited]] = await self._connections.fetch(
+            claiming.NEXT_DUE, claim.execution_backends, claim.queues, self._clock.at()
+        )
+        openings = await self.limited.openings(claim) if limited else ()
+        if due is not None:
+            due = min(due, self._clock.now())  # The turn of a due record may lie ahead, by microseconds.
+        return min((moment for moment in (due, later, *openings) if moment is not None), default=None)
+
     async def _settle_and_claim(
         self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None
     ) -> tuple[Sequence[bool], Claimed]:
