@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 import shop
+from crowd import Crowd
 from lq_core import Limits, QueueConfig, QueueService, RateLimit, TaskStatus, Worker, task
 from lq_core.queue.sqlite import SQLiteConfig
 from lq_postgres import PostgresConfig
@@ -25,20 +26,6 @@ import asyncio, sys
 import test_limits
 asyncio.run(test_limits.work(sys.argv[1]))
 """
-
-
-class Crowd:
-    """Counts who is inside at once."""
-
-    def __init__(self) -> None:
-        self.inside = 0
-        self.most = 0
-
-    async def visit(self) -> None:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        await asyncio.sleep(0.002)  # Long enough for a claim to be under way when it ends.
-        self.inside -= 1
 
 
 crowd = Crowd()

@@ -1,11 +1,11 @@
 """A worker runs as many records at once as it has slots, and no more."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 
 import shop
+from crowd import Crowd
 from lq_core import (
     INJECTED,
     QueueConfig,
@@ -17,21 +17,6 @@ from lq_core import (
     Worker,
     task,
 )
-
-
-class Crowd:
-    """Counts who is inside at once."""
-
-    def __init__(self) -> None:
-        self.inside = 0
-        self.most = 0
-
-    async def visit(self) -> None:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        await asyncio.sleep(0.002)  # Long enough for a claim to be under way when it ends.
-        self.inside -= 1
-
 
 crowd = Crowd()
 

@@ -11,12 +11,14 @@ import socket
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from typing_extensions import override
 
 from servers.child_process import Leash, give_away
 from servers.eventually import wait_until
 from servers.postgres import SUPERUSER, PostgresServer, free_port
+from servers.server import Server
 from servers.system_program import PGBOUNCER
 
 SECONDS_TO_START: Final = 10.0
@@ -36,7 +38,7 @@ ignore_startup_parameters = extra_float_digits
 """
 
 
-class PgBouncer:
+class PgBouncer(Server):
     """One pgbouncer in front of *server*; use it as a context manager."""
 
     def __init__(
@@ -59,19 +61,6 @@ class PgBouncer:
         _ = (self.directory / "pgbouncer.ini").write_text(settings)
         give_away(self.directory)
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
-
     @property
     def log(self) -> str:
         """The log of pgbouncer so far."""
@@ -81,6 +70,7 @@ class PgBouncer:
         """Return the address of *database* through this pgbouncer."""
         return self.server.dsn(database, port=self.port)
 
+    @override
     def start(self) -> None:
         """Start pgbouncer, and wait until it accepts connections."""
         process = Leash([self._program, self.directory / "pgbouncer.ini"], log=self.directory / "log")
@@ -99,6 +89,7 @@ class PgBouncer:
             self._process.end(signal.SIGTERM)
             self._process = None
 
+    @override
     def remove(self) -> None:
         """Stop pgbouncer, if it runs, and delete its files."""
         self.stop()

@@ -10,14 +10,14 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from typing_extensions import override
 
 from servers.child_process import Leash, give_away, unprivileged_account
 from servers.eventually import wait_until
 from servers.installation import PostgresInstallation, find_installation
+from servers.server import Server
 
 SECONDS_TO_START: Final = 30.0
 SUPERUSER: Final = "postgres"
@@ -37,7 +37,7 @@ END $$
 """
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """
     One server with its own data directory; use it as a context manager.
 
@@ -65,19 +65,6 @@ class PostgresServer:
         state = "running" if self.is_running() else "stopped"
         return f"<{type(self).__name__} {self.installation.version} port={self.port} {state}>"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
-
     @property
     def log(self) -> str:
         """The log of the server so far."""
@@ -92,6 +79,7 @@ class PostgresServer:
         """Return the address of *database*, directly or through a proxy at *port*."""
         return f"postgresql://{SUPERUSER}@{self.host}:{port or self.port}/{database}"
 
+    @override
     def start(self) -> None:
         """Start the server, the first time in a new data directory, and wait until it answers."""
         if not (self.directory / "data").exists():
@@ -115,6 +103,7 @@ class PostgresServer:
         """Kill the server process, as the kernel does when memory runs out."""
         self._end(signal.SIGKILL)
 
+    @override
     def remove(self) -> None:
         """Stop the server, if it runs, and delete its files."""
         self.crash()
