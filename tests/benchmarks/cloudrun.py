@@ -28,6 +28,7 @@ from lq_core.queue.sqlite import SQLiteConfig
 RECORDS: Final = 1_000
 ROUNDS: Final = 7
 PAGE: Final = 100
+KEPT: Final = 10_000
 CLAIM_GOAL: Final = 150
 ID: Final = UUID(int=7)
 NOW: Final = datetime.now(UTC)
@@ -42,7 +43,7 @@ PATIENT: Final[dict[str, Any]] = {
 
 def measure() -> list[Figure]:
     """Measure dispatch, reconciliation, draining, and the start of a container."""
-    calls = [*asyncio.run(_dispatch()), *asyncio.run(_reconcile())]
+    calls = [*asyncio.run(_dispatch()), *asyncio.run(_reconcile()), *asyncio.run(_look_beside_kept())]
     return [*calls, asyncio.run(_drain()), *_imports(), asyncio.run(_claim())]
 
 
@@ -73,12 +74,12 @@ async def _dispatch() -> list[Figure]:
         ]
 
 
-async def _bare(project: Cloud) -> float:
+async def _bare(project: Cloud, *, calls: int = RECORDS) -> float:
     async with connected(project.emulator.address) as clients:
         name = project.emulator.job_name("shop")
         await clients.jobs.run_job(name=name, timeout=30)
         began = perf_counter()
-        for _ in range(RECORDS // 50):
+        for _ in range(calls // 50):
             await asyncio.gather(*(clients.jobs.run_job(name=name, timeout=30) for _ in range(50)))
         return perf_counter() - began
 
@@ -99,6 +100,29 @@ async def _reconcile() -> list[Figure]:
         return [
             Figure(f"Cloud Run, {RECORDS:,} in flight compared", took * 1000, "ms"),
             Figure(f"Cloud Run, {RECORDS:,} in flight compared, calls of the API", calls, "times"),
+        ]
+
+
+async def _look_beside_kept() -> list[Figure]:
+    """Compare 100 records whose executions are older than 10,000 others, which have ended and are kept."""
+    async with _open_project() as project:
+        project.emulator.faults.hold_starts("shop")
+        await project.service.enqueue_many(shop.add.call(number, second=1) for number in range(PAGE))
+        async with Worker(project.service):
+            await project.emulator.wait_until(lambda: project.emulator.calls("RunJob") == PAGE, within=120)
+        project.emulator.faults.hold_starts("shop").release()  # Those after these hundred are not held.
+        project.emulator.faults.fail_image("shop", times=KEPT + 1)
+        _ = await _bare(project, calls=KEPT)
+        await project.emulator.wait_until_over(project.emulator.executions()[-1], within=60)
+        backend = await project.backend()
+        page = await project.service.queue_backend.find(RecordFilter(), limit=PAGE)
+        listed, began = project.emulator.calls("ListExecutions"), perf_counter()
+        await backend.reconcile_many(project.service, page)
+        took = perf_counter() - began
+        calls = project.emulator.calls("ListExecutions") - listed
+        return [
+            Figure(f"Cloud Run, {PAGE} in flight compared beside {KEPT:,} kept executions", took * 1000, "ms"),
+            Figure("Cloud Run, the same, calls of the API", calls, "times"),
         ]
 
 

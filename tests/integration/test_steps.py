@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -164,6 +165,38 @@ async def test_a_step_that_cannot_be_kept_fails_with_advice(
     assert record.error is not None
     assert message in record.error.message
     assert [how] * attempts == DONE
+
+
+def next_of_none() -> None:
+    next(iter(()))
+
+
+@task(name="steps.empty")
+async def empty(context: TaskContext) -> None:
+    await context.step("next", next_of_none)
+
+
+async def test_a_step_that_raises_stop_iteration_fails(service: QueueService, worker: Worker) -> None:
+    sent = await service.enqueue(empty)
+    record = await service.wait(sent.id, timeout=10)
+    assert record.error is not None
+    assert "The function raised StopIteration()" in record.error.message
+
+
+@task(name="steps.crowded")
+async def crowded(context: TaskContext) -> datetime:
+    return await context.step("charge", charge)
+
+
+async def test_a_plain_step_needs_no_thread_that_others_may_have_taken(service: QueueService, worker: Worker) -> None:
+    free = Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    hung = asyncio.ensure_future(asyncio.to_thread(free.wait))
+    try:
+        assert await (await service.enqueue(crowded)).wait(timeout=10) == SINCE
+    finally:
+        free.set()
+        assert await hung
 
 
 async def test_a_retry_by_hand_keeps_the_steps(service: QueueService, worker: Worker) -> None:

@@ -4,7 +4,6 @@ Creates Google's clients as the configuration says, or takes those of the applic
 The packages of the extra ``dispatch`` are imported late and in a thread, because that and the credentials take time.
 """
 
-import asyncio
 import inspect
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, Final, cast
 from lq_cloudrun.clients import CloudRunClients
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.new_thread import in_new_thread
 
 UNLIMITED: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 """
@@ -43,7 +43,7 @@ async def connect(config: CloudRunExecutionConfig) -> CloudRunClients:
             )
         return clients
     try:
-        join = await asyncio.to_thread(_load, config)
+        join = await in_new_thread(_load, config)
     except ImportError as error:
         raise ConfigurationError(
             f"Cloud Run executions need Google's client ({error}). Install it with: pip install 'lq-cloudrun[dispatch]'"

@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from lq_core.foundation.event_log import event_log
+from lq_core.foundation.new_thread import call_in
 
 Result = TypeVar("Result")
 
@@ -80,10 +81,7 @@ async def run_in_thread(
 def _end_of(function: Callable[[], Result], context: Context) -> tuple[Result | None, BaseException | None]:
     """Return what a function returns, or what it raises."""
     try:
-        return context.run(function), None
-    except (StopIteration, KeyboardInterrupt, GeneratorExit) as stopped:
-        # In the event loop, these would end more than the task.
-        return None, RuntimeError(f"The function raised {stopped!r}")
+        return call_in(context, function), None
     except BaseException as raised:  # noqa: BLE001 -- it is raised again where the outcome is awaited
         return None, raised
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ async def in_new_thread(
     function: Callable[Parameters, Answer], *args: Parameters.args, **options: Parameters.kwargs
 ) -> Answer:
     """
-    Call a function in a new thread, and return what it returns.
+    Call a function in a new thread, with the context variables of the caller, and return what it returns.
 
     Unlike ``asyncio.to_thread``, this never waits for a free thread: tasks may have taken them all, for ever.
     """
@@ -25,6 +26,7 @@ async def open_in_new_thread(function: Callable[[], Answer], *, close: Callable[
     """Do the same for a function that opens something; *close* it if the caller is cancelled meanwhile."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Answer] = loop.create_future()
+    context = copy_context()
 
     def settle(report: Callable[[], None], undo: Callable[[], object]) -> None:
         if answer.done():
@@ -35,7 +37,7 @@ async def open_in_new_thread(function: Callable[[], Answer], *, close: Callable[
     def call() -> None:
         undo: Callable[[], object] = lambda: None  # noqa: E731 -- as below
         try:
-            opened = function()
+            opened = call_in(context, function)
             report, undo = partial(answer.set_result, opened), partial(close, opened)
         except BaseException as error:  # noqa: BLE001 -- the caller gets whatever it is
             report = partial(answer.set_exception, error)
@@ -51,3 +53,11 @@ async def open_in_new_thread(function: Callable[[], Answer], *, close: Callable[
         if not answer.cancelled() and answer.done() and answer.exception() is None:
             close(answer.result())
         raise
+
+
+def call_in(context: Context, function: Callable[[], Answer]) -> Answer:
+    """Call a function with context variables; a RuntimeError stands for what would end more than a task of the loop."""
+    try:
+        return context.run(function)
+    except (StopIteration, KeyboardInterrupt, GeneratorExit) as stopped:
+        raise RuntimeError(f"The function raised {stopped!r}") from None

@@ -1,6 +1,5 @@
 """The steps of one attempt: those of earlier attempts give their results again, new ones run and are stored."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any, Final, cast, get_type_hints
 import msgspec
 
 from lq_core.foundation.errors import StepResultError, TaskDefinitionError
+from lq_core.foundation.new_thread import in_new_thread
 from lq_core.foundation.validation import Name, check_value
 from lq_core.records import steps
 from lq_core.records.history import STEP
@@ -80,7 +80,7 @@ class Steps:
 async def outcome_of(function: Callable[..., object], *args: object, **kwargs: object) -> object:
     """Await an async function, or call a plain one in a thread."""
     call = partial(function, *args, **kwargs)
-    value = call() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(call)
+    value = call() if inspect.iscoroutinefunction(function) else await in_new_thread(call)
     return await cast("Awaitable[object]", value) if inspect.isawaitable(value) else value
 
 

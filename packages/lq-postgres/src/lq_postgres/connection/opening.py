@@ -11,6 +11,7 @@ import asyncpg
 from asyncpg import exceptions
 
 from lq_core.foundation.errors import ConfigurationError, QueueError, StorageError
+from lq_core.foundation.new_thread import in_new_thread
 from lq_postgres.connection.address import UNREADABLE, Address, Place, read_address
 from lq_postgres.connection.config import PostgresConfig
 from lq_postgres.connection.driver import Connection
@@ -161,7 +162,7 @@ async def _set_up(connection: Connection, statements: str) -> Connection:
 async def _answer(name: str, call: Callable[[], Answer | Awaitable[Answer]]) -> Answer:
     """Call a function of the application; a plain one in a thread, because it may block."""
     try:
-        made = call() if inspect.iscoroutinefunction(call) else await asyncio.to_thread(call)
+        made = call() if inspect.iscoroutinefunction(call) else await in_new_thread(call)
         return await made if inspect.isawaitable(made) else cast("Answer", made)
     except _OF_THE_DRIVER:
         raise
