@@ -48,8 +48,8 @@ class QueueStore(ABC):
 
     takes_turns: ClassVar[bool] = False
     """
-    Whether a due record with a fairness key gets a turn, as :mod:`lq_core.queue.turns` says: with ``insert_many``, or
-    else before a claim looks for records. The turn is stored as ``scheduled_at``, so the order of claims is the same.
+    Whether a due record with a fairness key gets a turn, as :mod:`lq_core.queue.fairness` says: with ``insert_many``,
+    or else before a claim looks for records. The turn is stored as ``scheduled_at``, so claims keep their order.
     ``lq_core.contracts.FairnessContract`` tests it.
     """
 

@@ -22,10 +22,10 @@ from lq_postgres.connection.driver import Fetch
 from lq_postgres.connection.faults import NotifyQueueFullError, ReadOnlyServerError
 from lq_postgres.statements import claiming, plain_claiming
 from lq_postgres.statements.versions import NOTIFY
+from lq_postgres.storage.fairness import give_turns_again, give_turns_to_due
 from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
 from lq_postgres.storage.swaps import answers_to, completions, in_waves, written
-from lq_postgres.storage.turns import give_turns_again, give_turns_to_due
 
 PROMOTION_LIMIT: Final = 1000
 """The most waiting records that one statement makes ready."""

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from lq_postgres.connection.driver import Row
-from lq_postgres.statements import reading, storing, turns
+from lq_postgres.statements import fairness, reading, storing
 from lq_postgres.statements.writing import COLUMNS, RECORD, TYPES, for_schema
 
 _PARAMETER: Final = re.compile(r"(\$\d+)::(uuid|timestamptz)\b")
@@ -26,7 +26,7 @@ _MOMENTS: Final = tuple(index for index, column in enumerate(COLUMNS) if TYPES.g
 _READ: Final[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     reading.GET: ((0,), _MOMENTS),
     storing.HOLDERS: ((2,), tuple(2 + index for index in _MOMENTS)),
-    turns.TURNS: ((), (1, 2)),
+    fairness.TURNS: ((), (1, 2)),
 }
 """The columns of ids and of moments, for the statements that have any beside lists of ids."""
 
@@ -39,7 +39,7 @@ _TURNS: Final = (
 def in_text(sql: str, schema: str) -> str:
     """Write a statement for *schema*, in which ids and moments are text."""
     written = for_schema(sql, schema).replace(RECORD, _RECORD)
-    sql = _TURNS.format(written) if sql is turns.TURNS else written
+    sql = _TURNS.format(written) if sql is fairness.TURNS else written
     return _IDS.sub(r"array_agg(\1::text)", _PARAMETER.sub(_cast, sql))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from lq_postgres.statements import claiming, limiting, reading, storing, turns
+from lq_postgres.statements import claiming, fairness, limiting, reading, storing
 
 COLUMNS: Final = (
     *("id", "arguments", "created_at", "scheduled_at"),
@@ -56,8 +56,8 @@ _PARTS: Final = {
     "{matches}": reading.MATCHES,
     "{startable}": limiting.STARTABLE.replace("{startable}", limiting.IF_STARTABLE),
     "{indexed_status}": storing.INDEXED_STATUS,
-    "{has_fairness_key}": turns.HAS_FAIRNESS_KEY,
-    "{fairness_key}": turns.FAIRNESS_KEY,
+    "{has_fairness_key}": fairness.HAS_FAIRNESS_KEY,
+    "{fairness_key}": fairness.FAIRNESS_KEY,
     "{record}": RECORD,
     "{columns}": ", ".join(COLUMNS),
     "{replaced}": ", ".join(f"{column} = s.{column}" for column in _REPLACED),

@@ -13,9 +13,9 @@ from lq_core.records.record import QueuedTaskRecord
 from lq_postgres.connection.driver import Fetch
 from lq_postgres.connection.notifier import Channel
 from lq_postgres.statements import storing
+from lq_postgres.storage.fairness import give_turns
 from lq_postgres.storage.rows import alike, alike_at_once, alone, are_alike, are_of_one_moment, mixed, records_from
 from lq_postgres.storage.swaps import amended, in_waves
-from lq_postgres.storage.turns import give_turns
 
 TRIES: Final = 10
 """How often a key may change hands between two statements."""

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from lq_core.queue.fairness import tenant_of
 from lq_core.queue.limits import Allowances, Subject
+from lq_core.queue.memory.fairness import WaitingTurns
 from lq_core.queue.memory.partitions import Partitions, Waiting
-from lq_core.queue.memory.turns import WaitingTurns
-from lq_core.queue.turns import line_of
 from lq_core.records import lifecycle
 from lq_core.records.record import OWNED, TERMINAL, QueuedTaskRecord, TaskStatus
 
@@ -203,13 +203,13 @@ class RecordIndex:
         self, record: QueuedTaskRecord, *, is_new: bool = False, had: datetime | None = None
     ) -> QueuedTaskRecord:
         """Give a turn to a record that is due and has a fairness key; *had* is its turn before it was amended."""
-        line = line_of(record)
-        if line is None:
+        tenant = tenant_of(record)
+        if tenant is None:
             return record
         if had is not None and record.scheduled_at == had:
-            self._turns.keep(record.id.int, line, had)
+            self._turns.keep(record.id.int, tenant, had)
             return record
-        turn = self._turns.give(record.id.int, line, due=record.scheduled_at, is_new=is_new)
+        turn = self._turns.give(record.id.int, tenant, due=record.scheduled_at, is_new=is_new)
         record = self.records[record.id.int] = replace(record, scheduled_at=turn)
         return record
 

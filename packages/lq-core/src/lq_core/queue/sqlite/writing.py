@@ -15,6 +15,7 @@ from lq_core.queue.messages import Claim, Claimed, Insertion, QueueState, Swap
 from lq_core.queue.predecessors import after_holders, waves
 from lq_core.queue.sqlite import read_statements as queries
 from lq_core.queue.sqlite import write_statements as sql
+from lq_core.queue.sqlite.fairness import give_turns, promote
 from lq_core.queue.sqlite.partitions import HeldKeys, Partitions
 from lq_core.queue.sqlite.rows import (
     FROM_ROW,
@@ -29,7 +30,6 @@ from lq_core.queue.sqlite.rows import (
     to_state,
     to_swap,
 )
-from lq_core.queue.sqlite.turns import give_turns, promote
 from lq_core.records.record import QueuedTaskRecord, TaskStatus
 from lq_core.schedules.schedule_state import ScheduleState
 

@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Final
 
-from lq_core.queue.turns import Line, Turns, next_turns
+from lq_core.queue.fairness import Tenant, Turns, next_turns
 
 SPARE: Final = 100
 """How many turns without records are kept before the list is made anew; at most as many as there are others."""
@@ -61,27 +61,27 @@ class WaitingTurns:
 
     def __init__(self) -> None:
         self._shared: dict[tuple[str, str, int], _Shared] = {}
-        self._given: dict[int, tuple[Line, datetime]] = {}
+        self._given: dict[int, tuple[Tenant, datetime]] = {}
 
-    def give(self, number: int, line: Line, *, due: datetime, is_new: bool) -> datetime:
+    def give(self, number: int, tenant: Tenant, *, due: datetime, is_new: bool) -> datetime:
         """Give a turn to a record that is due."""
-        shared = self._shared.setdefault(line[:3], _Shared())
-        (turn,) = next_turns(shared.of(line.key), [due], beside=[], is_new=is_new)
-        self.keep(number, line, turn)
+        shared = self._shared.setdefault(tenant[:3], _Shared())
+        (turn,) = next_turns(shared.of(tenant.key), [due], beside=[], is_new=is_new)
+        self.keep(number, tenant, turn)
         return turn
 
-    def keep(self, number: int, line: Line, turn: datetime) -> None:
+    def keep(self, number: int, tenant: Tenant, turn: datetime) -> None:
         """Give a record this turn."""
-        self._shared.setdefault(line[:3], _Shared()).add(line.key, turn)
-        self._given[number] = line, turn
+        self._shared.setdefault(tenant[:3], _Shared()).add(tenant.key, turn)
+        self._given[number] = tenant, turn
 
     def take_back(self, number: int) -> datetime | None:
         """Take back the turn of a record that does not wait any more, and return it; None if it had none."""
-        line, turn = self._given.pop(number, (None, None))
-        if line is None or turn is None:
+        tenant, turn = self._given.pop(number, (None, None))
+        if tenant is None or turn is None:
             return None
-        shared = self._shared[line[:3]]
-        shared.remove(line.key, turn)
+        shared = self._shared[tenant[:3]]
+        shared.remove(tenant.key, turn)
         if not shared:
-            del self._shared[line[:3]]
+            del self._shared[tenant[:3]]
         return turn

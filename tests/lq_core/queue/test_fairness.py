@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from lq_core.contracts import a_claim, a_record, a_worker
 from lq_core.foundation.clock import utc_now
+from lq_core.queue.fairness import Tenant
 from lq_core.queue.memory import InMemoryQueueBackend
-from lq_core.queue.memory.turns import WaitingTurns
+from lq_core.queue.memory.fairness import WaitingTurns
 from lq_core.queue.sqlite import SQLiteConfig, SQLiteQueueBackend, writing
-from lq_core.queue.turns import Line
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 
 pytestmark = pytest.mark.asyncio
@@ -81,10 +81,10 @@ async def test_memory_forgets_the_turns_of_records_that_have_gone() -> None:
 
 
 async def test_turns_without_records_are_dropped_also_behind_one_that_stays() -> None:
-    turns, line, at = WaitingTurns(), Line("local", "default", 0, "a"), utc_now()
-    turns.give(0, line, due=at, is_new=True)
+    turns, tenant, at = WaitingTurns(), Tenant("local", "default", 0, "a"), utc_now()
+    turns.give(0, tenant, due=at, is_new=True)
     for number in range(1, 5000):
-        turns.give(number, line, due=at + timedelta(seconds=number), is_new=True)
+        turns.give(number, tenant, due=at + timedelta(seconds=number), is_new=True)
         turns.take_back(number)
 
     assert _kept(turns) < 500

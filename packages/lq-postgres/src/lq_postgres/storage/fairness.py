@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from lq_core.queue import Swap
 from lq_core.queue.columns import to_text
-from lq_core.queue.turns import Line, Turns, due_lines, given_turns, line_of, with_turns
+from lq_core.queue.fairness import Tenant, Turns, due_by_tenant, given_turns, tenant_of, with_turns
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres.connection.driver import Fetch, Row
-from lq_postgres.statements import turns as sql
+from lq_postgres.statements import fairness as sql
 
 
 async def give_turns(
@@ -25,10 +25,12 @@ async def give_turns(
     """
     if not any(record.metadata and FAIRNESS_KEY in record.metadata for record in records):
         return records, None
-    lines = due_lines(records, at=now)
-    if not lines:
+    tenants = due_by_tenant(records, at=now)
+    if not tenants:
         return records, now
-    records, last = with_turns(records, lines, await _turns(fetch, {line: len(due) for line, due in lines.items()}))
+    records, last = with_turns(
+        records, tenants, await _turns(fetch, {tenant: len(due) for tenant, due in tenants.items()})
+    )
     return records, max(now, last)
 
 
@@ -42,18 +44,18 @@ async def give_turns_again(
     """
     if not any(swap.record.metadata and FAIRNESS_KEY in swap.record.metadata for swap in swaps):
         return swaps, None
-    lines = defaultdict[Line, list[int]](list)
+    tenants = defaultdict[Tenant, list[int]](list)
     changed = list(swaps)
     for number, swap in enumerate(swaps):
-        line = line_of(swap.record)
-        if line is not None and swap.record.scheduled_at <= now:
-            lines[line].append(number)
-    if lines:
-        turns = await _turns(fetch, {line: 1 + len(numbers) for line, numbers in lines.items()})
-        due = {line: [swaps[number].record.scheduled_at for number in numbers] for line, numbers in lines.items()}
+        tenant = tenant_of(swap.record)
+        if tenant is not None and swap.record.scheduled_at <= now:
+            tenants[tenant].append(number)
+    if tenants:
+        turns = await _turns(fetch, {tenant: 1 + len(numbers) for tenant, numbers in tenants.items()})
+        due = {tenant: [swaps[number].record.scheduled_at for number in numbers] for tenant, numbers in tenants.items()}
         given = given_turns(due, turns, is_new=False)
-        for line, numbers in lines.items():
-            for number, turn in zip(numbers, given[line], strict=True):
+        for tenant, numbers in tenants.items():
+            for number, turn in zip(numbers, given[tenant], strict=True):
                 record = replace(swaps[number].record, scheduled_at=turn)
                 changed[number] = replace(swaps[number], record=record)
                 now = max(now, turn)
@@ -64,26 +66,35 @@ async def give_turns_to_due(fetch: Fetch, rows: Sequence[Sequence[Any]]) -> None
     """Make the records ready that ``PROMOTE`` has found because they have fairness keys."""
     if not rows:
         return
-    lines = defaultdict[Line, list[Sequence[Any]]](list)
+    tenants = defaultdict[Tenant, list[Sequence[Any]]](list)
     for row in rows:
-        lines[Line(*row[1:5])].append(row)
-    turns = await _turns(fetch, {line: 1 + len(due) for line, due in lines.items()}, written=True)
-    given = given_turns({line: [row[5] for row in due] for line, due in lines.items()}, turns, is_new=False)
-    found = [(row[0], row[5], turn) for line, due in lines.items() for row, turn in zip(due, given[line], strict=True)]
+        tenants[Tenant(*row[1:5])].append(row)
+    turns = await _turns(fetch, {tenant: 1 + len(due) for tenant, due in tenants.items()}, written=True)
+    given = given_turns({tenant: [row[5] for row in due] for tenant, due in tenants.items()}, turns, is_new=False)
+    found = [
+        (row[0], row[5], turn) for tenant, due in tenants.items() for row, turn in zip(due, given[tenant], strict=True)
+    ]
     found.sort()  # Every process writes in the order of the ids, so that none waits for another in a circle.
     _ = await fetch(sql.GIVE_TURNS, *map(list, zip(*found, strict=True)))
 
 
-async def _turns(fetch: Fetch, sizes: Mapping[Line, int], *, written: bool = False) -> Mapping[Line, Turns]:
-    """Read the turns that so many records of each line need; *written* says that its key is JSON already."""
+async def _turns(fetch: Fetch, sizes: Mapping[Tenant, int], *, written: bool = False) -> Mapping[Tenant, Turns]:
+    """Read the turns that so many records of each tenant need; *written* says that its key is JSON already."""
     rows = [
-        (number, line.execution_backend, line.queue, line.priority, line.key if written else to_text(line.key), size)
-        for number, (line, size) in enumerate(sizes.items())
+        (
+            number,
+            tenant.execution_backend,
+            tenant.queue,
+            tenant.priority,
+            tenant.key if written else to_text(tenant.key),
+            size,
+        )
+        for number, (tenant, size) in enumerate(sizes.items())
     ]
     found = defaultdict[int, list[Row]](list)
     for row in await fetch(sql.TURNS, *map(list, zip(*rows, strict=True))):
         found[row[0]].append(row)
     return {
-        line: Turns(found[number][0][1], (row[2] for row in found[number] if row[2] is not None))
-        for number, line in enumerate(sizes)
+        tenant: Turns(found[number][0][1], (row[2] for row in found[number] if row[2] is not None))
+        for number, tenant in enumerate(sizes)
     }

@@ -21,8 +21,8 @@ STEP: Final = timedelta(microseconds=1)
 """Between two records of a key that become due at the same moment."""
 
 
-class Line(NamedTuple):
-    """The records that share their turns, and one of their fairness keys."""
+class Tenant(NamedTuple):
+    """A fairness key among the records of one execution backend, queue and priority, which share their turns."""
 
     execution_backend: str
     queue: str
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """The turns of the records that wait in a line."""
+    """The turns that decide when the next record of a tenant starts."""
 
     last: datetime | None
     """The last turn of the key; None when none of its records waits."""
@@ -40,40 +40,41 @@ class Turns(NamedTuple):
     """The turns of all keys after the last one of this key, in order and each once; without a last one, all turns."""
 
 
-def line_of(record: QueuedTaskRecord) -> Line | None:
-    """Return where a pending record waits for its turn; None without a fairness key, and if it cannot be claimed."""
+def tenant_of(record: QueuedTaskRecord) -> Tenant | None:
+    """Return the tenant of a pending record; None without a fairness key, and if it cannot be claimed."""
     key = record.metadata.get(FAIRNESS_KEY) if record.metadata else None
     if key is None or record.status is not TaskStatus.PENDING or record.blocked or record.cancel_requested:
         return None
-    return Line(record.execution_backend, record.queue, record.priority, key)
+    return Tenant(record.execution_backend, record.queue, record.priority, key)
 
 
-def due_lines(records: Iterable[QueuedTaskRecord], *, at: datetime) -> Mapping[Line, Sequence[QueuedTaskRecord]]:
-    """Find those of new records that get a turn when they are stored, in their lines."""
-    lines = defaultdict[Line, list[QueuedTaskRecord]](list)
+def due_by_tenant(records: Iterable[QueuedTaskRecord], *, at: datetime) -> Mapping[Tenant, Sequence[QueuedTaskRecord]]:
+    """Find those of new records that get a turn when they are stored, by their tenants."""
+    tenants = defaultdict[Tenant, list[QueuedTaskRecord]](list)
     for record in [record for record in records if record.metadata and FAIRNESS_KEY in record.metadata]:
-        line = line_of(record)
-        if line is not None and record.scheduled_at <= max(at, record.created_at):
-            lines[line].append(record)
-    return lines
+        tenant = tenant_of(record)
+        if tenant is not None and record.scheduled_at <= max(at, record.created_at):
+            tenants[tenant].append(record)
+    return tenants
 
 
 def given_turns(
-    lines: Mapping[Line, Sequence[datetime]], turns: Mapping[Line, Turns], *, is_new: bool
-) -> Mapping[Line, Sequence[datetime]]:
+    tenants: Mapping[Tenant, Sequence[datetime]], turns: Mapping[Tenant, Turns], *, is_new: bool
+) -> Mapping[Tenant, Sequence[datetime]]:
     """
-    Give turns to records that are due together, by the due times of each line.
+    Give turns to records that are due together, by the due times of each tenant.
 
     Records that were stored before let the first turn pass, so one that returns again and again delays nobody.
     """
     beside = defaultdict[tuple[str, str, int], list[datetime]](list)
     return {
-        line: list(next_turns(turns[line], due, beside=beside[line[:3]], is_new=is_new)) for line, due in lines.items()
+        tenant: list(next_turns(turns[tenant], due, beside=beside[tenant[:3]], is_new=is_new))
+        for tenant, due in tenants.items()
     }
 
 
 def next_turns(turns: Turns, due: Iterable[datetime], *, beside: list[datetime], is_new: bool) -> Iterator[datetime]:
-    """Give turns to records of one line; *beside* has the turns of new records that are not stored yet, in order."""
+    """Give turns to records of one tenant; *beside* has the turns of new records that are not stored yet, in order."""
     last, ahead = turns
     stored = next(ahead, None)
     if last is None and not is_new:
@@ -92,14 +93,16 @@ def next_turns(turns: Turns, due: Iterable[datetime], *, beside: list[datetime],
 
 def with_turns(
     records: Sequence[QueuedTaskRecord],
-    lines: Mapping[Line, Sequence[QueuedTaskRecord]],
-    turns: Mapping[Line, Turns],
+    tenants: Mapping[Tenant, Sequence[QueuedTaskRecord]],
+    turns: Mapping[Tenant, Turns],
 ) -> tuple[Sequence[QueuedTaskRecord], datetime]:
-    """Give turns to those of new records that are in *lines*; the other answer is the last of these turns."""
+    """Give turns to those of new records that *tenants* have; the other answer is the last of these turns."""
     given = given_turns(
-        {line: [record.scheduled_at for record in due] for line, due in lines.items()}, turns, is_new=True
+        {tenant: [record.scheduled_at for record in due] for tenant, due in tenants.items()}, turns, is_new=True
     )
-    moments = {record.id: turn for line, due in lines.items() for record, turn in zip(due, given[line], strict=True)}
+    moments = {
+        record.id: turn for tenant, due in tenants.items() for record, turn in zip(due, given[tenant], strict=True)
+    }
     changed = [
         replace(record, scheduled_at=moments[record.id]) if record.id in moments else record for record in records
     ]

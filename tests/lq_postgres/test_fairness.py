@@ -11,7 +11,7 @@ from lq_core.foundation.clock import utc_now
 from lq_core.records import lifecycle
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.statements import turns
+from lq_postgres.statements import fairness
 from plans import most_rows
 from servers.fixtures import Database
 
@@ -34,7 +34,7 @@ async def crowded(backend: PostgresQueueBackend) -> PostgresQueueBackend:
 async def test_a_turn_is_found_without_reading_waiting_records(crowded: PostgresQueueBackend, key: str) -> None:
     line = [[0], ["local"], ["default"], [0], [f'"{key}"'], [5]]
 
-    assert await most_rows(crowded, turns.TURNS, *line) <= 12
+    assert await most_rows(crowded, fairness.TURNS, *line) <= 12
 
 
 async def test_the_first_record_of_a_key_starts_next_beside_long_backlogs(crowded: PostgresQueueBackend) -> None:
