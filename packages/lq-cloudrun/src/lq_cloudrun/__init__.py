@@ -15,7 +15,6 @@ from lq_cloudrun.container.database_token import database_token
 from lq_cloudrun.container.program import execute_cloudrun_task, main
 from lq_cloudrun.executions.status import CloudRunExitCode
 from lq_cloudrun.executions.target import UnknownProfileError
-from lq_cloudrun.pools.scaler import PoolScaler, PoolScaling, PoolStep
 
 __all__ = [
     "ClientFactory",
@@ -26,9 +25,6 @@ __all__ = [
     "CloudRunExitCode",
     "ExecutionsClient",
     "JobsClient",
-    "PoolScaler",
-    "PoolScaling",
-    "PoolStep",
     "RunOperation",
     "TasksClient",
     "UnknownProfileError",

@@ -5,11 +5,11 @@ It is read and checked here, once, before anything is imported or opened.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.executions.request import PullOrder
@@ -35,8 +35,7 @@ class EnvironmentProblem(Exception):  # noqa: N818 -- it is no error of the prog
         self.missing = missing
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """One start of one container."""
 
     prefix: str
@@ -52,8 +51,7 @@ class Container:
     connect_seconds: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordContainer(Container):
+class RecordContainer(Container, frozen=True, kw_only=True):
     """A container for one record."""
 
     task_id: UUID
@@ -75,8 +73,7 @@ class RecordContainer(Container):
         return {"record_id": str(self.task_id), "epoch": self.epoch}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullContainer(Container):
+class PullContainer(Container, frozen=True, kw_only=True):
     """A container for all records that are due."""
 
     order: PullOrder

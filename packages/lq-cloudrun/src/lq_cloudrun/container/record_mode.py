@@ -3,8 +3,9 @@
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from lq_cloudrun.config import CloudRunExecutionConfig
 from lq_cloudrun.container.claim import Claim, claim
@@ -32,8 +33,7 @@ NEAR_THE_LIMIT: Final = 5.0
 """Seconds before the limit of the execution from which on SIGTERM means that its time is up."""
 
 
-@dataclass(kw_only=True)
-class RecordRun:
+class RecordRun(Struct, kw_only=True):
     """One container with its record; *began* by ``time.monotonic()``, *stopping* is done after SIGTERM."""
 
     service: QueueService

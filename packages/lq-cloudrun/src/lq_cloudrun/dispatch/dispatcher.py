@@ -9,8 +9,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lq_cloudrun.dispatch.pacer import Pacer, Pacers
 from lq_cloudrun.executions.executions import Executions, NotStartedError
@@ -31,8 +32,7 @@ PATIENCE: Final = 2.0
 """Seconds that a reserved record waits here for its turn. If it would wait longer, it is released."""
 
 
-@dataclass(kw_only=True)
-class Dispatcher:
+class Dispatcher(Struct, kw_only=True):
     """Starts executions for records, with the request that *build* makes."""
 
     executions: Executions

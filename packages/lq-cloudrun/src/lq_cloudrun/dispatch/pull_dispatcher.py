@@ -9,9 +9,11 @@ executions of other workers and of calls whose answers were lost, and does not w
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lq_cloudrun.dispatch.pacer import Pacers, live_workers
 from lq_cloudrun.dispatch.reader_turns import Turns, has_turn, term_of
@@ -33,8 +35,7 @@ MOST_PAGES: Final = 50
 SAMPLE: Final = 10
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pulling:
+class Pulling(Struct, frozen=True, kw_only=True):
     """The facts about one execution in pull mode that this dispatcher knows."""
 
     containers: int

@@ -8,7 +8,6 @@ does, and no record is harmed. After each term the ranking changes, so that a wo
 
 from collections.abc import Iterable
 from datetime import datetime
-from hashlib import sha256
 from typing import Final
 
 from lq_cloudrun.dispatch.pacer import live_workers
@@ -46,5 +45,7 @@ def term_of(moment: datetime) -> int:
 
 def has_turn(subject: str, rivals: Iterable[WorkerInfo], *, own: frozenset[str], term: int) -> bool:
     """Whether one of our *own* workers is first for *subject*. Without rivals, it is our turn."""
+    from hashlib import sha256  # noqa: PLC0415 -- it loads OpenSSL, and a container never asks
+
     ranked = sorted(rivals, key=lambda worker: sha256(f"{term} {subject} {worker.id}".encode()).digest())
     return not ranked or ranked[0].id in own

@@ -8,9 +8,10 @@ sweep of the list serves all records of a job.
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from lq_cloudrun.dispatch.look_times import Looks, handed_over, is_left_to_its_worker
 from lq_cloudrun.dispatch.pacer import live_workers
@@ -28,8 +29,7 @@ from lq_core.records.record import OWNED, QueuedTaskRecord, TaskFailure, TaskSta
 log = event_log("lq.cloudrun")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True, kw_only=True):
     """The circumstances of one round of looks."""
 
     service: ExecutionService

@@ -6,9 +6,10 @@ execution decides.
 """
 
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lq_cloudrun.executions.status import CloudRunExitCode, status_of
 
@@ -36,8 +37,7 @@ MEANINGS: Final = MappingProxyType(
 """The meaning of the exit code of a container that has not claimed its record."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """The end of an execution."""
 
     summary: str

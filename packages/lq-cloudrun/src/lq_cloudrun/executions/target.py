@@ -1,10 +1,9 @@
 """Finds the job and container of a record. An unknown profile is an error, never the default job."""
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+from msgspec import Struct
 
 from lq_cloudrun.config import CloudRunExecutionConfig
-from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.errors import ConfigurationError, alike
 from lq_core.records.record import QueuedTaskRecord
 
 
@@ -24,13 +23,12 @@ class UnknownProfileError(ConfigurationError):
                 "The record names no execution profile and there is no default job: "
                 "set CloudRunExecutionConfig(job_name=...), or name one of its profiles in the task."
             )
-        close = get_close_matches(self.profile, self.known, n=1)
+        close = alike(self.profile, self.known)
         advice = f"Did you mean {close[0]!r}?" if close else "Add it to CloudRunExecutionConfig(profiles={...})."
         return f"There is no execution profile {self.profile!r} (here: {', '.join(self.known) or 'none'}). {advice}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """One job, and the container of it that runs records."""
 
     job: str

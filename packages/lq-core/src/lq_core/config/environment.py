@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
 
 from lq_core.config.queue_config import QueueConfig
-from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.errors import ConfigurationError, alike
 
 PREFIX: Final = "LQ_"
 
@@ -84,6 +83,6 @@ def _refuse_misspelt(variable: str, known: list[str], prefix: str) -> None:
     """Refuse a variable with almost the name of a setting; others may belong to somebody else, such as Kubernetes."""
     if variable in known or not variable.startswith(prefix):
         return
-    close = get_close_matches(variable, known, n=1, cutoff=0.85)
+    close = alike(variable, known, cutoff=0.85)
     if close:
         raise ConfigurationError(f"The environment sets {variable}, which is no setting. Did you mean {close[0]}?")

@@ -14,8 +14,10 @@ Backend = TypeVar("Backend")
 class BackendRegistry(Generic[Backend]):
     """The backends of one kind (``"queue"`` or ``"execution"``) that this process can find."""
 
-    def __init__(self, kind: str, base: type[Backend]) -> None:
+    def __init__(self, kind: str, base: type[Backend], *, own: Mapping[str, str] | None = None) -> None:
+        """Begin with the import paths of *own* backends, which are found without a look at what is installed."""
         self._kind = kind
+        self._own = own or {}
         self._base = base
         self._group = f"lq.{kind}_backends"
         self._registered: dict[str, type[Backend]] = {}
@@ -31,7 +33,7 @@ class BackendRegistry(Generic[Backend]):
 
     def names(self) -> set[str]:
         """Return the short names that exist in this process."""
-        return {*self._registered, *self._installed()}
+        return {*self._registered, *self._own, *self._installed()}
 
     def check(self, path: str) -> None:
         """
@@ -50,16 +52,16 @@ class BackendRegistry(Generic[Backend]):
         """
         if path in self._registered:
             return self._registered[path]
-        if not {".", ":"} & set(path) and not self._knows(path):
-            raise UnknownBackendError(self._kind, path, self.names())
-        if load := self._installed().get(path):
-            return self._checked(load(), path)
-        named = path if ":" in path else ":".join(path.rpartition(".")[::2])
-        backend = load_path(named, said=f"The {self._kind} backend is {path!r}")
-        return self._checked(backend, path)
+        if path not in self._own and not {".", ":"} & set(path):
+            if not self._knows(path):
+                raise UnknownBackendError(self._kind, path, self.names())
+            return self._checked(self._installed()[path](), path)
+        path_of_class = self._own.get(path, path)
+        named = path_of_class if ":" in path_of_class else ":".join(path_of_class.rpartition(".")[::2])
+        return self._checked(load_path(named, said=f"The {self._kind} backend is {path!r}"), path)
 
     def _knows(self, name: str) -> bool:
-        if name in self.names():
+        if name in self._registered or name in self._own or name in self._installed():
             return True
         _entries.cache_clear()  # It may have been installed since.
         return name in self.names()

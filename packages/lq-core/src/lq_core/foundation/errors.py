@@ -1,7 +1,6 @@
 """The errors that lq raises: each keeps its facts as attributes, and its message says what to do next."""
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from typing import ClassVar, Final, dataclass_transform
 from uuid import UUID
 
@@ -271,5 +270,12 @@ class WaitTimeoutError(_FactsError, TimeoutError):
 
 def closest(name: str, known: Iterable[str], otherwise: str = "", *, most: int = 1) -> str:
     """Suggest the known names that are most like *name*; return *otherwise* if none is."""
-    close = get_close_matches(name, list(known), n=most)
+    close = alike(name, known, most=most)
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else otherwise
+
+
+def alike(name: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that are like *name* by at least *cutoff* (0 to 1), the most alike first."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- it takes time, and most programs make no mistake
+
+    return get_close_matches(name, list(known), n=most, cutoff=cutoff)

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from sysconfig import get_path
 from traceback import extract_tb
 from types import ModuleType
 from typing import Final, TypeGuard
@@ -141,6 +140,8 @@ def _located(doing: str, *, see: str) -> Generator[None, None, None]:
 def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return ""  # Its message names the place.
+    from sysconfig import get_path  # noqa: PLC0415 -- as much time as ten modules, for an error
+
     libraries = (Path(__file__).parents[1], *(Path(get_path(name)) for name in ("stdlib", "purelib", "platlib")))
     for frame in reversed(extract_tb(error.__traceback__)):
         file = Path(frame.filename)

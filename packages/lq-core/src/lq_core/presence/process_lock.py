@@ -8,7 +8,6 @@ example in another container, it learns nothing, and the heartbeat decides.
 import os
 import re
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -92,7 +91,7 @@ def _path_of(worker_id: str) -> Path | None:
 def _folder() -> Path | None:
     if sys.platform == "win32":
         return None
-    base = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    base = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else _temporary()
     folder = base / f"lq-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -101,6 +100,12 @@ def _folder() -> Path | None:
         return None
     # Another user may have made a folder, or a link, of this name.
     return folder if S_ISDIR(state.st_mode) and state.st_uid == os.getuid() else None
+
+
+def _temporary() -> Path:
+    import tempfile  # noqa: PLC0415 -- six modules for compression and more, needed on few systems
+
+    return Path(tempfile.gettempdir())
 
 
 def _lock(file: int, *, wait: bool) -> bool:

@@ -6,8 +6,9 @@ The next batch starts when the last one returns; no batch waits to fill.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar, cast
+
+from msgspec import Struct
 
 from lq_core.foundation.begun_task import begin, first_turn
 from lq_core.foundation.errors import StorageError
@@ -153,8 +154,7 @@ def _answer_later(turns: int, later: list[_Promise[Answer]]) -> None:
             answer.set_result(found)
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(Struct):
     claim: Claim
     answer: asyncio.Future[Sequence[bool | Claimed]] | None = None
 

@@ -6,11 +6,13 @@ and stores the buckets that changed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 from math import ceil
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lq_core.foundation.duration import seconds
 from lq_core.records.record import Limits, RateLimit
@@ -26,8 +28,7 @@ class Subject(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
-class Partition(Generic[Entry]):
+class Partition(Struct, Generic[Entry], frozen=True):
     """
     The due records of one queue, one execution backend and one concurrency key (or None).
 

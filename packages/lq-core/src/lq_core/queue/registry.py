@@ -1,12 +1,18 @@
 """Finds and makes queue backends."""
 
 from collections.abc import Callable
+from typing import Final
 
 from lq_core.config.queue_config import QueueBackendConfig, QueueConfig
 from lq_core.config.registry import BackendRegistry
 from lq_core.queue.base import BaseQueueBackend
 
-REGISTRY = BackendRegistry("queue", BaseQueueBackend)
+# Also registered as entry points, for whoever lists the backends that are installed.
+_OWN: Final = {
+    "memory": "lq_core.queue.memory:InMemoryQueueBackend",
+    "sqlite": "lq_core.queue.sqlite:SQLiteQueueBackend",
+}
+REGISTRY = BackendRegistry("queue", BaseQueueBackend, own=_OWN)
 
 
 def get_queue_backend(backend: QueueBackendConfig = "sqlite", config: QueueConfig | None = None) -> BaseQueueBackend:

@@ -7,7 +7,6 @@ is due whenever the clock shows one of its times, any other plan once for each o
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from difflib import get_close_matches
 from functools import lru_cache
 from itertools import count
 from typing import Annotated, Final
@@ -15,7 +14,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from lq_core.foundation.clock import LONGEST_WAIT
-from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.errors import ConfigurationError, alike
 from lq_core.foundation.validation import HUNDRED_YEARS, check
 
 FIELDS: Final = "minute, hour, day of the month, month, day of the week"
@@ -189,6 +188,6 @@ def _zone(name: str) -> tzinfo:
             f"The time zone {name!r} is not known, since this system has no time zones: pip install tzdata"
         )
     by_lower = {each.lower(): each for each in known}
-    close = get_close_matches(str(name).lower(), by_lower, n=1)
+    close = alike(str(name).lower(), by_lower)
     advice = f"Did you mean {by_lower[close[0]]!r}?" if close else "An example is 'Europe/Berlin'."
     raise ConfigurationError(f"The time zone {name!r} is not known. {advice}")

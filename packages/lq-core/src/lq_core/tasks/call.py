@@ -1,6 +1,5 @@
 """A call of a task that can be enqueued."""
 
-from hashlib import sha256
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -70,4 +69,8 @@ class TaskCall(Generic[Result_co]):
 
 
 def _short(key: str) -> str:
-    return key if len(key) <= NAME_LIMIT else sha256(key.encode()).hexdigest()
+    if len(key) <= NAME_LIMIT:
+        return key
+    from hashlib import sha256  # noqa: PLC0415 -- it loads OpenSSL, and few keys are long
+
+    return sha256(key.encode()).hexdigest()

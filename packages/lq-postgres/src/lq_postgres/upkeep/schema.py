@@ -6,7 +6,7 @@ A file begins with ``-- Code that knows migration N may run beside this.``, so o
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from lq_core.foundation.errors import SchemaError, StorageError
@@ -30,7 +30,7 @@ class Migration(CoreMigration, frozen=True, kw_only=True):
 def migrations(schema: str = "lq") -> Sequence[Migration]:
     """Read every migration of this package, in order."""
     found: list[Migration] = []
-    for file in files("lq_postgres.migrations").iterdir():
+    for file in (Path(__file__).parents[1] / "migrations").iterdir():
         name = _NAME.fullmatch(file.name)
         if name is None:
             continue

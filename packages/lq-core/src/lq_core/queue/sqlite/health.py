@@ -1,6 +1,5 @@
 """The checks of ``lq doctor`` for a SQLite file: its write-ahead log, its disk and its file system."""
 
-import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +38,8 @@ def _log(path: Path) -> Finding:
 
 
 def _disk(path: Path) -> Finding:
+    import shutil  # noqa: PLC0415 -- it loads four modules for compression, and only the doctor needs it
+
     free = shutil.disk_usage(path.parent).free
     found = f"{_megabytes(free)} free, the file has {_megabytes(path.stat().st_size)}"
     advice = "Free some space. If the disk is full, the queue refuses every write."

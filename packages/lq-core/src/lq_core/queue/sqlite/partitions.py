@@ -3,10 +3,12 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from lq_core.queue.json_values import read_limits
 from lq_core.queue.limits import Allowances, Partition, Subject, pick
@@ -53,8 +55,7 @@ class _Look(NamedTuple):
         return str(self.values["execution_backend"]), self.queue, key
 
 
-@dataclass(frozen=True)
-class Partitions:
+class Partitions(Struct, frozen=True):
     """The pairs of execution backend and queue that a claim looks into, without paused queues."""
 
     connection: sqlite3.Connection

@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 from typing import Final, TypeVar
@@ -169,9 +168,8 @@ def _newest() -> int:
 def _migrations() -> Sequence[Migration]:
     found: list[Migration] = []
     runs_beside = 0
-    entries = files("lq_core.queue.sqlite.migrations").iterdir()
-    for entry in sorted((one for one in entries if one.name.endswith(".sql")), key=lambda one: one.name):
-        number, _, name = entry.name.removesuffix(".sql").partition("_")
+    for entry in sorted(Path(__file__).with_name("migrations").glob("*.sql")):
+        number, _, name = entry.stem.partition("_")
         script = entry.read_text(encoding="utf-8")
         beside = _BESIDE.match(script)
         runs_beside = max(runs_beside, int(beside[1] if beside else number))
