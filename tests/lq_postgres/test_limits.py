@@ -18,7 +18,7 @@ from lq_core.records.record import Dependencies, Limits, QueuedTaskRecord, RateL
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.statements import claiming, limiting, plain_claiming, reading
 from lq_postgres.statements.writing import for_schema
-from lq_postgres.storage.finding import conditions
+from lq_postgres.storage.finding import conditions, statement_for
 from plans import most_rows
 from programs import until
 from servers import TcpProxy
@@ -70,13 +70,16 @@ async def test_the_next_due_time_is_found_without_reading_waiting_records(crowde
     assert await most_rows(crowded, claiming.NEXT_DUE, ["local"], None, None) <= 2
 
 
-async def test_pending_records_are_found_without_reading_those_that_have_ended(backend: PostgresQueueBackend) -> None:
+@pytest.mark.parametrize("backends", [None, ("local", "cloud")], ids=repr)
+async def test_pending_records_are_found_without_reading_those_that_have_ended(
+    backend: PostgresQueueBackend, backends: tuple[str, ...] | None
+) -> None:
     waiting = [a_record(), a_record(delay=60), of("ann", 1), a_record(blocked=True)]
     ended = [replace(a_record(), status=TaskStatus.COMPLETED, finished_at=backend.now()) for _ in range(3000)]
     await backend.insert([*waiting, *ended])
-    pending = RecordFilter(statuses=(TaskStatus.PENDING,), execution_backends=("local", "cloud"))
+    pending = RecordFilter(statuses=(TaskStatus.PENDING,), execution_backends=backends)
 
-    assert await most_rows(backend, reading.FIND_PENDING, *conditions(pending), LAST, 100) <= 2 * len(waiting)
+    assert await most_rows(backend, statement_for(pending), *conditions(pending), LAST, 100) <= 2 * len(waiting)
     assert [record.id for record in await backend.find(pending)] == [record.id for record in reversed(waiting)]
 
 

@@ -29,16 +29,16 @@ def counting(watch: Watch, *, records: int, takes: float) -> Callable[[], Awaita
 
 
 @pytest.mark.parametrize(
-    "records, takes, after, totals",
+    "records, takes, after, totals, age",
     [
-        pytest.param(LARGE + 1, 0.1, 0.8, [0, 0], id="slow"),
-        pytest.param(LARGE + 1, 0.1, 0.91, [0, 1], id="slow, later"),
-        pytest.param(LARGE + 1, 0.01, 0.01, [0, 1], id="quick"),
-        pytest.param(LARGE - 10, 0.1, 0.01, [0, 1], id="few"),
+        pytest.param(LARGE + 1, 0.1, 0.8, [0, 0], 0.9, id="slow"),
+        pytest.param(LARGE + 1, 0.1, 0.91, [0, 1], 0.0, id="slow, later"),
+        pytest.param(LARGE + 1, 0.01, 0.01, [0, 1], 0.0, id="quick"),
+        pytest.param(LARGE - 10, 0.1, 0.01, [0, 1], 0.0, id="few"),
     ],
 )
 async def test_a_slow_count_is_kept_for_ten_times_as_long_as_it_took(
-    records: int, takes: float, after: float, totals: list[int]
+    records: int, takes: float, after: float, totals: list[int], age: float
 ) -> None:
     watch = Watch()
     statistics = KeptStatistics(elapsed=watch)
@@ -49,3 +49,4 @@ async def test_a_slow_count_is_kept_for_ten_times_as_long_as_it_took(
     second = await statistics.read(count)
 
     assert [one.total(TaskStatus.COMPLETED) - records for one in (first, second)] == totals
+    assert (first.age, second.age) == (0.0, pytest.approx(age))

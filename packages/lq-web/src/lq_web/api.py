@@ -31,6 +31,7 @@ from lq_web.history import History, Minutes, history
 from lq_web.messages import Changed, TaskView, Version
 from lq_web.neighbours import Neighbours, neighbours
 from lq_web.overview import Overview, overview
+from lq_web.recent import Numbers
 from lq_web.safety import note_action
 from lq_web.searching import Limit, check_role, page_of
 from lq_web.views import Page, QueueView, ScheduleView, queues_of, schedule_of
@@ -68,8 +69,13 @@ class Api(Controller):
     tags: ClassVar[list[str]] = ["queues"]  # pyright: ignore[reportIncompatibleVariableOverride] -- Litestar declares an instance variable
 
     @get("/overview", summary="The state of the queue in one view", responses=answers(Overview, examples.OVERVIEW))
-    async def overview(self, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]) -> Overview:
-        return await overview(lq_service, lq_web)
+    async def overview(
+        self,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+        lq_numbers: NamedDependency[Numbers],
+    ) -> Overview:
+        return await overview(lq_service, lq_web, lq_numbers)
 
     @get("/version", summary="What changes when anything changes", responses=answers(Version, examples.VERSION))
     async def version(self, lq_service: NamedDependency[QueueService]) -> Version:
@@ -100,13 +106,14 @@ class Api(Controller):
         request: AnyRequest,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
-        condition: NamedDependency[RecordFilter],
         *,
+        lq_numbers: NamedDependency[Numbers],
+        condition: NamedDependency[RecordFilter],
         before: FromQuery[UUID | None] = None,
         limit: FromQuery[Limit] = 50,
     ) -> Page:
         check_role(lq_web, request, condition)
-        return await page_of(lq_service, lq_web, condition, limit=limit, before=before)
+        return await page_of(lq_service, lq_web, lq_numbers, condition, limit=limit, before=before)
 
     @get(
         "/records/{record_id:uuid}",
@@ -183,8 +190,10 @@ class Api(Controller):
         summary="The queues, those with the most waiting records first",
         responses=answers(list[QueueView], examples.QUEUES),
     )
-    async def queues(self, lq_service: NamedDependency[QueueService]) -> list[QueueView]:
-        return queues_of(await lq_service.statistics(), await lq_service.queues())
+    async def queues(
+        self, lq_service: NamedDependency[QueueService], lq_numbers: NamedDependency[Numbers]
+    ) -> list[QueueView]:
+        return queues_of(await lq_numbers.statistics(), await lq_service.queues())
 
     @post(
         "/queues/{name:str}/{action:str}",
@@ -199,9 +208,11 @@ class Api(Controller):
         action: FromPath[str],
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
+        *,
+        lq_numbers: NamedDependency[Numbers],
     ) -> list[QueueView]:
         await act(lq_service, lq_web, request, action, kind="queue", subject=name)
-        return queues_of(await lq_service.statistics(), await lq_service.queues())
+        return queues_of(await lq_numbers.statistics(), await lq_service.queues())
 
     @post(
         "/queues/{name:str}/limits",
@@ -255,8 +266,8 @@ class Api(Controller):
         summary="What `lq doctor` finds in the store",
         responses=answers(Sequence[Finding], examples.FINDINGS),
     )
-    async def findings(self, lq_service: NamedDependency[QueueService]) -> Sequence[Finding]:
-        return await lq_service.queue_backend.diagnose()
+    async def findings(self, lq_numbers: NamedDependency[Numbers]) -> Sequence[Finding]:
+        return await lq_numbers.findings()
 
     @get("/tasks", summary="The tasks that this process knows", responses=answers(list[TaskView], examples.TASKS))
     async def tasks(self) -> list[TaskView]:

@@ -35,6 +35,7 @@ from lq_web.conditional import ETags, unchanged
 from lq_web.config import WebConfig
 from lq_web.messages import Problem
 from lq_web.pages import Pages, base_of
+from lq_web.recent import Numbers
 from lq_web.rendering import render
 from lq_web.safety import add_headers, guards_of
 from lq_web.searching import condition_of
@@ -65,6 +66,8 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
     def opened() -> QueueService:
         return service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
 
+    numbers = Numbers(opened)
+
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         return respond(request, settings, error)
 
@@ -77,6 +80,7 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
         guards=guards_of(settings),
         dependencies={
             "condition": Provide(condition_of),
+            "lq_numbers": Provide(lambda: numbers, sync_to_thread=False),
             "lq_service": Provide(opened, sync_to_thread=False),
             "lq_web": Provide(lambda: settings, sync_to_thread=False),
         },
@@ -84,7 +88,7 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
         after_request=add_headers,
         middleware=[ETags()],
         exception_handlers={QueueError: answer, HTTPException: answer},
-        signature_namespace={each.__name__: each for each in (QueueService, RecordFilter, WebConfig)},
+        signature_namespace={each.__name__: each for each in (Numbers, QueueService, RecordFilter, WebConfig)},
     )
 
 

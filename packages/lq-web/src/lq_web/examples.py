@@ -118,6 +118,7 @@ OVERVIEW: Final = Overview(
     ],
     queues=QUEUES,
     findings=FINDINGS,
+    counted=0.0,
     at=NOON,
 )
 TASKS: Final = [

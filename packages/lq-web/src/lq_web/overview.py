@@ -11,6 +11,7 @@ from msgspec import Struct
 from lq_core import Finding, QueueService, RecordFilter, TaskStatus
 from lq_core.records.record import QueuedTaskRecord
 from lq_web.config import WebConfig
+from lq_web.recent import Numbers
 from lq_web.views import QueueView, queues_of
 
 SAMPLE: Final = 500
@@ -62,17 +63,20 @@ class Overview(Struct, frozen=True, kw_only=True):
 
     queues: Sequence[QueueView]
     findings: Sequence[Finding]
+    counted: float
+    """How many seconds ago the records were counted; with very many records, that is done in the background."""
+
     at: datetime
 
 
-async def overview(service: QueueService, config: WebConfig) -> Overview:
+async def overview(service: QueueService, config: WebConfig, numbers: Numbers) -> Overview:
     """Look at the queue as a whole."""
     now = service.queue_backend.now()
-    statistics = await service.statistics()  # First and alone: a slow count is kept for the findings.
+    statistics = await numbers.statistics()  # First and alone: a slow count is kept for the findings.
     workers, states, findings, failed = await asyncio.gather(
         service.workers(),
         service.queues(),
-        service.queue_backend.diagnose(),
+        numbers.findings(),
         service.find(RecordFilter(statuses=(TaskStatus.FAILED,)), limit=SAMPLE),
     )
     recent = [record for record in failed if record.finished_at and record.finished_at > now - RECENT]
@@ -95,6 +99,7 @@ async def overview(service: QueueService, config: WebConfig) -> Overview:
         failures=groups,
         queues=queues_of(statistics, states),
         findings=findings,
+        counted=statistics.age,
         at=now,
     )
 

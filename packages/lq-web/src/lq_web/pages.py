@@ -23,6 +23,7 @@ from lq_web.config import Role, WebConfig
 from lq_web.history import LONGEST, Minutes, history
 from lq_web.neighbours import neighbours
 from lq_web.overview import overview
+from lq_web.recent import Numbers
 from lq_web.rendering import render
 from lq_web.safety import note_action
 from lq_web.searching import PAGE_LIMIT, check_role, page_of, query_of
@@ -46,10 +47,14 @@ class Pages(Controller):
 
     @get("/")
     async def home(
-        self, request: AnyRequest, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]
+        self,
+        request: AnyRequest,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+        lq_numbers: NamedDependency[Numbers],
     ) -> Response[str]:
         state, last_hour, actions = await asyncio.gather(
-            overview(lq_service, lq_web), history(lq_service), lq_service.actions(limit=ACTIONS)
+            overview(lq_service, lq_web, lq_numbers), history(lq_service), lq_service.actions(limit=ACTIONS)
         )
         return _page(request, lq_web, "home.html", state=state, history=last_hour, actions=actions)
 
@@ -59,6 +64,8 @@ class Pages(Controller):
         request: AnyRequest,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
+        *,
+        lq_numbers: NamedDependency[Numbers],
         minutes: FromQuery[Minutes] = 60,
         queue: FromQuery[str | None] = None,
     ) -> Response[str]:
@@ -69,7 +76,7 @@ class Pages(Controller):
             history=await history(lq_service, minutes=minutes, queue=queue or None),
             minutes=minutes,
             spans=((60, "one hour"), (6 * 60, "six hours"), (24 * 60, "one day"), (LONGEST, "two days")),
-            queues=sorted((await lq_service.statistics()).counts),
+            queues=sorted((await lq_numbers.statistics()).counts),
         )
 
     @get("/records")
@@ -78,11 +85,13 @@ class Pages(Controller):
         request: AnyRequest,
         lq_service: NamedDependency[QueueService],
         lq_web: NamedDependency[WebConfig],
+        *,
+        lq_numbers: NamedDependency[Numbers],
         condition: NamedDependency[RecordFilter],
         before: FromQuery[UUID | None] = None,
     ) -> Response[str]:
         check_role(lq_web, request, condition)
-        page = await page_of(lq_service, lq_web, condition, limit=ROWS, before=before)
+        page = await page_of(lq_service, lq_web, lq_numbers, condition, limit=ROWS, before=before)
         chosen = query_of(condition)
         given = {name: value for name, value in chosen.items() if value}
         following = urlencode({**given, "before": str(page.next)}, doseq=True) if page.next else None
@@ -156,10 +165,15 @@ class Pages(Controller):
 
     @get("/queues")
     async def queues(
-        self, request: AnyRequest, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]
+        self,
+        request: AnyRequest,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+        lq_numbers: NamedDependency[Numbers],
     ) -> Response[str]:
-        views = queues_of(await lq_service.statistics(), await lq_service.queues())
-        return _page(request, lq_web, "queues.html", queues=views, can_limit=True)
+        statistics = await lq_numbers.statistics()
+        views = queues_of(statistics, await lq_service.queues())
+        return _page(request, lq_web, "queues.html", queues=views, can_limit=True, counted=statistics.age)
 
     @post("/queues/{name:str}/{action:str}")
     async def change_queue(
@@ -215,10 +229,14 @@ class Pages(Controller):
 
     @get("/workers")
     async def workers(
-        self, request: AnyRequest, lq_service: NamedDependency[QueueService], lq_web: NamedDependency[WebConfig]
+        self,
+        request: AnyRequest,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+        lq_numbers: NamedDependency[Numbers],
     ) -> Response[str]:
         # A store may walk all records to find one more than there are.
-        limit = min(PAGE_LIMIT, (await lq_service.statistics()).total(TaskStatus.RUNNING))
+        limit = min(PAGE_LIMIT, (await lq_numbers.statistics()).total(TaskStatus.RUNNING))
         running = RecordFilter(statuses=(TaskStatus.RUNNING,))
         found = await lq_service.find(running, limit=limit) if limit else ()
         return _page(

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.search import values_of
 from lq_web.config import Connection, Role, WebConfig
+from lq_web.recent import Numbers
 from lq_web.views import Page
 
 PAGE_LIMIT: Final = 200
@@ -90,7 +91,13 @@ def check_role(config: WebConfig, connection: Connection, condition: RecordFilte
 
 
 async def page_of(
-    service: QueueService, config: WebConfig, condition: RecordFilter, *, limit: int, before: UUID | None
+    service: QueueService,
+    config: WebConfig,
+    numbers: Numbers,
+    condition: RecordFilter,
+    *,
+    limit: int,
+    before: UUID | None,
 ) -> Page:
     """Read one page of records, newest first; a search in texts finds only what ``redact`` leaves visible."""
     newest = None if _looks_at_all(condition) else SEARCHED
@@ -98,7 +105,7 @@ async def page_of(
     visible = [config.redact(record) for record in records[:limit]]
     shown = [RecordSummary.of(record) for record in visible if not condition.searches_text or condition.matches(record)]
     is_last = len(records) <= limit
-    is_bounded = is_last and newest is not None and await _are_more_than(service, SEARCHED)
+    is_bounded = is_last and newest is not None and await _are_more_than(numbers, SEARCHED)
     return Page(
         records=shown, next=None if is_last else visible[-1].id, looked_at_newest=SEARCHED if is_bounded else None
     )
@@ -110,8 +117,8 @@ def _looks_at_all(condition: RecordFilter) -> bool:
     return condition.statuses is not None and FEW.issuperset(condition.statuses) and not condition.searches_text
 
 
-async def _are_more_than(service: QueueService, number: int) -> bool:
-    return sum(sum(counts.values()) for counts in (await service.statistics()).counts.values()) > number
+async def _are_more_than(numbers: Numbers, number: int) -> bool:
+    return sum(sum(counts.values()) for counts in (await numbers.statistics()).counts.values()) > number
 
 
 def _given(values: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
+from msgspec.structs import replace
+
 from lq_core.queue.messages import Statistics
 
 LARGE: Final = 10_000
@@ -21,15 +23,15 @@ class KeptStatistics:
 
     def __init__(self, *, elapsed: Callable[[], float] = monotonic) -> None:
         self._elapsed = elapsed
-        self._kept_until = elapsed()
+        self._kept_until = self._counted_at = elapsed()
         self._kept = Statistics(counts={})
 
     async def read(self, count: Callable[[], Awaitable[Statistics]]) -> Statistics:
-        """Return the kept statistics, or those that *count* makes."""
+        """Return the kept statistics, with their age, or those that *count* makes."""
         began = self._elapsed()
         if began < self._kept_until:
-            return self._kept
-        self._kept = await count()
+            return replace(self._kept, age=began - self._counted_at)
+        self._kept, self._counted_at = await count(), began
         took = self._elapsed() - began
         if took > SLOW and sum(sum(one.values()) for one in self._kept.counts.values()) > LARGE:
             self._kept_until = began + TIMES * took

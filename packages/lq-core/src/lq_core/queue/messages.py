@@ -191,6 +191,9 @@ class Statistics(Struct, frozen=True, kw_only=True):
     due: Mapping[str, DueRecords] = field(default_factory=dict[str, DueRecords])
     """The due records of each queue that has some."""
 
+    age: float = 0.0
+    """How many seconds ago the records were counted: a store keeps a slow count for a while."""
+
     @property
     def oldest_due(self) -> datetime | None:
         """The moment since which the oldest due record of all queues has waited; None when no record is due."""

@@ -44,23 +44,17 @@ SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
 ORDER BY r.id DESC LIMIT $11
 """
 
-# Pending records of some execution backends: from their indexes, unless so many wait that a walk soon finds some.
-FIND_PENDING: Final = """
+# Pending records: from their indexes, unless so many wait that a walk soon finds some.
+_FIND_PENDING: Final = """
 WITH few AS MATERIALIZED (
   SELECT f.id FROM (
-    SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL (
-      (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL AND r.execution_backend = b.name
-       LIMIT 2001)
-      UNION ALL
-      (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL AND r.execution_backend = b.name
-       LIMIT 2001)
-    ) w
+    {ready}
     UNION ALL
-    SELECT r.id FROM lq.records r WHERE NOT r.ready AND r.execution_backend = ANY($4)
+    SELECT r.id FROM lq.records r WHERE NOT r.ready {backend}
     UNION ALL
-    SELECT r.id FROM lq.records r WHERE r.blocked AND r.execution_backend = ANY($4)
+    SELECT r.id FROM lq.records r WHERE r.blocked {backend}
     UNION ALL
-    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' AND r.execution_backend = ANY($4)
+    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' {backend}
   ) f
   LIMIT 2001
 )
@@ -75,6 +69,22 @@ SELECT * FROM (
 ) r
 ORDER BY r.id DESC
 """
+
+_READY: Final = """
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL {backend} LIMIT 2001)
+    UNION ALL
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {backend} LIMIT 2001)
+"""
+
+FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", "")
+
+# As FIND_PENDING, on some execution backends.
+FIND_PENDING_ON: Final = _FIND_PENDING.replace(
+    "{ready}",
+    "SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL ({ready}) w".replace(
+        "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name")
+    ),
+).replace("{backend}", "AND r.execution_backend = ANY($4)")
 
 FIND_BY_KEY: Final = """
 SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $10 {matches}

@@ -19,8 +19,8 @@ def statement_for(condition: RecordFilter) -> str:
         return reading.FIND_BY_KEY
     if condition.schedule is not None:
         return reading.FIND_BY_SCHEDULE
-    if condition.statuses == (TaskStatus.PENDING,) and condition.execution_backends is not None:
-        return reading.FIND_PENDING
+    if condition.statuses == (TaskStatus.PENDING,):
+        return reading.FIND_PENDING if condition.execution_backends is None else reading.FIND_PENDING_ON
     indexed = INDEXED | {TaskStatus.RUNNING} if condition.external else INDEXED
     is_indexed = condition.statuses is not None and indexed.issuperset(condition.statuses)
     return reading.FIND_BY_STATUS if is_indexed else reading.FIND

@@ -110,6 +110,16 @@ ORDER BY CASE WHEN :oldest_first THEN id END, id DESC
 LIMIT :limit
 """  # noqa: S608 -- joins two constants of this file
 
+# The newest records of a status, or the oldest ones, from records_not_completed; its condition stands here too.
+FIND_WITH_STATUS: Final = f"""
+SELECT * FROM records
+WHERE status = :status AND status IN ('failed', 'cancelled', 'expired') AND id < :before AND id > :after {MATCHES}
+ORDER BY id DESC
+LIMIT :limit
+"""  # noqa: S608 -- joins two constants of this file
+
+FIND_OLDEST_WITH_STATUS: Final = FIND_WITH_STATUS.replace("id DESC", "id")
+
 # The records of some statuses, from the partial indexes alone.
 WITH_STATUS: Final = """
   SELECT rowid FROM records

@@ -10,6 +10,7 @@ from uuid import UUID
 from lq_core.queue.columns import to_text
 from lq_core.queue.json_values import predecessors_in, read_rows, schedules_from
 from lq_core.queue.messages import DueRecords, QueueState, RecordFilter, Statistics, Unblocked, WorkerInfo
+from lq_core.queue.search import Words
 from lq_core.queue.sqlite import read_statements as queries
 from lq_core.queue.sqlite import write_statements as sql
 from lq_core.queue.sqlite.partitions import queues_of
@@ -27,6 +28,9 @@ MANY: Final = 50_000
 
 WALKED: Final = 20_000
 """A walk ends after so many records, since those with the wanted statuses may all be old."""
+
+NOT_COMPLETED: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
+"""The statuses that have an index in the order of ids."""
 
 
 def records(
@@ -56,6 +60,8 @@ def find(
     if condition.newest is not None:
         values["after"] = max(values["after"], _before_newest(connection, condition.newest))
     words = condition.words()
+    if condition.key is None and condition.statuses is not None and NOT_COMPLETED.issuperset(condition.statuses):
+        return _find_not_completed(connection, condition.statuses, words, values)
     statement = _search(connection, condition, values)
     if statement is queries.FIND_NEWEST and condition.statuses is not None:
         # All records with these statuses may be old: walk some, and then take the indexes.
@@ -156,6 +162,22 @@ def ended(
         values = {**partition, **moments, "limit": limit - len(found)}
         found += [UUID(bytes=id_) for (id_,) in connection.execute(sql.ENDED, values)]
     return found
+
+
+def _find_not_completed(
+    connection: sqlite3.Connection,
+    statuses: Sequence[TaskStatus],
+    words: Sequence[Words],
+    values: Mapping[str, Any],
+) -> list[QueuedTaskRecord]:
+    """Read as many records of each status as are asked for, and keep the first of them all."""
+    oldest_first = bool(values["oldest_first"])
+    statement = queries.FIND_OLDEST_WITH_STATUS if oldest_first else queries.FIND_WITH_STATUS
+    found: list[QueuedTaskRecord] = []
+    for status in dict.fromkeys(statuses):
+        rows = connection.execute(queries.with_words(statement, words), {**values, "status": status.value})
+        found += read_rows(rows, FROM_ROW)
+    return sorted(found, key=lambda record: record.id, reverse=not oldest_first)[: values["limit"]]
 
 
 def _search(connection: sqlite3.Connection, condition: RecordFilter, values: Mapping[str, object]) -> str:
