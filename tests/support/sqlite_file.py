@@ -23,6 +23,7 @@ class SQLiteFile:
         queue: str = "default",
         execution_backend: str = "here",
         metadata: Mapping[str, str] | None = None,
+        log_url: str | None = None,
     ) -> QueuedTaskRecord:
         """Store a record that is due."""
         async with QueueService(self._config) as service:
@@ -34,6 +35,7 @@ class SQLiteFile:
                 queue=queue,
                 execution_backend=execution_backend,
                 metadata=dict(metadata or {}),
+                log_url=log_url,
                 created_at=at,
                 scheduled_at=at,
             )

@@ -100,6 +100,14 @@ async def test_a_record_is_shown_with_its_arguments(folder: Path) -> None:
     assert msgspec.json.decode(as_json.out)["arguments"] == {"number": 7}
 
 
+async def test_a_record_that_ran_elsewhere_is_shown_with_the_address_of_its_log(folder: Path) -> None:
+    file, log = SQLiteFile(folder / "lq.db"), "https://console.cloud.google.com/run/jobs/executions/details/x/reports-1"
+    elsewhere, here = await file.put("shop.send", log_url=log), await file.put("shop.send")
+
+    assert f"log            {log}" in (await records(folder, "show", str(elsewhere.id))).out.splitlines()
+    assert "https://" not in (await records(folder, "show", str(here.id))).out
+
+
 async def test_a_record_is_cancelled_and_retried(folder: Path) -> None:
     record = await SQLiteFile(folder / "lq.db").put("shop.send")
 
