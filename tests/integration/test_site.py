@@ -1,5 +1,6 @@
 """The built documentation in a real browser: wide and narrow, light and dark, read by everyone."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,11 +29,19 @@ for (const each of document.querySelectorAll("#reference > section:not(#module-l
 def site() -> Path:
     """The documentation as ``./dev docs`` has built it, built again if a page has changed since."""
     index = ROOT / "docs/_build/index.html"
-    pages = [path for path in (ROOT / "docs").glob("*") if path.is_file()]
-    if not index.exists() or index.stat().st_mtime < max(path.stat().st_mtime for path in pages):
+    sources = [path for folder in ("docs", "packages") for path in _sources(ROOT / folder)]
+    assert len(sources) > 500
+    if not index.exists() or index.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         command = (sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "docs", "docs/_build")
         subprocess.run(command, check=True, cwd=ROOT)
     return index.parent
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Find the pages, and the modules that the reference describes."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith((".", "_", "dist"))]
+        yield from (Path(place, each) for each in files)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,8 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.mark.parametrize("scheme, width", [("light", 1200), ("dark", 390)])
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everyone_can_read_the_built_pages(
     browser: Browser, site: Path, scheme: Literal["light", "dark"], width: int
 ) -> None:
