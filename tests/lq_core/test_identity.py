@@ -1,5 +1,7 @@
 """Record ids: unique, in order, and as RFC 9562 has them."""
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -44,3 +46,19 @@ def test_ids_rise_also_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatc
 
 def test_a_worker_id_is_never_used_twice() -> None:
     assert new_worker_id() != new_worker_id()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_fork_makes_other_ids_than_the_process_that_has_forked() -> None:
+    program = (
+        "import os, time; from lq_core.records.identity import new_id\n"
+        "now = time.time_ns(); time.time_ns = lambda: now\n"
+        "ids = [new_id() for _ in range(10)]\n"
+        "child = os.fork()\n"
+        "ids = [new_id() for _ in range(2_000)]\n"
+        "child and os.waitpid(child, 0)\n"
+        "print(*ids, flush=True)"
+    )
+    made = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+
+    assert len(made) == len(set(made)) == 4_000

@@ -2,13 +2,16 @@
 
 import os
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4, uuid5
 
 _RANDOM_BITS: Final = 74
+_BYTES_FOR_STEPS: Final = 4096
 _VERSION_AND_VARIANT: Final = (0x7 << 76) | (0x2 << 62)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMESPACE: Final = UUID("4d1f3c6e-5a0b-4c77-9f2e-0c5d8e1b7a36")
@@ -20,6 +23,9 @@ class _Ids:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._steps: Iterator[int] = iter(())
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self._begin_again)
 
     def next(self) -> UUID:
         milliseconds = time.time_ns() // 1_000_000
@@ -28,9 +34,17 @@ class _Ids:
                 fresh = (milliseconds << _RANDOM_BITS) | int.from_bytes(os.urandom(10)) >> 80 - _RANDOM_BITS
             else:
                 # The same millisecond, or a clock that stepped back: rise by a random step (method 2 of the RFC).
-                fresh = self._last + 1 + int.from_bytes(os.urandom(4))
+                step = next(self._steps, None)
+                if step is None:  # One call for many steps: a call for each takes as long as all the rest.
+                    self._steps = iter(memoryview(os.urandom(_BYTES_FOR_STEPS)).cast("I"))
+                    step = next(self._steps)
+                fresh = self._last + 1 + step
             self._last = fresh
         return _uuid7(fresh)
+
+    def _begin_again(self) -> None:
+        """Share neither steps nor a locked lock with the process that has forked."""
+        self._lock, self._steps = threading.Lock(), iter(())
 
 
 new_id: Final = _Ids().next
