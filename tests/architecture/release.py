@@ -37,6 +37,11 @@ class Release:
         self.api = package.folder / "api.txt"
 
     @property
+    def is_first(self) -> bool:
+        """Whether no version of the package has been released."""
+        return not self.api.exists()
+
+    @property
     def fragments(self) -> Sequence[Path]:
         return sorted(self.package.folder.glob("changes/*.md"))
 
@@ -47,9 +52,21 @@ class Release:
             found.append("The tree has changes that are not committed: commit or drop them.")
         if git("tag", "--list", self.tag):
             found.append(f"There is a tag {self.tag} already: raise the version in {self.package.name}/pyproject.toml.")
-        if not self.fragments and f"\n## {self.version}" not in self.changelog.read_text():
-            found.append("There is no change note: add one to changes/, or there is nothing to release.")
+        found += self.faults_of_the_notes()
         return found
+
+    def faults_of_the_notes(self) -> Sequence[str]:
+        """What the changelog or the change notes lack. The first release is described, and has changed nothing."""
+        section, names = f"## {self.version}", ", ".join(path.name for path in self.fragments)
+        described = f"\n{section}" in self.changelog.read_text()
+        if self.is_first and names:
+            remedy = f"say what the package does in the section `{section}` of CHANGELOG.md, and delete the notes"
+            return [f"changes/ has {names}, but no version of {self.package.name} has been released: {remedy}."]
+        if self.is_first and not described:
+            return [f"CHANGELOG.md has no section `{section}`: add one that says what the package does."]
+        if not names and not described:
+            return ["There is no change note: add one to changes/, or there is nothing to release."]
+        return []
 
     def notes(self) -> str:
         """The change notes as they will stand in the changelog, without a heading; empty if there are none."""
@@ -77,7 +94,7 @@ class Release:
     def difference(self) -> tuple[Sequence[str], str | None]:
         """Compare the public names with the last release: what to say, and what hinders this one."""
         names = surface(self.package)
-        if not self.api.exists():
+        if self.is_first:
             return [f"{len(names)} lines; no earlier release to compare with"], None
         found = compare(self.api.read_text().splitlines(), names)
         said = [f"removed: {name}" for name in found.removed]
@@ -131,7 +148,7 @@ def release(package: Package, *, dry_run: bool) -> None:
     if missing:
         raise NotReadyError(missing)
     notes = it.notes()
-    say("Change notes", notes.splitlines() or ["those that the changelog has"])
+    say("Change notes", notes.splitlines() or [f"none in changes/: CHANGELOG.md describes {it.version}"])
     with TemporaryDirectory(prefix="release-") as made:
         say("Distributions", it.distributions(Path(made), address))
     say("Links of the README lead to", [address or "nowhere: git has no remote `origin` with an address"])

@@ -22,11 +22,13 @@ each_package = pytest.mark.parametrize("package", packages(), ids=[package.name 
 
 
 class Clone:
-    """A clean clone of the repository, with what is not committed yet."""
+    """A clean clone of the repository, with what is not committed yet, and without the change notes of lq-local."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for path in files():
+            if path.match("packages/lq-local/changes/*.md"):
+                continue
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
@@ -85,32 +87,73 @@ def test_a_dry_run_in_a_clean_clone_changes_nothing(clone: Clone) -> None:
     ran = clone.release("lq-local", "--dry-run")
 
     assert ran.returncode == 0, ran.stderr
+    assert "no earlier release to compare with" in ran.stdout
+    assert "none in changes/: CHANGELOG.md describes 0.1.0" in ran.stdout
     assert "git tag lq-local/v0.1.0" in ran.stdout
     assert clone.git("status", "--porcelain") == ""
 
 
+def test_before_the_first_release_a_note_is_refused(clone: Clone) -> None:
+    note = clone.folder / "packages/lq-local/changes/+one.fixed.md"
+    note.write_text("A fault that no release has had.\n")
+    clone.commit()
+
+    refused = clone.release("lq-local", "--dry-run")
+
+    note.unlink()
+    clone.commit()
+    assert refused.returncode == 1
+    assert "changes/ has +one.fixed.md, but no version of lq-local has been released" in refused.stderr
+    assert "the section `## 0.1.0` of CHANGELOG.md" in refused.stderr
+
+
+def test_before_the_first_release_the_changelog_has_to_describe_the_package(clone: Clone) -> None:
+    changelog = clone.folder / "packages/lq-local/CHANGELOG.md"
+    written = changelog.read_text()
+    changelog.write_text(written.partition("## 0.1.0")[0])
+    clone.commit()
+
+    refused = clone.release("lq-local", "--dry-run")
+
+    changelog.write_text(written)
+    clone.commit()
+    assert refused.returncode == 1
+    assert "CHANGELOG.md has no section `## 0.1.0`" in refused.stderr
+
+
 def test_a_release_folds_the_notes_and_the_next_one_says_what_was_removed(clone: Clone) -> None:
     folder = clone.folder / "packages/lq-local"
+    changelog, project = folder / "CHANGELOG.md", folder / "pyproject.toml"
+    described = changelog.read_text().partition("## 0.1.0\n")[2]
+
+    first = clone.release("lq-local")
+
+    assert first.returncode == 0, first.stderr
+    assert changelog.read_text().count("## 0.1.0 (") == 1
+    assert changelog.read_text().endswith(described)
+    clone.commit()
+    clone.git("tag", "lq-local/v0.1.0")
+    assert "There is a tag lq-local/v0.1.0 already" in clone.release("lq-local", "--dry-run").stderr
+    project.write_text(project.read_text().replace('version = "0.1.0"', 'version = "0.2.0"'))
+    clone.commit()
+    assert "There is no change note" in clone.release("lq-local", "--dry-run").stderr
     (folder / "changes/+one.added.md").write_text("One more thing.\n")
     assert "not committed" in clone.release("lq-local").stderr
     clone.commit()
 
-    ran = clone.release("lq-local")
+    second = clone.release("lq-local")
 
-    assert ran.returncode == 0, ran.stderr
+    assert second.returncode == 0, second.stderr
     assert list(folder.glob("changes/*.md")) == []
-    changelog = (folder / "CHANGELOG.md").read_text()
-    assert changelog.count("## 0.1.0") == 1
-    assert "- One more thing." in changelog
-    assert "The first release." in changelog
+    newest = changelog.read_text().partition("## 0.2.0 (")[2].partition("## 0.1.0 (")
+    assert "- One more thing." in newest[0]
+    assert newest[2].endswith(described)
     door = folder / "src/lq_local/__init__.py"
     door.write_text(door.read_text().replace('    "ProcessDiedError",\n', ""))
     clone.commit()
     refused = clone.release("lq-local", "--dry-run")
     assert "removed: lq_local.ProcessDiedError\n" in refused.stdout
     assert "no change note of the kind `removed` or `changed`" in refused.stderr
-    clone.git("tag", "lq-local/v0.1.0")
-    assert "There is a tag lq-local/v0.1.0 already" in clone.release("lq-local", "--dry-run").stderr
 
 
 def test_a_package_leads_to_the_repository(tmp_path: Path) -> None:
