@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -67,3 +68,11 @@ async def test_a_factory_that_makes_no_service_is_logged(caplog: pytest.LogCaptu
 
     assert code is CloudRunExitCode.FAILURE
     assert "neither a QueueConfig nor a QueueService" in caplog.text
+
+
+async def test_a_container_works_for_one_store(env: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    config = replace(shop.queue_config(), stores={"bulk": "memory"})
+
+    assert await execute_cloudrun_task(config=config, env=env) is CloudRunExitCode.FAILURE
+    assert "This needs one store, and the configuration has several: main, bulk" in caplog.text
+    assert await execute_cloudrun_task(config=config.of_store("main"), env=env) is CloudRunExitCode.SUCCESS

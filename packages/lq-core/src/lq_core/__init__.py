@@ -71,7 +71,15 @@ from lq_core.records.timeline import Event, timeline
 from lq_core.records.view import RecordSummary, RecordView
 from lq_core.schedules.schedule import Schedule, find_schedule, known_schedules, schedule
 from lq_core.schedules.schedule_state import ScheduleState
-from lq_core.service import Demand, QueueService, SyncEnqueueWithin, SyncQueueService, SyncTaskResult
+from lq_core.service import (
+    Demand,
+    QueueService,
+    RoutedQueueService,
+    SyncEnqueueWithin,
+    SyncQueueService,
+    SyncTaskResult,
+    service_of,
+)
 from lq_core.service.result import EnqueueOutcome, RecordSource, TaskResult
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.tasks.call import TaskCall
@@ -84,7 +92,7 @@ from lq_core.tasks.middleware import EnqueueMiddleware, Middleware, Proceed
 from lq_core.tasks.options import OnConflict, OptionArguments, TaskOptions
 from lq_core.tasks.provider import Provider, Scope, per_attempt, per_worker
 from lq_core.tasks.task import AsyncTask, BatchTask, PlainTask, Task
-from lq_core.worker import Worker
+from lq_core.worker import StoreWorkers, Worker, worker_of
 
 __all__ = [
     "INJECTED",
@@ -148,6 +156,7 @@ __all__ = [
     "ResultReader",
     "RetryLater",
     "RetryRules",
+    "RoutedQueueService",
     "Schedule",
     "ScheduleState",
     "SchemaError",
@@ -157,6 +166,7 @@ __all__ = [
     "Statistics",
     "StepResultError",
     "StorageError",
+    "StoreWorkers",
     "SyncEnqueueWithin",
     "SyncQueueService",
     "SyncTaskResult",
@@ -191,6 +201,8 @@ __all__ = [
     "per_worker",
     "queue_backend",
     "schedule",
+    "service_of",
     "task",
     "timeline",
+    "worker_of",
 ]

@@ -23,6 +23,8 @@ from lq_core import (
     TaskResult,
     Worker,
     config_from_environment,
+    service_of,
+    worker_of,
 )
 from lq_core.config.environment import in_app_worker
 from lq_core.config.queue_config import checked
@@ -145,7 +147,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncGenerator[None, None]:
-        async with QueueService(self._with_dependencies(app)) as service, AsyncExitStack() as stack:
+        async with service_of(self._with_dependencies(app)) as service, AsyncExitStack() as stack:
             # Offer the service before the worker starts and until it has stopped: its tasks may use the service.
             loop = asyncio.get_running_loop()
             stack.callback(self._close, loop, service)
@@ -157,7 +159,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         """Start the worker after the startup hooks."""
         if self.worker:
             opened = self._opened()
-            opened.worker = Worker(opened.service)
+            opened.worker = worker_of(opened.service)
             await opened.worker_stack.enter_async_context(opened.worker)
 
     @asynccontextmanager

@@ -26,10 +26,12 @@ from lq_core import (
     QueueService,
     RecordFilter,
     RecordNotFoundError,
+    RoutedQueueService,
     StorageError,
     UnknownScheduleError,
     UnknownTaskError,
 )
+from lq_core.config.queue_config import MAIN
 from lq_web.api import Api
 from lq_web.conditional import ETags, unchanged
 from lq_web.config import WebConfig
@@ -59,12 +61,14 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
     """
     Make the router of the dashboard and the API, for the ``route_handlers`` of a Litestar application.
 
-    *service* returns the open service; every request calls it. Check ``config.check(debug=...)`` yourself.
+    *service* returns the open service; every request calls it. Of a RoutedQueueService, it shows the store "main"; for
+    another store, return ``service.stores[name]``. Check ``config.check(debug=...)`` yourself.
     """
     settings = config or WebConfig()
 
     def opened() -> QueueService:
-        return service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
+        found = service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
+        return found.stores[MAIN] if isinstance(found, RoutedQueueService) else found
 
     numbers = Numbers(opened)
 

@@ -24,6 +24,14 @@ from lq_core.service import QueueService
 
 
 def read_config() -> QueueConfig:
+    """Read the configuration as :func:`read_config_of_stores` does; it must be that of one store."""
+    config = read_config_of_stores()
+    with short_errors():
+        config.check_store_is_chosen()
+    return config
+
+
+def read_config_of_stores() -> QueueConfig:
     """Read the configuration with the function that the program gave to ``queue_commands``, and add ``--module``."""
     read: Callable[[], QueueConfig] = click.get_current_context().obj
     modules = named_modules()

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
@@ -19,22 +19,23 @@ from lq_core.cli.display import print_facts
 from lq_core.cli.event_loop import run_in_loop
 from lq_core.cli.options import Command, modules_option
 from lq_core.cli.output import Failure, echo
-from lq_core.cli.session import read_config, short_errors
+from lq_core.cli.session import read_config_of_stores, short_errors
 from lq_core.cli.status import StatusOption
 from lq_core.cli.stop_signals import StopSignals
 from lq_core.cli.supervisor import CANNOT_START, stop_with, supervise, supervisor
 from lq_core.config.queue_config import QueueConfig
-from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.errors import ConfigurationError, StorageError
 from lq_core.foundation.event_log import show_events
 from lq_core.foundation.process_end import PARTING, end_with, leave_threads
 from lq_core.presence.presence import SETTLE_GRACE
+from lq_core.queue import QueueState
 from lq_core.records.outcome import Outcome
 from lq_core.schedules.schedule import known_schedules
-from lq_core.service import QueueService
+from lq_core.service import QueueService, RoutedQueueService, service_of
 from lq_core.service.task_modules import import_tasks
 from lq_core.tasks.known_tasks import known_tasks
 from lq_core.tasks.provider import Provider
-from lq_core.worker import Worker
+from lq_core.worker import Worker, worker_of
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -106,7 +107,7 @@ def _work(
     queues: Sequence[str], concurrency: int | None, log_level: str, *, http: str | None, parent: int | None
 ) -> None:
     metrics = Metrics()
-    config = read_config()
+    config = read_config_of_stores()
     status = StatusOption(http)
     config = replace(config, middleware=(metrics, *status.middleware, *config.middleware))
     around: Around = click.get_current_context().meta.get(AROUND, nullcontext)
@@ -133,8 +134,8 @@ async def _serve(
     leave_threads()
     async with around() as providers:
         config = replace(config, providers=(*config.providers, *(providers or ())))
-        service = QueueService(config)
-        worker = Worker(service)
+        service = service_of(config)
+        worker = worker_of(service)
         await _serve_here(service, worker, signals, status, parent=parent)
     left = sorted({*service.running(), *abandoned()})
     stuck = await _cancelled_but_running()
@@ -191,10 +192,10 @@ async def _introduce(service: QueueService) -> None:
     if not tasks and not all(backend.external for backend in backends.values()):
         raise ConfigurationError(NO_TASK)
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
-    paused = sorted(name for name, state in (await service.queues()).items() if state.paused)
+    paused = sorted(name for name, state in (await _states(service)).items() if state.paused)
     print_facts(
         {
-            "records": service.queue_backend.address,
+            "records": _places(service),
             "queues": ("all" if config.queues is None else ", ".join(config.queues))
             + (f" (paused: {', '.join(paused)})" if paused else ""),
             "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once",
@@ -207,6 +208,19 @@ async def _introduce(service: QueueService) -> None:
     if not service.queue_backend.shared:
         echo("Warning: the records are in the memory of this process. No other process can add records.", err=True)
     sys.stdout.flush()
+
+
+def _places(service: QueueService) -> str:
+    if isinstance(service, RoutedQueueService):
+        return ", ".join(f"{name}: {each.queue_backend.address}" for name, each in service.stores.items())
+    return service.queue_backend.address
+
+
+async def _states(service: QueueService) -> Mapping[str, QueueState]:
+    try:
+        return await service.queues()
+    except StorageError:
+        return {}  # Workers of other stores start while one store cannot be used.
 
 
 def _summary(metrics: Metrics, dispatched: int) -> str:

@@ -1,8 +1,8 @@
 """The settings of an application: one value, checked when it is made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Final, Protocol, Self, TypeAlias, runtime_checkable
 
 from msgspec import Meta
 
@@ -15,6 +15,7 @@ from lq_core.foundation.validation import (
     SecondsField,
     check,
     refuse_unknown_fields,
+    unknown_name,
     wrong,
 )
 from lq_core.records.record import TERMINAL, Limits, TaskStatus
@@ -50,6 +51,9 @@ ExecutionBackendConfig: TypeAlias = str | ExecutionBackendSettings
 """A short name (``"local"``), an import path, or a typed configuration."""
 
 
+MAIN: Final = "main"
+"""The store that ``QueueConfig.queue_backend`` configures, in which all queues without a route are."""
+
 _DAY = 86_400.0
 _RETENTION = dict.fromkeys(TERMINAL, _DAY) | {TaskStatus.FAILED: 14 * _DAY}
 _ONE_BACKEND = Meta(description="a name, an import path, or a typed configuration")
@@ -58,6 +62,14 @@ _ExecutionBackends: TypeAlias = Annotated[
     Meta(description="a tuple of names or typed configurations, such as ('cloudrun',)"),
 ]
 _NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1)]
+_Stores: TypeAlias = Annotated[
+    Mapping[str, QueueBackendConfig],
+    Meta(description='a dict from names to queue backends, such as {"bulk": PostgresConfig(dsn=...)}'),
+]
+_Routes: TypeAlias = Annotated[
+    Mapping[_NotEmpty, _NotEmpty],
+    Meta(description='a dict from the names of queues to the names of stores, such as {"mail": "bulk"}'),
+]
 _Modules: TypeAlias = Annotated[
     tuple[_NotEmpty, ...], Meta(description="a tuple of the names of modules, such as ('shop.tasks',)")
 ]
@@ -107,6 +119,17 @@ class QueueConfig:
     """
 
     queue_backend: Annotated[QueueBackendConfig, _ONE_BACKEND] = "sqlite"
+    """The store ``"main"``, or the one that :meth:`of_store` has chosen."""
+
+    stores: _Stores = field(default_factory=dict[str, QueueBackendConfig])
+    """More stores by name, each with a database of its own; open all of them with ``RoutedQueueService``."""
+
+    routes: _Routes = field(default_factory=dict[str, str])
+    """The stores of queues, by queue. A queue without a route is in the store ``"main"``."""
+
+    store: Annotated[str | None, Meta(description="the name of a store")] = None
+    """The one store that this configuration is for, as :meth:`of_store` sets it; None for all."""
+
     execution_backend: Annotated[ExecutionBackendConfig, _ONE_BACKEND] = "local"
     """Where a record runs if its task has no option *execution_backend*."""
 
@@ -177,6 +200,7 @@ class QueueConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        self._check_stores()
         for queue, limits in self.queue_limits.items():
             if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- a dict passes the check
                 raise wrong(QueueConfig, "queue_limits", {queue: limits})
@@ -201,6 +225,55 @@ class QueueConfig:
             raise wrong(QueueConfig, "middleware", self.middleware)
         by_type(self.providers)
         add_types(self.type_encoders, self.type_decoders)
+
+    @property
+    def has_several_stores(self) -> bool:
+        """Whether this is the configuration of several stores, and not of one of them."""
+        return bool(self.stores) and self.store is None
+
+    @property
+    def own_store(self) -> str:
+        """The name of the store that *queue_backend* configures."""
+        return self.store or MAIN
+
+    def store_of(self, queue: str) -> str:
+        """Return the name of the store that new records of a queue go to."""
+        return self.routes.get(queue, MAIN)
+
+    def of_store(self, name: str) -> Self:
+        """
+        Return the configuration of one store, for its workers, its dashboard and its commands.
+
+        Raises ConfigurationError if there is no such store, or if this is the configuration of another store.
+        """
+        self._check_store(name)
+        if name == self.store:
+            return self
+        if self.store is not None:
+            raise ConfigurationError(
+                f"This is the configuration of the store {self.store!r} alone. "
+                f"Make that of {name!r} from the configuration of all stores."
+            )
+        return replace(self, queue_backend=self.queue_backend if name == MAIN else self.stores[name], store=name)
+
+    def check_store_is_chosen(self) -> None:
+        """Raise ConfigurationError if this is the configuration of several stores."""
+        if self.has_several_stores:
+            name = next(iter(self.stores))
+            raise ConfigurationError(
+                f"This needs one store, and the configuration has several: {', '.join((MAIN, *self.stores))}. Name one "
+                f"in your module, as in `{name} = config.of_store({name!r})`, and give its configuration."
+            )
+
+    def _check_stores(self) -> None:
+        if MAIN in self.stores:
+            raise ConfigurationError(f"The store {MAIN!r} is the queue_backend. Give the one in stores another name.")
+        for store in (*self.routes.values(), self.own_store):
+            self._check_store(store)
+
+    def _check_store(self, name: str) -> None:
+        if name not in {MAIN, *self.stores}:
+            raise unknown_name("store", name, [MAIN, *self.stores])
 
 
 def checked(config: QueueConfig | None) -> QueueConfig:

@@ -178,11 +178,16 @@ def _is_known(hint: object) -> bool:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Check a value against a union of classes, or a tuple of values against one."""
+    """Check a value against a union of classes, or a tuple or the values of a dict with names against one."""
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(kind) is tuple:
         values = cast("Sequence[object]", value) if isinstance(value, tuple | list) else [None]
         return all(each != "" and isinstance(each, get_args(kind)[0]) for each in values)
+    if get_origin(kind) is Mapping:
+        pairs = cast("Mapping[object, object]", value) if isinstance(value, Mapping) else {None: None}
+        return all(
+            name and isinstance(name, str) and isinstance(each, get_args(kind)[1]) for name, each in pairs.items()
+        )
     return isinstance(value, cast("type", kind))
 
 

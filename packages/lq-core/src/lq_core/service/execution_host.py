@@ -54,8 +54,9 @@ class ExecutionHost:
 
         self._executions = Executions(self.config)
         self._maker = RecordMaker(self.config, self._executions, self.queue_backend)
-        given: dict[object, object] = {kind: make(self) for kind, make in FACES.items()}
-        given.update(dict.fromkeys(type(self).__mro__[:-1], self))
+        offered = self._offered_to_tasks()
+        given: dict[object, object] = {kind: make(offered) for kind, make in FACES.items()}
+        given.update(dict.fromkeys(type(offered).__mro__[:-1], offered))
         self._injector = Injector(self.config.providers, given=given)
         self._rollups = RollupRecorder(self.queue_backend)
         self._inline = InlineRuns(self, self._executions, lambda: self._open()[0].own)
@@ -81,7 +82,7 @@ class ExecutionHost:
     async def _open_now(self) -> None:
         self.check_backends()
         import_tasks(self.config.task_modules)
-        await self.queue_backend.open()
+        await self._open_backend()
         completions = Completions(self.queue_backend.get_many, poll_interval=self.config.poll_interval)
         settling = Settling(self.queue_backend, announce=completions.announce, ends=self.ends, rollups=self._rollups)
         self._injector.open()
@@ -92,6 +93,13 @@ class ExecutionHost:
         self._loop = asyncio.get_running_loop()
         log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
 
+    def _offered_to_tasks(self) -> "ExecutionHost":
+        """Return the service that tasks get injected."""
+        return self
+
+    async def _open_backend(self) -> None:
+        await self.queue_backend.open()
+
     async def close(self) -> None:
         """
         Release the records that run inline, and close the values per worker and the backends; twice is harmless.
@@ -101,12 +109,8 @@ class ExecutionHost:
         async with self._changing:
             if self._started is None:
                 return
+            self.check_can_close()
             presences, completions = self._open()
-            running = CURRENT.get()
-            if running is not None and presences.runs((running.record.id, running.record.epoch)):
-                raise ConfigurationError(
-                    f"The task {running.record.task_name!r} cannot close the QueueService that runs it: return instead."
-                )
             try:
                 async with AsyncExitStack() as closing:
                     # Each is closed, even if closing another one fails or is cancelled.
@@ -122,6 +126,16 @@ class ExecutionHost:
             finally:
                 self._started = None
                 self._changing = asyncio.Lock()  # A lock belongs to one event loop, and the next one may be another.
+
+    def check_can_close(self) -> None:
+        """Raise ConfigurationError in another event loop than that which opened it, and in a task that it runs."""
+        if self._started is None:
+            return
+        presences, running = self._open()[0], CURRENT.get()
+        if running is not None and presences.runs((running.record.id, running.record.epoch)):
+            raise ConfigurationError(
+                f"The task {running.record.task_name!r} cannot close the QueueService that runs it: return instead."
+            )
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -159,6 +173,11 @@ class ExecutionHost:
         Raises OwnershipLostError if it cannot be claimed.
         """
         return self._open()[0].run(record, worker_id=worker_id, perform=perform)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open."""
+        return self._started is not None
 
     async def swap(self, old: QueuedTaskRecord, new: QueuedTaskRecord) -> bool:
         """Store *new*, a step of the lifecycle from *old*; False if *old* is no longer the stored record."""

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from lq_core.config.queue_config import QueueConfig
 from lq_core.foundation.errors import ConfigurationError
 from lq_core.service.queue_service import QueueService
+from lq_core.service.routed_service import service_of
 from lq_core.tasks.context import current_loop
 
 Answer = TypeVar("Answer")
@@ -63,7 +64,7 @@ class LoopThread(RunningService):
     """Starts the thread and opens the service; raises as ``QueueService.open`` does."""
 
     def __init__(self, config: QueueConfig) -> None:
-        super().__init__(QueueService(config), asyncio.new_event_loop())
+        super().__init__(service_of(config), asyncio.new_event_loop())
         self._thread = threading.Thread(target=self._run, name="lq-sync-service", daemon=True)
         self._thread.start()
         try:

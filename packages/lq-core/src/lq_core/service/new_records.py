@@ -114,10 +114,19 @@ class RecordMaker:
                 f"The fairness key is {call.fairness_key!r}, and {type(self._queue_backend).__name__} does not let "
                 "keys take turns. Leave it out, or use another queue backend."
             )
+        self._check_store(call.options.queue)
         record = _new_record(call, record_id, self._executions, at=at)
         if not _depends_on_time(call.options) and call.options.fairness_key_from is None:
             self._last[call.task_name] = call.options, replace(record, arguments="")
         return record
+
+    def _check_store(self, queue: str) -> None:
+        store, own = self._config.store_of(queue), self._config.own_store
+        if store != own:
+            raise ConfigurationError(
+                f"The queue {queue!r} is in the store {store!r}, and this QueueService has opened the store {own!r}. "
+                "Enqueue with RoutedQueueService(config), which opens all stores."
+            )
 
     def _check_size(self, call: TaskCall[Result]) -> None:
         arguments, limit = call.arguments, self._config.max_payload_bytes

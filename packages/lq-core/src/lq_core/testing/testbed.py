@@ -41,8 +41,9 @@ class QueueTestbed:
     An open :class:`lq_core.QueueService` on a store of its own: ``async with QueueTestbed() as bed``.
 
     Time stands still until :meth:`advance` moves it. Records run in this process when you call :meth:`drain`, with any
-    execution backend; only ``immediate`` tasks run during their enqueue. The testbed uses *config*, except its queue
-    backend. An application with :attr:`config` shares the records, also in another event loop; do not start a worker.
+    execution backend; only ``immediate`` tasks run during their enqueue. The testbed uses *config*, except its stores:
+    all queues are in one. An application with :attr:`config` shares the records, also in another event loop; do not
+    start a worker.
 
     The declared schedules that *schedules* names fire by this clock, in :meth:`drain`. Records that you enqueue
     ``within`` a transaction are stored at once, and stay after a rollback.
@@ -52,7 +53,7 @@ class QueueTestbed:
         self, config: QueueConfig | None = None, *, at: datetime | None = None, schedules: Sequence[str] = ()
     ) -> None:
         self._shelf = Shelf(at=in_utc("at", at or utc_now()))
-        self.config = replace(config or QueueConfig(), queue_backend=self._shelf)
+        self.config = replace(config or QueueConfig(), queue_backend=self._shelf, stores={}, routes={}, store=None)
         """The configuration with which an application shares this queue."""
 
         self.service = QueueService(self.config)

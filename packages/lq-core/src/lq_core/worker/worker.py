@@ -10,7 +10,8 @@ from lq_core.execution import BaseExecutionBackend, ExternalExecutionBackend, In
 from lq_core.foundation.errors import ConfigurationError
 from lq_core.foundation.event_log import event_log
 from lq_core.presence.presence import Presence
-from lq_core.service import QueueService
+from lq_core.schedules.schedule import Schedule, known_schedules
+from lq_core.service import QueueService, RoutedQueueService
 from lq_core.tasks.context import current_loop
 from lq_core.worker.aging import Aging
 from lq_core.worker.fetcher import DispatchFetcher, Fetcher
@@ -105,6 +106,11 @@ class Worker:
         """
         if self._loop is not None:
             raise RuntimeError("This worker runs, or has run; a worker runs once. Make another one: Worker(service).")
+        if isinstance(self._service, RoutedQueueService):
+            raise ConfigurationError(
+                "A Worker serves one store. Run StoreWorkers(service) for all stores, or Worker(service.stores[name]), "
+                f"with name one of {', '.join(self._service.stores)}."
+            )
         self._loop = asyncio.get_running_loop()
         service, config = self._service, self._service.config
         backends = await service.execution_backends()
@@ -166,6 +172,14 @@ class Worker:
         if sharing:
             yield Fetcher(self._service, presence, sharing, queues=config.queues, concurrency=config.concurrency)
 
+    def _schedules(self) -> Mapping[str, Schedule]:
+        """Return the known schedules whose queues are in the store of this worker."""
+        config = self._service.config
+        known = known_schedules()
+        if not config.stores:
+            return known
+        return {name: one for name, one in known.items() if config.store_of(one.call.options.queue) == config.own_store}
+
     def _sweeps(
         self, presence: Presence, backends: Mapping[str, BaseExecutionBackend], *, began: float
     ) -> Mapping[str, Step]:
@@ -190,7 +204,7 @@ class Worker:
             "unblock": sweeps.unblock,
             "delete": sweeps.delete,
             "prune": sweeps.prune,
-            "schedule": Scheduler(self._service).step,
+            "schedule": Scheduler(self._service, declared=self._schedules).step,
         }
         for name, backend in backends.items():
             if isinstance(backend, ExternalExecutionBackend):
