@@ -70,6 +70,16 @@ async def test_the_next_due_time_is_found_without_reading_waiting_records(crowde
     assert await most_rows(crowded, claiming.NEXT_DUE, ["local"], None, None) <= 2
 
 
+async def test_the_few_pending_records_of_a_queue_are_found_beside_many_of_another(
+    backend: PostgresQueueBackend,
+) -> None:
+    waiting = [a_record(queue="mail"), a_record(queue="mail", delay=60)]
+    await backend.insert([*waiting, *(a_record() for _ in range(3000))])
+    pending = RecordFilter(statuses=(TaskStatus.PENDING,), queues=("mail",))
+
+    assert [record.id for record in await backend.find(pending)] == [record.id for record in reversed(waiting)]
+
+
 @pytest.mark.parametrize("backends", [None, ("local", "cloud")], ids=repr)
 async def test_pending_records_are_found_without_reading_those_that_have_ended(
     backend: PostgresQueueBackend, backends: tuple[str, ...] | None

@@ -26,7 +26,7 @@ from lq_web.overview import overview
 from lq_web.recent import Numbers
 from lq_web.rendering import render
 from lq_web.safety import note_action
-from lq_web.searching import PAGE_LIMIT, check_role, page_of, query_of
+from lq_web.searching import check_role, page_of, query_of
 from lq_web.views import queues_of
 
 ROWS = 50
@@ -235,16 +235,14 @@ class Pages(Controller):
         lq_web: NamedDependency[WebConfig],
         lq_numbers: NamedDependency[Numbers],
     ) -> Response[str]:
-        # A store may walk all records to find one more than there are.
-        limit = min(PAGE_LIMIT, (await lq_numbers.statistics()).total(TaskStatus.RUNNING))
-        running = RecordFilter(statuses=(TaskStatus.RUNNING,))
-        found = await lq_service.find(running, limit=limit) if limit else ()
+        found, age = await lq_numbers.running()
         return _page(
             request,
             lq_web,
             "workers.html",
             workers=await lq_service.workers(),
             running=[RecordSummary.of(lq_web.redact(record)) for record in found],
+            age=age,
             now=lq_service.queue_backend.now(),
             timeout=lq_service.config.heartbeat_timeout,
         )

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec.structs import replace
 
-from lq_core import Finding, QueueService, Statistics, StorageError
+from lq_core import Finding, QueuedTaskRecord, QueueService, RecordFilter, Statistics, StorageError, TaskStatus
 
 LARGE: Final = 10_000
 """With fewer records, every answer is made anew: it takes milliseconds."""
@@ -20,6 +20,9 @@ TIMES: Final = 30
 
 OUTDATED: Final = 2 * TIMES
 """An answer that is so many times as old is not shown any more: the page waits for a new one."""
+
+SHOWN: Final = 200
+"""How many running records are shown."""
 
 Value = TypeVar("Value")
 
@@ -66,13 +69,14 @@ class Recent(Generic[Value]):
 
 
 class Numbers:
-    """How many records there are, and what the checks have found, for the pages of one application."""
+    """How many records there are, which ones run, and what the checks have found, for the pages of one application."""
 
     def __init__(self, service: Callable[[], QueueService]) -> None:
         self._service = service
         self._are_many = False
         self._statistics = Recent(self._count, keeps=lambda _: self._are_many)
         self._findings = Recent(self._diagnose, keeps=lambda _: self._are_many)
+        self._running = Recent(self._find_running, keeps=lambda _: self._are_many)
 
     async def statistics(self) -> Statistics:
         """Count the records; the count of a large store may be some seconds old, as its ``age`` says."""
@@ -83,6 +87,10 @@ class Numbers:
         """Run the checks; the findings in a large store may be some seconds old."""
         return (await self._findings.read())[0]
 
+    async def running(self) -> tuple[Sequence[QueuedTaskRecord], float]:
+        """Find the newest running records; in a large store, the answer may be as many seconds old as it says."""
+        return await self._running.read()
+
     async def _count(self) -> Statistics:
         statistics = await self._service().statistics()
         self._are_many = sum(sum(counts.values()) for counts in statistics.counts.values()) > LARGE
@@ -90,3 +98,9 @@ class Numbers:
 
     async def _diagnose(self) -> Sequence[Finding]:
         return await self._service().queue_backend.diagnose()
+
+    async def _find_running(self) -> Sequence[QueuedTaskRecord]:
+        # A store may walk all records to find one more than there are.
+        limit = min(SHOWN, (await self.statistics()).total(TaskStatus.RUNNING))
+        running = RecordFilter(statuses=(TaskStatus.RUNNING,))
+        return await self._service().find(running, limit=limit) if limit else ()

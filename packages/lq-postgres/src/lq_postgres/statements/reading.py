@@ -76,15 +76,17 @@ _READY: Final = """
     (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {backend} LIMIT 2001)
 """
 
-FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", "")
+_IN_QUEUES: Final = "AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))"
+
+FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", _IN_QUEUES)
 
 # As FIND_PENDING, on some execution backends.
 FIND_PENDING_ON: Final = _FIND_PENDING.replace(
     "{ready}",
     "SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL ({ready}) w".replace(
-        "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name")
+        "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name " + _IN_QUEUES)
     ),
-).replace("{backend}", "AND r.execution_backend = ANY($4)")
+).replace("{backend}", "AND r.execution_backend = ANY($4) " + _IN_QUEUES)
 
 FIND_BY_KEY: Final = """
 SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $10 {matches}

@@ -120,22 +120,22 @@ LIMIT :limit
 
 FIND_OLDEST_WITH_STATUS: Final = FIND_WITH_STATUS.replace("id DESC", "id")
 
-# The records of some statuses, from the partial indexes alone.
+# The records of some statuses in some queues, from the partial indexes alone: each of them has the queue.
 WITH_STATUS: Final = """
   SELECT rowid FROM records
-  WHERE finished_at IS NOT NULL AND status IN (SELECT value FROM json_each(:statuses))
+  WHERE finished_at IS NOT NULL AND status IN (SELECT value FROM json_each(:statuses)) {queues}
   UNION ALL
   SELECT rowid FROM records
-  WHERE status IN ('dispatched', 'running') AND status IN (SELECT value FROM json_each(:statuses))
+  WHERE status IN ('dispatched', 'running') AND status IN (SELECT value FROM json_each(:statuses)) {queues}
   UNION ALL
-  SELECT rowid FROM records WHERE ready = 1 AND :pending
+  SELECT rowid FROM records WHERE ready = 1 AND :pending {queues}
   UNION ALL
-  SELECT rowid FROM records WHERE ready = 0 AND :pending
+  SELECT rowid FROM records WHERE ready = 0 AND :pending {queues}
   UNION ALL
-  SELECT rowid FROM records WHERE blocked = 1 AND :pending
+  SELECT rowid FROM records WHERE blocked = 1 AND :pending {queues}
   UNION ALL
-  SELECT rowid FROM records WHERE cancel_requested = 1 AND status = 'pending' AND :pending
-"""
+  SELECT rowid FROM records WHERE cancel_requested = 1 AND status = 'pending' AND :pending {queues}
+""".replace("{queues}", "AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))")
 
 COUNT_FEW: Final = f"SELECT count(*) FROM ({WITH_STATUS} LIMIT :few)"  # noqa: S608 -- joins two constants of this file
 
