@@ -55,12 +55,12 @@ def connect(settings: SQLiteConfig, path: Path) -> sqlite3.Connection:
 
 def patiently(action: Callable[[], Answer]) -> Answer:
     """Repeat an action while the file is locked; SQLite's own wait sleeps far too long."""
-    patience_ends = time.monotonic() + PATIENCE
-    pause = 0.000_2
+    patience_ends, pause = 0.0, 0.000_2
     while True:
         try:
             return action()
         except sqlite3.OperationalError as error:
+            patience_ends = patience_ends or time.monotonic() + PATIENCE
             if not is_busy(error) or time.monotonic() > patience_ends:
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads the attempts
