@@ -48,7 +48,6 @@ def test_a_worker_id_is_never_used_twice() -> None:
     assert new_worker_id() != new_worker_id()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_fork_makes_other_ids_than_the_process_that_has_forked() -> None:
     program = (
         "import os, time; from lq_core.records.identity import new_id\n"
