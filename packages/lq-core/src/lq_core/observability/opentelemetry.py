@@ -1,10 +1,11 @@
 """Traces with OpenTelemetry, from the enqueue through every attempt; needs the extra ``otel``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 
 from lq_core.records.outcome import Outcome, outcome_of
@@ -33,29 +34,45 @@ class OpenTelemetryMiddleware:
 
     def enqueuing(self, record: QueuedTaskRecord, /) -> QueuedTaskRecord:
         """Make the span of an enqueue, and send its context along."""
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             f"send {record.queue}", kind=SpanKind.PRODUCER, attributes=_attributes(record, "send")
-        ):
+        )
+        try:
             carrier: dict[str, str] = {}
-            propagate.inject(carrier)
+            propagate.inject(carrier, trace.set_span_in_context(span))
+        finally:
+            span.end()
         return replace(record, metadata={**record.metadata, **carrier}) if carrier else record
 
     async def __call__(self, context: TaskContext, proceed: Proceed, /) -> QueuedTaskRecord:
         """Make the span of an attempt."""
         record = context.record
-        sent = propagate.extract(record.metadata)
+        sent = propagate.extract(record.metadata) if record.metadata else Context()
         is_first = record.attempt == 1
-        origin = trace.get_current_span(sent).get_span_context()
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             f"process {record.queue}",
             context=sent if is_first else None,
             kind=SpanKind.CONSUMER,
             attributes=_attributes(record, "process"),
-            links=[] if is_first or not origin.is_valid else [Link(origin)],
-        ) as span:
+            links=() if is_first else _links(sent),
+        )
+        # Tracer.start_as_current_span does the same with four generators, which take a quarter of its time.
+        token = attach(trace.set_span_in_context(span))
+        try:
             after = await proceed()
             _tell(span, context, outcome_of(record, after))
+        except Exception as error:
+            _tell_error(span, error, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            detach(token)
+            span.end()
         return after
+
+
+def _links(sent: Context) -> Sequence[Link]:
+    origin = trace.get_current_span(sent).get_span_context()
+    return [Link(origin)] if origin.is_valid else ()
 
 
 def _attributes(record: QueuedTaskRecord, operation: str) -> Mapping[str, str | int]:
@@ -76,6 +93,12 @@ def _tell(span: Span, context: TaskContext, outcome: Outcome) -> None:
         return
     error = context.error
     if isinstance(error, Exception):
-        span.record_exception(error)
         span.set_attribute("error.type", type(error).__name__)
-    span.set_status(Status(StatusCode.ERROR, str(error) if error else outcome))
+        _tell_error(span, error, str(error))
+    else:
+        span.set_status(Status(StatusCode.ERROR, str(error) if error else outcome))
+
+
+def _tell_error(span: Span, error: Exception, description: str) -> None:
+    span.record_exception(error)
+    span.set_status(Status(StatusCode.ERROR, description))

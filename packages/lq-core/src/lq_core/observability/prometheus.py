@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -49,6 +50,9 @@ class PrometheusMetrics(Collector):
             buckets=BOUNDS,
             registry=self.registry,
         )
+        # To look up a child takes longer than to count with it.
+        self._attempts_of = cache(self._attempts.labels)
+        self._waits_of = cache(self._waits.labels)
         self._running = Gauge("lq_running", "Attempts that run in this process.", registry=self.registry)
         self._lag = Gauge(
             "lq_loop_lag_seconds",
@@ -65,10 +69,13 @@ class PrometheusMetrics(Collector):
         asyncio.get_running_loop().call_soon(self._came_round, began)
         if record.started_at is not None:
             waited = record.started_at - waiting_since(record)
-            self._waits.labels(record.queue).observe(max(0.0, waited.total_seconds()))
-        with self._running.track_inprogress():
+            self._waits_of(record.queue).observe(max(0.0, waited.total_seconds()))
+        self._running.inc()
+        try:
             after = await proceed()
-        self._attempts.labels(record.task_name, outcome_of(record, after)).observe(time.perf_counter() - began)
+        finally:
+            self._running.dec()
+        self._attempts_of(record.task_name, outcome_of(record, after)).observe(time.perf_counter() - began)
         return after
 
     async def exposition(self, service: QueueService) -> bytes:
