@@ -45,9 +45,12 @@ class Peer(NamedTuple):
 
 
 PEERS: Final[Mapping[str, Peer]] = {
+    "Chancy": Peer("with_chancy", ("chancy==0.26.0", "psycopg[binary,pool]==3.3.9")),
+    "litestar-queues": Peer("with_litestar_queues", ("litestar-queues==0.12.0", "sqlspec[asyncpg]==0.69.0")),
     "PgQueuer": Peer("with_pgqueuer", ("pgqueuer==1.6.0", "asyncpg==0.32.0")),
     "Procrastinate": Peer("with_procrastinate", ("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9")),
     "SAQ": Peer("with_saq", ("saq[postgres]==0.26.4", "psycopg[binary,pool]==3.3.9")),
+    "Taskiq": Peer("with_taskiq", ("taskiq==0.13.0", "taskiq-postgres[asyncpg]==0.9.1")),
 }
 
 
