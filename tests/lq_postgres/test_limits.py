@@ -99,6 +99,16 @@ async def test_claims_behind_a_capped_key_take_the_others_at_once(crowded: Postg
     assert sorted(record.concurrency_key or "" for record in taken) == ["", "", "ben", "cyd"]
 
 
+async def test_claims_behind_a_capped_key_take_as_many_records_of_other_queues_as_they_ask_for(
+    backend: PostgresQueueBackend,
+) -> None:
+    await backend.register(a_worker())
+    await backend.insert([*(of("ann", 9) for _ in range(500)), *(a_record(queue="mail") for _ in range(20))])
+    await backend.claim(a_claim(limit=1))
+
+    assert [len((await backend.claim(a_claim(limit=5))).records) for _ in range(3)] == [5, 5, 5]
+
+
 @pytest.mark.parametrize("level", ["read committed", "serializable"])
 @pytest.mark.parametrize("has_settings", [True, False], ids=["session", "as-behind-pgbouncer"])
 async def test_workers_of_different_queues_never_start_more_than_a_key_allows(

@@ -77,6 +77,7 @@ _EACH_KEY: Final = """each(execution_backend, queue, concurrency_key) AS (
   SELECT each.* FROM each LIMIT $4
 ), keyed AS (
   SELECT walked.*, (SELECT count(*) FROM walked) AS number, walked.queue AS place FROM walked
+  WHERE walked.concurrency_key <> ''
 )"""
 
 # The keys of the first $4 records of each place in the order of claims, and the number of these records.
