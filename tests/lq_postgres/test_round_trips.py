@@ -54,11 +54,19 @@ async def test_to_settle_and_claim_is_one_statement(queue: PostgresQueueBackend,
     assert sent == (1 if queue.settings.statement_cache else 3)
 
 
-async def test_under_limits_settling_is_a_part_of_the_transaction_that_claims(
-    queue: PostgresQueueBackend, proxy: TcpProxy
-) -> None:
+async def test_under_keys_to_settle_and_claim_is_one_statement(queue: PostgresQueueBackend, proxy: TcpProxy) -> None:
     limits = Limits(concurrency=1)
 
     sent = await settle_and_claim(queue, proxy, *(a_record(concurrency_key="ann", limits=limits) for _ in range(3)))
+
+    assert sent == (1 if queue.settings.statement_cache else 3)
+
+
+async def test_under_other_limits_settling_is_a_part_of_the_transaction_that_claims(
+    queue: PostgresQueueBackend, proxy: TcpProxy
+) -> None:
+    await queue.change_queue("default", limits=Limits(concurrency=1))
+
+    sent = await settle_and_claim(queue, proxy, *(a_record() for _ in range(3)))
 
     assert sent == 4  # It begins with the lock, settles and reads, claims, and commits.

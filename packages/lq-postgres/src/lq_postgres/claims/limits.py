@@ -5,12 +5,11 @@ A lock of the transaction lets one such claim run at a time, also behind PgBounc
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from datetime import datetime
+from functools import partial
 from time import monotonic
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from msgspec import json
@@ -19,8 +18,10 @@ from msgspec.structs import replace
 from lq_core.foundation.errors import StorageError
 from lq_core.queue import Claim, Claimed, QueueState, Swap
 from lq_core.queue.json_values import STRICT, read_limits
-from lq_core.queue.limits import Allowances, Partition, Subject, pick
+from lq_core.queue.limits import Allowances, Partition, pick
 from lq_core.records.record import TaskStatus
+from lq_postgres.claims.first_records import Entry, First, allowances_of, entry_of, partitions_of, suffice
+from lq_postgres.claims.keyed import FARTHER, SETTLED, KeyedClaims, Settled
 from lq_postgres.connection.clock import DatabaseClock
 from lq_postgres.connection.connections import Connections
 from lq_postgres.connection.driver import Fetch
@@ -28,14 +29,6 @@ from lq_postgres.statements import limiting, upkeep
 from lq_postgres.storage.insertion import WakeUp
 from lq_postgres.storage.rows import order_of_claim, records_from
 from lq_postgres.storage.swaps import written
-
-_limits: Final = lru_cache(maxsize=1000)(read_limits)  # The records of a task have the same ones.
-
-Entry: TypeAlias = tuple[int, datetime, int, UUID]
-"""The sort key of a record, and its id as a UUID of the driver."""
-
-_ANSWER: Final = 5
-"""The number of columns before those of a first record."""
 
 FEW: Final = 200
 """For so many keys it is faster to read the first record of each than to read the records in order."""
@@ -45,52 +38,6 @@ COUNT_INTERVAL: Final = 1.0
 
 ROUNDS: Final = 100
 """How often lq tries to count a record that a transaction holds, with pauses of 50 ms."""
-
-
-class First(NamedTuple):
-    """The first record of a partition, and the state of its queue and its concurrency key."""
-
-    at: datetime
-    execution_backend: str
-    queue: str
-    draining: datetime | None
-    queue_limits: str | None
-    queue_running: int
-    queue_full_at: datetime | None
-    key: str | None
-    limits: str | None
-    key_running: int
-    key_full_at: datetime | None
-    priority: int
-    scheduled_at: datetime
-    id: UUID
-    number: int
-    """How many records of the key were read in order, or how many keys were walked."""
-
-    place: str
-    """The queue in whose order the key was found; empty for that of all queues but the default one."""
-
-    def partition(self, entries: Sequence[Entry] = ()) -> Partition[Entry]:
-        """Make a partition of these records, or of the first one."""
-        return Partition(
-            self.queue,
-            iter(sorted(entries) if entries else (_entry(self.priority, self.scheduled_at, self.id),)),
-            key=self.key,
-            limits=_limits(self.limits),
-            queue_limits=_limits(self.queue_limits),
-        )
-
-
-class Settled(NamedTuple):
-    """What a statement answers that settles and finds the first records."""
-
-    alive: bool
-    has_lock: bool
-    waiting: datetime | None
-    """The due time of the first record that waits."""
-
-    lost: Sequence[UUID] | None
-    told: str | None
 
 
 Read: TypeAlias = Callable[[str, int], Awaitable[Sequence[First]]]
@@ -108,8 +55,7 @@ class LimitedClaims:
 
         self._has_few_keys = False
         self._count_keys_at = 0.0
-        self._further = 0
-        """How many records more than its limit a claim has to read in order."""
+        self._keyed = KeyedClaims()
 
     async def claim_after(self, swaps: Sequence[Swap], claim: Claim) -> Claimed:
         """Claim records that may start; if *swaps* have been settled, an error makes the claim uncertain instead."""
@@ -123,7 +69,26 @@ class LimitedClaims:
     async def settle_and_claim(
         self, swaps: Sequence[Swap], claim: Claim, wake_up: WakeUp
     ) -> tuple[Settled, Claimed | None]:
-        """Settle, and claim in the same transaction; claim nothing if another claim is under way."""
+        """Settle, and claim in the same transaction; answer None instead of a claim if that needs another one."""
+        if self._may_be_keyed(claim):
+            return await self._keyed.settle_and_claim(self._connections.fetch, swaps, claim, wake_up)
+        async with self._connections.transaction(first=limiting.TRY_LOCK) as fetch:
+            return await self._settle_and_choose(fetch, swaps, claim, wake_up)
+
+    async def _claim(self, claim: Claim) -> Claimed:
+        async with self._connections.transaction(first=limiting.LOCK) as fetch:
+            if self._may_be_keyed(claim):
+                _, claimed = await self._keyed.settle_and_claim(fetch, (), claim, (self._clock.at(), None, ""))
+                if claimed is not None:
+                    return claimed
+            return await self._choose(fetch, claim, partial(self._read, fetch, claim))
+
+    def _may_be_keyed(self, claim: Claim) -> bool:
+        return not self._has_few_keys and self._keyed.may(claim)
+
+    async def _settle_and_choose(
+        self, fetch: Fetch, swaps: Sequence[Swap], claim: Claim, wake_up: WakeUp
+    ) -> tuple[Settled, Claimed | None]:
         answers = list[Settled]()
         given, statements = written(swaps, settle=limiting.SETTLING, complete=limiting.COMPLETING)
 
@@ -135,16 +100,11 @@ class LimitedClaims:
                 *(*wake_up, claim.worker_id, claim.execution_backends, claim.queues, limit),
                 *(None, None, None, *given),
             )
-            answers.append(Settled(*rows[0][:_ANSWER]))
-            return [First(*row[_ANSWER:]) for row in rows if row[_ANSWER] is not None]
+            answers.append(Settled(*rows[0][:SETTLED]))
+            return [First(*row[SETTLED:]) for row in rows if row[SETTLED] is not None]
 
-        async with self._connections.transaction(first=limiting.TRY_LOCK) as fetch:
-            claimed = await self._choose(fetch, claim, read)
+        claimed = await self._choose(fetch, claim, read)
         return answers[0], claimed if answers[0].has_lock else None
-
-    async def _claim(self, claim: Claim) -> Claimed:
-        async with self._connections.transaction(first=limiting.LOCK) as fetch:
-            return await self._choose(fetch, claim, partial(self._read, fetch, claim))
 
     async def _read(self, fetch: Fetch, claim: Claim, sql: str, limit: int) -> Sequence[First]:
         rows = await fetch(sql, self._clock.at(), claim.execution_backends, claim.queues, limit)
@@ -169,7 +129,7 @@ class LimitedClaims:
         records = sorted(records_from((row for row in rows if row[1] is not None), 1), key=order_of_claim)
         if len(records) < len(picked):
             # A transaction holds the other chosen records, so they spend nothing.
-            allowances = _allowances(firsts)
+            allowances = allowances_of(firsts)
             by_place = {(first.execution_backend, first.queue, first.key): first.partition() for first in firsts}
             for record in records:
                 place = record.execution_backend, record.queue, record.concurrency_key
@@ -226,24 +186,24 @@ class LimitedClaims:
         if self._has_few_keys:
             firsts = await read(limiting.FIRSTS_BY_KEY, most)
             if not firsts or any(first.key is not None and first.number < most for first in firsts):
-                return firsts, _partitions(firsts), _allowances(firsts)
+                return firsts, partitions_of(firsts), allowances_of(firsts)
             self._has_few_keys = False
-        further = max(10, self._further * 9 // 10)
+        further = self._keyed.a_bit_less_far()
         while True:
             size = claim.limit + further
             firsts = await read(limiting.FIRSTS_IN_ORDER, size)
-            partitions, allowances = _partitions(firsts), _allowances(firsts)
-            if _suffice(firsts, partitions, allowances, size=size, limit=claim.limit):
-                self._further = further
+            partitions, allowances = partitions_of(firsts), allowances_of(firsts)
+            if suffice(firsts, partitions, allowances, size=size, limit=claim.limit):
+                self._keyed.further = further
                 return firsts, partitions, allowances
             if monotonic() > self._count_keys_at:
                 [[keys]] = await fetch(limiting.COUNT_KEYS, claim.execution_backends, claim.queues, most)
                 if keys < most:
                     self._has_few_keys = True
                     firsts = await read(limiting.FIRSTS_BY_KEY, most)
-                    return firsts, _partitions(firsts), _allowances(firsts)
+                    return firsts, partitions_of(firsts), allowances_of(firsts)
                 self._count_keys_at = monotonic() + COUNT_INTERVAL
-            further = 4 * size
+            further = FARTHER * size
 
     async def _entries(self, fetch: Fetch, firsts: Sequence[First], rooms: Sequence[int]) -> Mapping[int, list[Entry]]:
         """Read as many records as each partition has room for, where that is more than the first one."""
@@ -256,45 +216,8 @@ class LimitedClaims:
         if partitions:
             rows = await fetch(limiting.ENTRIES, self._clock.at(), *map(list, zip(*partitions, strict=True)))
             for number, priority, scheduled_at, id_ in rows:
-                entries.setdefault(number, []).append(_entry(priority, scheduled_at, id_))
+                entries.setdefault(number, []).append(entry_of(priority, scheduled_at, id_))
         return entries
-
-
-def _entry(priority: int, scheduled_at: datetime, id_: UUID) -> Entry:
-    return -priority, scheduled_at, id_.int, id_
-
-
-def _partitions(firsts: Sequence[First]) -> list[Partition[Entry]]:
-    return [first.partition() for first in firsts]
-
-
-def _suffice(
-    firsts: Sequence[First], partitions: Sequence[Partition[Entry]], allowances: Allowances, *, size: int, limit: int
-) -> bool:
-    """
-    Whether no other record can be one of the *limit* records to choose.
-
-    That is so where all records of a queue were read, or where *limit* of those that were read may start.
-    """
-    read, startable = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for first, partition in zip(firsts, partitions, strict=True):
-        place = first.execution_backend, first.place
-        read[place] += first.number
-        startable[place] += min(first.number, allowances.room(partition.by_key, limit))
-    return all(number < size or startable[place] >= limit for place, number in read.items())
-
-
-def _allowances(firsts: Sequence[First]) -> Allowances:
-    if not firsts:
-        return Allowances(datetime.max.replace(tzinfo=UTC), running=lambda _: 0, full_at=lambda _: None)
-    known: dict[Subject, tuple[int, datetime | None]] = {}
-    for first in firsts:
-        known[Subject("queue", first.queue)] = first.queue_running, first.queue_full_at
-        if first.key is not None:
-            known[Subject("key", first.key)] = first.key_running, first.key_full_at
-    return Allowances(
-        firsts[0].at, running=lambda subject: known[subject][0], full_at=lambda subject: known[subject][1]
-    )
 
 
 def _columns(state: QueueState) -> tuple[bool, str | None, datetime | None]:

@@ -2,7 +2,7 @@
 Claiming under limits: one claim at a time, in one transaction of several statements.
 
 The transaction takes the lock, reads the candidates, and claims the chosen ones. One statement could not do this: its
-counts would be older than the lock that it waits for.
+counts would be older than the lock that it waits for. Where it need not wait, ``keyed_claiming`` can.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,15 @@ from typing import Final
 from lq_postgres.statements.claiming import MANY, SEEN
 
 # The timeout ends the transaction of a process that stops while it has the lock. It is set here because PgBouncer and
-# pools of the application do not keep the settings of a session.
+# pools of the application do not keep the settings of a session. Whether the lock was taken is kept for the next
+# statement of the transaction.
 LOCK: Final = """
-SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
-  pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text
+SELECT set_config('idle_in_transaction_session_timeout', '5s', true), set_config(
+  'lq_claim.has_lock', (pg_advisory_xact_lock(hashtextextended('lq.limits', 0))::text IS NOT NULL)::text, true
+)
 """
 
-# The same, if no other claim has the lock. The answer is kept for the next statement of the transaction.
+# The same, if no other claim has the lock.
 TRY_LOCK: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '5s', true), set_config(
   'lq_claim.has_lock', pg_try_advisory_xact_lock(hashtextextended('lq.limits', 0))::text, true
@@ -48,7 +50,7 @@ IF_STARTABLE: Final = """
   ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT partitions.size
 """
 
-_APART: Final = """apart AS MATERIALIZED (
+APART: Final = """apart AS MATERIALIZED (
   SELECT q.name, q.paused FROM lq.queues q WHERE q.paused OR q.limits IS NOT NULL OR q.draining IS NOT NULL
 )"""
 
@@ -110,12 +112,9 @@ WITH RECURSIVE {each}
 SELECT count(*) FROM walked
 """.replace("{each}", _EACH_KEY.replace("$2::", "$1::").replace("$3::", "$2::").replace("$4", "$3"))
 
-# The first record of each partition, and the state of its queue and its concurrency key.
-# $1 moment, $2 execution backends, $3 queues or null, $4 limit of the keys.
-# A place is a queue. For all queues, there is one for each queue that is apart, because it has limits or is draining,
-# one for the default queue, and one for all others, whatever their number: null. If so many records of queues that are
-# apart wait that it would take long to pass over them, each queue with ready records is a place of its own.
-_PARTITIONS: Final = """{apart}, walk AS MATERIALIZED (
+# Whether so many records of queues that are apart wait that it would take long to pass over them.
+# $2 execution backends, $3 queues or null.
+WALK: Final = """walk AS MATERIALIZED (
   SELECT $3::text[] IS NULL AND EXISTS (
     SELECT FROM apart CROSS JOIN unnest($2::text[]) AS b(name) CROSS JOIN LATERAL (
       (SELECT FROM lq.records r
@@ -129,7 +128,14 @@ _PARTITIONS: Final = """{apart}, walk AS MATERIALIZED (
     WHERE apart.name <> 'default'
     OFFSET {many} - 1 LIMIT 1
   ) AS needed
-), {seen}, seen_keyed(execution_backend, queue) AS (
+)""".replace("{many}", str(MANY))
+
+# The first record of each partition, and the state of its queue and its concurrency key.
+# $1 moment, $2 execution backends, $3 queues or null, $4 limit of the keys.
+# A place is a queue. For all queues, there is one for each queue that is apart, because it has limits or is draining,
+# one for the default queue, and one for all others, whatever their number: null. If it would take long to pass over the
+# queues that are apart, each queue with ready records is a place of its own.
+_PARTITIONS: Final = """{apart}, {walk}, {seen}, seen_keyed(execution_backend, queue) AS (
   SELECT b.name, '' COLLATE "C" FROM unnest(CASE WHEN (SELECT walk.needed FROM walk) THEN $2::text[] END) AS b(name)
   UNION ALL
   SELECT seen_keyed.execution_backend, next.queue
@@ -198,7 +204,7 @@ _SETTLE_AND_FIND_FIRSTS: Final = """{settled}, unused AS (
 ), {partitions}
 SELECT answer.*, firsts.* FROM answer LEFT JOIN ({firsts}) firsts ON true
 """
-_THAT_GOES_ON: Final = """
+THAT_GOES_ON: Final = """
       AND r.id <> ALL (ARRAY(SELECT s.id FROM settled s WHERE s.status NOT IN ('running', 'dispatched')))"""
 
 
@@ -207,20 +213,20 @@ def _firsts(keyed: str) -> str:
 
 
 def _settle_and_find_firsts(keyed: str) -> str:
-    partitions, firsts = (_numbered(_filled(sql, keyed)) for sql in (_PARTITIONS, _FIRSTS))
+    partitions, firsts = (numbered(_filled(sql, keyed)) for sql in (_PARTITIONS, _FIRSTS))
     sql = _SETTLE_AND_FIND_FIRSTS.replace("{partitions}", partitions).replace("{firsts}", firsts)
     sql = sql.replace("{and}", "AND (SELECT answer.alive AND answer.has_lock FROM answer)")
-    return sql.replace("{that goes on}", _THAT_GOES_ON)
+    return sql.replace("{that goes on}", THAT_GOES_ON)
 
 
-def _numbered(sql: str) -> str:
+def numbered(sql: str) -> str:
     """Give the parameters the numbers that they have in a statement that settles."""
     return sql.replace("$4", "$7").replace("$3", "$6").replace("$2", "$5")
 
 
 def _filled(sql: str, keyed: str) -> str:
     backends = "CASE WHEN (SELECT walk.needed FROM walk) THEN $2::text[] END"
-    sql = sql.replace("{apart}", _APART).replace("{many}", str(MANY)).replace("{keyed}", keyed)
+    sql = sql.replace("{apart}", APART).replace("{walk}", WALK).replace("{keyed}", keyed)
     return sql.replace("{seen}", SEEN.replace("{backends}", backends))
 
 
@@ -245,7 +251,7 @@ WITH {apart}, partitions AS MATERIALIZED (
 )
 SELECT partitions.number, c.priority, c.scheduled_at, c.id
 FROM partitions CROSS JOIN LATERAL ({startable}) c
-""".replace("{apart}", _APART)
+""".replace("{apart}", APART)
 
 # $1 moment, $2 worker, $3 ids, $4 status, $5 attempts to add, $6 queues that limit how many run.
 CLAIM_CHOSEN: Final = """
