@@ -46,7 +46,7 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join(lines)
 
 
-def report(figures: Sequence[Figure], machine: str, *, place: str) -> None:
+def report(figures: Sequence[Figure], machine: str, *, place: str, page: Path = PAGE) -> None:
     """Print figures, the machine and missed goals. With ``--write``, also replace the table at *place* in the page."""
     text = f"{machine}\n\n{table(figures)}"
     print(text)
@@ -54,9 +54,9 @@ def report(figures: Sequence[Figure], machine: str, *, place: str) -> None:
         print(f"Missed its goal: {what}")
     if "--write" in sys.argv[1:]:
         marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        if not marked.search(PAGE.read_text()):
-            raise LookupError(f"{PAGE.name} has no place for these figures: <!-- {place} -->")
-        PAGE.write_text(marked.sub(lambda _: f"\n{text}\n\n", PAGE.read_text()))
+        if not marked.search(page.read_text()):
+            raise LookupError(f"{page.name} has no place for these figures: <!-- {place} -->")
+        page.write_text(marked.sub(lambda _: f"\n{text}\n\n", page.read_text()))
 
 
 def missed(figures: Iterable[Figure]) -> list[str]:
