@@ -10,6 +10,7 @@ from litestar.types import Receive, Scope, Send
 from lq_core import NonRetryable, TaskStatus, task
 from lq_core.testing import QueueTestbed
 from lq_web import WebConfig, create_app
+from lq_web.neighbours import SEARCHED
 
 
 @task(name="shop.greet", queue="mail")
@@ -129,3 +130,15 @@ async def test_the_page_of_a_record_shows_what_comes_before_and_after(
     assert [one["id"] for one in seen["predecessors"] + seen["successors"]] == [str(sent[n].id) for n in (0, 1, 3)]
     assert [one["id"] for one in of_first["successors"]] == [str(sent[2].id)]
     assert "<svg" not in alone
+
+
+async def test_the_page_of_a_record_shows_what_waits_for_it_behind_many_other_records(
+    bed: QueueTestbed, browser: httpx.AsyncClient
+) -> None:
+    first = await bed.service.enqueue(greet.using(delay=60), "Ada")
+    await bed.service.enqueue_many(greet.using(delay=60).call(str(number)) for number in range(SEARCHED + 1))
+    last = await bed.service.enqueue(greet.using(after=[first]), "Bo")
+
+    seen = (await browser.get(f"/queues/api/records/{first.id}/neighbours")).json()
+
+    assert [one["id"] for one in seen["successors"]] == [str(last.id)]

@@ -248,6 +248,9 @@ class PostgresQueueBackend(
     async def unblocked_by(self, ids: Sequence[UUID], *, limit: int) -> Sequence[QueuedTaskRecord]:
         return records_from(await self._own.fetch(reading.UNBLOCKED_BY, [str(one) for one in ids], limit))
 
+    async def successors(self, record_id: UUID, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        return records_from(await self.connections.fetch(reading.SUCCESSORS, [str(record_id)], limit))
+
     async def cancel_requests(self) -> Sequence[QueuedTaskRecord]:
         return records_from(await self._own.fetch(reading.CANCEL_REQUESTS))
 

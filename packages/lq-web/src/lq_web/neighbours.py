@@ -6,10 +6,15 @@ from typing import Final
 from msgspec import Struct
 
 from lq_core import QueuedTaskRecord, QueueService, RecordFilter, RecordSummary
+from lq_core.queue import BaseQueueBackend, Successors
 from lq_web.config import WebConfig
 
 SEARCHED: Final = 200
-"""How many of the records that were created next are searched for successors: most are enqueued together."""
+"""
+How many successors are read, and how many of the records that were created next are searched for others.
+
+Not every store has an index of the successors that have started or ended; most are enqueued together.
+"""
 
 SHOWN: Final = 10
 """How many predecessors and how many successors are shown."""
@@ -23,7 +28,7 @@ class Neighbours(Struct, frozen=True, kw_only=True):
     """How many others there are, shown or deleted."""
 
     successors: Sequence[RecordSummary]
-    """Those among the next records."""
+    """All that still wait for it, and those of the others that an index or the next records have; oldest first."""
 
     more_successors: int
 
@@ -37,11 +42,17 @@ async def neighbours(service: QueueService, config: WebConfig, record: QueuedTas
     """Read the neighbours of a record."""
     before = record.after.ids if record.after else ()
     found = await service.queue_backend.get_many(before[:SHOWN])
-    later = await service.queue_backend.find(RecordFilter(), limit=SEARCHED, after=record.id)
-    after = [one for one in later if one.after and record.id in one.after.ids]
+    after = await _successors(service.queue_backend, record)
     return Neighbours(
         predecessors=[RecordSummary.of(config.redact(one)) for one in found],
         more_predecessors=len(before) - len(found),
         successors=[RecordSummary.of(config.redact(one)) for one in after[:SHOWN]],
         more_successors=max(0, len(after) - SHOWN),
     )
+
+
+async def _successors(queue: BaseQueueBackend, record: QueuedTaskRecord) -> Sequence[QueuedTaskRecord]:
+    known = await queue.successors(record.id, limit=SEARCHED) if isinstance(queue, Successors) else ()
+    later = await queue.find(RecordFilter(), limit=SEARCHED, after=record.id)
+    found = {one.id: one for one in (*known, *later) if one.after and record.id in one.after.ids}
+    return sorted(found.values(), key=lambda one: one.id)

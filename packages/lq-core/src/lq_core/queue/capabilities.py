@@ -69,6 +69,10 @@ class Successors(ABC):
     async def unblocked_by(self, ids: Sequence[UUID], *, limit: int) -> Sequence[QueuedTaskRecord]:
         """Read at most *limit* of the records that ``unblocked`` finds: those that come after any of *ids*."""
 
+    @abstractmethod
+    async def successors(self, record_id: UUID, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        """Read at most *limit* records that come after a record, oldest first: all blocked ones, and perhaps others."""
+
 
 class Migrations(ABC):
     """The store has a schema that changes from version to version. Both methods work on a closed store."""

@@ -188,6 +188,16 @@ ORDER BY r.id
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+# Those that still wait for it or for others; no index has the others.
+SUCCESSORS: Final = """
+WITH successors AS MATERIALIZED (
+  SELECT r.id FROM lq.records r WHERE r.blocked AND regexp_split_to_array(r.after, '[^0-9a-f-]+') && $1::text[]
+)
+SELECT {record} FROM lq.records r
+WHERE r.id = ANY(ARRAY(SELECT s.id FROM successors s ORDER BY s.id LIMIT $2))
+ORDER BY r.id
+"""
+
 # Only records that have not ended can have a request. The condition on the status says so to the planner, which would
 # otherwise expect half of a table without statistics, and read all of it every second.
 CANCEL_REQUESTS: Final = """

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from lq_core.contracts.records import a_record, a_swap, claimed
-from lq_core.queue import BaseQueueBackend, Proposal, Successors, Swap, Unblocked, insert_or_amend
+from lq_core.queue import BaseQueueBackend, Proposal, RecordFilter, Successors, Swap, Unblocked, insert_or_amend
 from lq_core.records import lifecycle
 from lq_core.records.identity import new_id
 from lq_core.records.record import Dependencies, QueuedTaskRecord
@@ -78,6 +78,16 @@ class PredecessorContract:
         assert await unblocked_by(queue, [first.id, second.id], limit=1) == [both]
         assert await unblocked_by(queue, [mine.id], limit=10) == []
 
+    async def test_the_blocked_successors_of_a_record_are_found_oldest_first(self, queue: BaseQueueBackend) -> None:
+        """A backend with ``Successors`` finds them, wherever they are among the records."""
+        first = a_record()
+        waiting = [after(first), after(first, a_record()), after(a_record(), first)]
+        await queue.insert([first, after(a_record()), *reversed(waiting)])
+
+        assert await successors_of(queue, first.id, limit=10) == waiting
+        assert await successors_of(queue, first.id, limit=2) == waiting[:2]
+        assert await successors_of(queue, waiting[0].id, limit=10) == []
+
     @pytest.mark.parametrize("policy", [OnConflict.REPLACE, OnConflict.DEBOUNCE])
     async def test_a_record_waits_for_a_predecessor_that_is_amended(
         self, queue: BaseQueueBackend, policy: OnConflict
@@ -133,3 +143,11 @@ async def unblocked_by(queue: BaseQueueBackend, ids: Sequence[UUID], *, limit: i
         return list(await queue.unblocked_by(ids, limit=limit))
     unblocked = (await queue.unblocked(limit=limit)).records
     return [record for record in unblocked if record.after and not set(ids).isdisjoint(record.after.ids)]
+
+
+async def successors_of(queue: BaseQueueBackend, record_id: UUID, *, limit: int) -> Sequence[QueuedTaskRecord]:
+    """Find the blocked records after a record: by the capability, or by a look at all records."""
+    if isinstance(queue, Successors):
+        return await queue.successors(record_id, limit=limit)
+    found = await queue.find(RecordFilter(), limit=100, after=record_id)
+    return [record for record in found if record.after and record_id in record.after.ids][:limit]

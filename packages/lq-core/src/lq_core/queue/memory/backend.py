@@ -167,6 +167,9 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
         waiting = sorted({number for one in ids for number in self._index.successors.get(one.int, ())})
         return self._read(islice((number for number in waiting if self._is_free(records[number])), limit))
 
+    async def successors(self, record_id: UUID, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        return self._read(sorted(self._index.successors.get(record_id.int, ()))[:limit])
+
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         record = self._index.records.get(record_id.int)
         if record is None or record.epoch != epoch or record.status not in OWNED:

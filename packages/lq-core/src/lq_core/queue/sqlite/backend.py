@@ -213,6 +213,9 @@ class SQLiteQueueBackend(
     async def unblocked_by(self, ids: Sequence[UUID], *, limit: int) -> Sequence[QueuedTaskRecord]:
         return await self._read(reading.unblocked_by, ids, limit=limit)
 
+    async def successors(self, record_id: UUID, *, limit: int) -> Sequence[QueuedTaskRecord]:
+        return await self._read(reading.records, queries.ALL_SUCCESSORS, {"id": str(record_id), "limit": limit})
+
     async def request_cancel(self, record_id: UUID, epoch: int) -> bool:
         values = {"id": record_id.bytes, "epoch": epoch}
         return await self._write(lambda connection: connection.execute(sql.REQUEST_CANCEL, values).rowcount == 1)

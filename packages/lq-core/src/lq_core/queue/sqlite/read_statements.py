@@ -24,6 +24,13 @@ SELECT r.id, r.after FROM successors AS s JOIN records AS r ON r.id = s.successo
 WHERE s.predecessor = ? AND r.blocked
 """
 
+ALL_SUCCESSORS: Final = """
+SELECT r.* FROM successors AS s JOIN records AS r ON r.id = s.successor
+WHERE s.predecessor = :id
+ORDER BY s.successor
+LIMIT :limit
+"""
+
 HAS_NOT_ENDED: Final = "SELECT 1 FROM records WHERE id = ? AND finished_at IS NULL"
 
 CANCEL_REQUESTS: Final = "SELECT * FROM records WHERE cancel_requested = 1 ORDER BY id"
