@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from lq_core import QueueConfig, QueueService, TaskContext, Worker, task
+from lq_core import QueueConfig, QueueService, RateLimit, TaskContext, TaskStatus, Worker, task
+from lq_core.contracts import a_claim, a_record, a_swap, claimed, opened
+from lq_core.records import lifecycle
+from lq_core.records.record import Limits
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from servers import PostgresServer, find_installation
 
@@ -106,6 +109,27 @@ async def test_a_failure_spends_one_retry_while_the_server_has_no_room_for_notif
             assert await sent.wait(timeout=30) == 2
 
     assert (sent.record.attempt, sent.record.retry_count) == (2, 1)
+
+
+@pytest.mark.parametrize("rate", [None, RateLimit(100)], ids=["keys", "rates"])
+async def test_a_claim_under_limits_settles_while_the_server_has_no_room_for_notifications(
+    listening: Any, dsn: str, rate: RateLimit | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(concurrency=1, rate=rate)
+    first, second = (a_record(concurrency_key="ann", limits=limits, priority=priority) for priority in (0, 1))
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=dsn))) as queue:
+        [running] = await claimed(queue, first)
+        await queue.insert([second])
+        async with a_full_queue(listening, dsn):
+            assert not (await queue.claim(a_claim())).records  # The next claim expects limits.
+            swap = a_swap(lifecycle.release_claim(running, delay=0.0, at=running.created_at))
+            kept, answer = await queue.settle_and_claim([swap], a_claim())
+        [returned] = await queue.get_many([first.id])
+
+    assert "notifications.paused" in caplog.text
+    assert kept == [True]
+    assert [record.id for record in answer.records] == [second.id]
+    assert returned.status is TaskStatus.PENDING
 
 
 async def test_the_doctor_names_the_session_that_keeps_the_notifications(listening: Any, dsn: str) -> None:
