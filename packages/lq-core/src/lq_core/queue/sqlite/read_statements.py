@@ -127,7 +127,7 @@ LIMIT :limit
 
 FIND_OLDEST_WITH_STATUS: Final = FIND_WITH_STATUS.replace("id DESC", "id")
 
-# The records of some statuses in some queues, from the partial indexes alone: each of them has the queue.
+# The records of some statuses, from the partial indexes alone; in_queues() fills in the {queues}.
 WITH_STATUS: Final = """
   SELECT rowid FROM records
   WHERE finished_at IS NOT NULL AND status IN (SELECT value FROM json_each(:statuses)) {queues}
@@ -142,7 +142,7 @@ WITH_STATUS: Final = """
   SELECT rowid FROM records WHERE blocked = 1 AND :pending {queues}
   UNION ALL
   SELECT rowid FROM records WHERE cancel_requested = 1 AND status = 'pending' AND :pending {queues}
-""".replace("{queues}", "AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))")
+"""
 
 COUNT_FEW: Final = f"SELECT count(*) FROM ({WITH_STATUS} LIMIT :few)"  # noqa: S608 -- joins two constants of this file
 
@@ -158,6 +158,11 @@ COUNT: Final = f"SELECT count(*) FROM records WHERE true {MATCHES}"  # noqa: S60
 COUNT_NEWEST: Final = f"SELECT count(*) FROM records WHERE id > :after {MATCHES}"  # noqa: S608 -- joins two constants of this file
 
 COUNT_WITH_STATUS: Final = f"SELECT count(*) FROM records WHERE rowid IN ({WITH_STATUS}) {MATCHES}"  # noqa: S608 -- joins constants of this file
+
+
+def in_queues(statement: str, *, some: bool) -> str:
+    """Let the part that reads the partial indexes look at some queues alone: each of these indexes has the queue."""
+    return statement.replace("{queues}", "AND queue IN (SELECT value FROM json_each(:queues))" if some else "")
 
 
 def with_words(statement: str, words: Sequence[Words]) -> str:

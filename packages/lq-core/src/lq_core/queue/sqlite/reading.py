@@ -70,15 +70,15 @@ def find(
         found = read_rows(connection.execute(queries.with_words(statement, words), nearest), FROM_ROW)
         if len(found) == limit or end is None or end[0] <= values["after"]:
             return found
-        (count,) = connection.execute(queries.COUNT_FEW, {**values, "few": MANY}).fetchone()
-        statement = queries.FIND_FEW if count < MANY else statement
+        if _count_few(connection, condition, {**values, "few": MANY}) < MANY:
+            statement = _few(queries.FIND_FEW, condition)
     return read_rows(connection.execute(queries.with_words(statement, words), values), FROM_ROW)
 
 
 def count(connection: sqlite3.Connection, condition: RecordFilter) -> int:
     """Count the records that match."""
     values = _values(condition)
-    statement = queries.COUNT if condition.statuses is None else queries.COUNT_WITH_STATUS
+    statement = queries.COUNT if condition.statuses is None else _few(queries.COUNT_WITH_STATUS, condition)
     if condition.newest is not None:
         statement, values["after"] = queries.COUNT_NEWEST, _before_newest(connection, condition.newest)
     return connection.execute(queries.with_words(statement, condition.words()), values).fetchone()[0]
@@ -184,11 +184,17 @@ def _search(connection: sqlite3.Connection, condition: RecordFilter, values: Map
     """Choose the statement whose index fits the condition."""
     if condition.key is not None:
         return queries.FIND_WITH_KEY
-    if condition.statuses is not None:
-        (count,) = connection.execute(queries.COUNT_FEW, {**values, "few": FEW}).fetchone()
-        if count < FEW:
-            return queries.FIND_FEW
+    if condition.statuses is not None and _count_few(connection, condition, {**values, "few": FEW}) < FEW:
+        return _few(queries.FIND_FEW, condition)
     return queries.FIND_OLDEST if values["oldest_first"] else queries.FIND_NEWEST
+
+
+def _few(statement: str, condition: RecordFilter) -> str:
+    return queries.in_queues(statement, some=condition.queues is not None)
+
+
+def _count_few(connection: sqlite3.Connection, condition: RecordFilter, values: Mapping[str, object]) -> int:
+    return connection.execute(_few(queries.COUNT_FEW, condition), values).fetchone()[0]
 
 
 def _before_newest(connection: sqlite3.Connection, newest: int) -> bytes:
