@@ -23,7 +23,13 @@ MATCHES: Final = """
 # Rare conditions, which are added to a statement that needs them; {} is the number of the parameter.
 FINISHED_AFTER: Final = " AND r.finished_at > ${}::timestamptz"
 FINISHED_BEFORE: Final = " AND r.finished_at < ${}::timestamptz"
-NEWEST: Final = " AND r.id > ALL (ARRAY(SELECT n.id FROM lq.records n ORDER BY n.id DESC LIMIT 1 OFFSET ${}::bigint))"
+# One value, not an array of one, so that it ends the walk through the index of ids.
+NEWEST: Final = """
+  AND r.id > coalesce(
+    (SELECT n.id FROM lq.records n ORDER BY n.id DESC LIMIT 1 OFFSET ${}::bigint),
+    '00000000-0000-0000-0000-000000000000'::uuid
+  )
+"""
 
 
 def words_in(columns: Sequence[str]) -> str:

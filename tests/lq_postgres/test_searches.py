@@ -1,0 +1,22 @@
+"""A search that looks at the newest records alone reads no others."""
+
+from uuid import UUID
+
+from lq_core import TaskStatus
+from lq_core.contracts import a_record
+from lq_core.queue import RecordFilter
+from lq_postgres import PostgresQueueBackend
+from lq_postgres.storage.finding import conditions, statement_for, with_rare
+from plans import most_rows
+
+LAST = UUID(int=2**128 - 1)
+
+
+async def test_a_search_among_the_newest_records_does_not_read_the_older_ones(backend: PostgresQueueBackend) -> None:
+    await backend.insert([a_record() for _ in range(3000)])
+    nowhere = RecordFilter(statuses=(TaskStatus.COMPLETED,), queues=("nowhere",), newest=20)
+    values = *conditions(nowhere), LAST, 100
+    sql, newest = with_rare(statement_for(nowhere), nowhere, len(values) + 1)
+
+    assert await most_rows(backend, sql, *values, *newest) <= 2 * 20
+    assert await backend.find(nowhere) == []
