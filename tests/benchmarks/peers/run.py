@@ -42,11 +42,15 @@ class Peer(NamedTuple):
 
     module: str
     requirements: tuple[str, ...]
+    python: str = sys.executable
+    """The interpreter; for a peer that needs another one than this, such as ``>=3.12``, it must be installed here."""
 
 
 PEERS: Final[Mapping[str, Peer]] = {
     "Chancy": Peer("with_chancy", ("chancy==0.26.0", "psycopg[binary,pool]==3.3.9")),
+    "Huey": Peer("with_huey", ("huey==3.5.4", "peewee==4.5.3", "psycopg2-binary==2.9.13")),
     "litestar-queues": Peer("with_litestar_queues", ("litestar-queues==0.12.0", "sqlspec[asyncpg]==0.69.0")),
+    "Oban": Peer("with_oban", ("oban==0.7.0", "psycopg[binary,pool]==3.3.9"), python=">=3.12"),
     "PgQueuer": Peer("with_pgqueuer", ("pgqueuer==1.6.0", "asyncpg==0.32.0")),
     "Procrastinate": Peer("with_procrastinate", ("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9")),
     "SAQ": Peer("with_saq", ("saq[postgres]==0.26.4", "psycopg[binary,pool]==3.3.9")),
@@ -101,7 +105,7 @@ def _turns() -> Iterator[tuple[int, str]]:
 def _installed(peer: Peer, room: Path) -> Path:
     uv = shutil.which("uv")
     assert uv is not None, "./dev puts uv on the path"
-    _ = subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, room], check=True)
+    _ = subprocess.run([uv, "venv", "--quiet", "--no-python-downloads", "--python", peer.python, room], check=True)
     python = room / "bin" / "python"
     install = [uv, "pip", "install", "--quiet", "--python", python, "typing-extensions", *peer.requirements]
     _ = subprocess.run(install, check=True)
