@@ -33,9 +33,15 @@ REQUESTS: Final = 40
 PAGE_GOAL: Final = 200.0
 API_GOAL: Final = 50.0
 QUEUES: Final = ("export", "images", "import", "mail", "reports", "search")
-OTHERS: Final = {TaskStatus.FAILED: 0.02, TaskStatus.CANCELLED: 0.01, TaskStatus.PENDING: 0.05}
+OTHERS: Final = {
+    TaskStatus.FAILED: 0.02,
+    TaskStatus.CANCELLED: 0.01,
+    TaskStatus.PENDING: 0.05,
+    TaskStatus.RUNNING: 0.000_05,
+}
 """The shares of the records that have not completed."""
 
+ACTIVE: Final = (TaskStatus.PENDING, TaskStatus.RUNNING)
 FAILURE: Final = TaskFailure(type="ValueError", message="The address has no @.", traceback="Traceback\n" * 20)
 
 
@@ -89,6 +95,9 @@ def _pages(record: UUID) -> tuple[str, ...]:
         "?status=failed",
         "?status=pending&queue=mail",
         "?status=completed&queue=mail",
+        "?status=pending&queue=nowhere",
+        "?status=completed&queue=nowhere",
+        "?status=running",
         "?text=tenant",
         "?value=metadata.tenant=7",
     )
@@ -141,7 +150,8 @@ def _record(number: int, now: datetime, chance: random.Random) -> QueuedTaskReco
         created_at=at,
         scheduled_at=at,
         started_at=None if status is TaskStatus.PENDING else at,
-        finished_at=None if status is TaskStatus.PENDING else at + timedelta(seconds=1),
+        finished_at=None if status in ACTIVE else at + timedelta(seconds=1),
+        worker_id="worker" if status is TaskStatus.RUNNING else None,
         attempt=0 if status is TaskStatus.PENDING else 1,
         result="7" if status is TaskStatus.COMPLETED else None,
         error=FAILURE if status is TaskStatus.FAILED else None,

@@ -15,7 +15,7 @@ LARGE: Final = 10_000
 SLOW: Final = 0.02
 """An answer that takes fewer seconds is always made anew."""
 
-TIMES: Final = 30
+TIMES: Final = 50
 """An answer is made again in the background when it is so many times as old as making it took."""
 
 OUTDATED: Final = 2 * TIMES
