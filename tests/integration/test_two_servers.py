@@ -67,3 +67,18 @@ async def test_a_service_does_not_open_if_no_store_can_be_used(own_postgres_serv
 
     with pytest.raises(StorageError):
         await RoutedQueueService(replace(QUICK, queue_backend=main, stores={"bulk": bulk})).open()
+
+
+async def test_reads_by_id_keep_the_connections_of_the_other_stores(postgres: PostgresServer) -> None:
+    main, bulk = (PostgresConfig(dsn=postgres.create_database(f"by_id_{name}")) for name in ("main", "bulk"))
+    config = replace(QUICK, queue_backend=main, stores={"bulk": bulk}, routes={"mail": "bulk"})
+    sessions = "SELECT count(DISTINCT pid), min(backend_start) FROM pg_stat_activity WHERE datname = 'by_id_bulk'"
+    async with RoutedQueueService(config) as service:
+        added = await service.enqueue(add, 1, 2)
+        await service.get(added.id)
+        before = postgres.run_sql(sessions)
+        for _ in range(50):
+            assert await service.get(added.id) == added.record
+        await service.stores["bulk"].count()
+
+        assert postgres.run_sql(sessions) == before

@@ -5,13 +5,16 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from lq_core.queue import DueRecords, Rollup, Statistics
 from lq_core.records.record import TaskStatus
 from lq_core.service.demand import Demand
 
 Answer = TypeVar("Answer")
+
+_READING: Final[set[asyncio.Task[Any]]] = set()
+"""The event loop keeps only weak references to its tasks."""
 
 
 async def all_of(asked: Iterable[Coroutine[object, object, Answer]]) -> list[Answer]:
@@ -26,23 +29,31 @@ async def all_of(asked: Iterable[Coroutine[object, object, Answer]]) -> list[Ans
 
 
 async def first(asked: Iterable[Coroutine[object, object, Answer | None]]) -> Answer | None:
-    """Return the first answer that is not None, and cancel the others; without one, raises an error if there is one."""
+    """
+    Return the first answer that is not None; without one, raises an error if there is one.
+
+    The others go on, because a cancelled read can cost its connection.
+    """
     waiting = [asyncio.create_task(each) for each in asked]
+    for one in waiting:
+        _READING.add(one)
+        one.add_done_callback(_forget)
     failure: Exception | None = None
-    try:
-        for each in asyncio.as_completed(waiting):
-            try:
-                if (answer := await each) is not None:
-                    return answer
-            except Exception as error:  # noqa: BLE001 -- it is raised if no other one has the answer
-                failure = failure or error
-    finally:
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+    for each in asyncio.as_completed(waiting):
+        try:
+            if (answer := await each) is not None:
+                return answer
+        except Exception as error:  # noqa: BLE001 -- it is raised if no other one has the answer
+            failure = failure or error
     if failure is not None:
         raise failure
     return None
+
+
+def _forget(one: asyncio.Task[Any]) -> None:
+    _READING.discard(one)
+    if not one.cancelled():
+        one.exception()  # Nobody may wait for it any more.
 
 
 async def streams(sources: Iterable[AsyncGenerator[Answer]]) -> AsyncGenerator[Answer]:
