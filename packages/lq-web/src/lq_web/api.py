@@ -188,6 +188,7 @@ class Api(Controller):
     @get(
         "/queues",
         summary="The queues, those with the most waiting records first",
+        description="With very many records, the counts are some seconds old; see `counted` of the overview.",
         responses=answers(list[QueueView], examples.QUEUES),
     )
     async def queues(
@@ -264,6 +265,7 @@ class Api(Controller):
     @get(
         "/findings",
         summary="What `lq doctor` finds in the store",
+        description="With very many records, the checks have run some seconds ago.",
         responses=answers(Sequence[Finding], examples.FINDINGS),
     )
     async def findings(self, lq_numbers: NamedDependency[Numbers]) -> Sequence[Finding]:
