@@ -234,6 +234,17 @@ async def test_a_moved_queue_drains_from_its_old_store(config: QueueConfig) -> N
         assert await after.stores["main"].get(new.id) is not None
 
 
+async def test_the_state_of_a_moved_queue_is_the_one_in_its_new_store(config: QueueConfig) -> None:
+    async with RoutedQueueService(config) as before:
+        await before.stores["bulk"].pause("mail")
+        assert (await before.queues())["mail"].paused
+
+    async with RoutedQueueService(replace(config, routes={})) as after, StoreWorkers(after):
+        assert await (await after.enqueue(mail, 2)).wait(timeout=10) == 2
+        assert "mail" not in await after.queues()
+        assert (await after.stores["bulk"].queues())["mail"].paused
+
+
 # ---------------------------------------------------------------- what stays in one store
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import container_tasks as shop
 from lq_cloudrun import CloudRunExitCode, execute_cloudrun_task
-from lq_core import QueueConfig, QueueService
+from lq_core import QueueConfig, QueueService, RoutedQueueService
 
 
 @pytest.fixture
@@ -74,5 +74,8 @@ async def test_a_container_works_for_one_store(env: dict[str, str], caplog: pyte
     config = replace(shop.queue_config(), stores={"bulk": "memory"})
 
     assert await execute_cloudrun_task(config=config, env=env) is CloudRunExitCode.FAILURE
+    routed = RoutedQueueService(config)
+    assert await execute_cloudrun_task(service=routed, env=env) is CloudRunExitCode.FAILURE
+    assert caplog.text.count("This needs one store") == 2
     assert "This needs one store, and the configuration has several: main, bulk" in caplog.text
     assert await execute_cloudrun_task(config=config.of_store("main"), env=env) is CloudRunExitCode.SUCCESS

@@ -52,13 +52,14 @@ async def test_a_testbed_keeps_all_queues_in_one_store() -> None:
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"routes": {"mail": "bulk"}}, "There is no store 'bulk'"),
+        ({"routes": {"mail": "bulk"}}, "routes sends the queue 'mail' to the store 'bulk'. There is no store 'bulk'"),
         ({"stores": {"main": "memory"}}, "'main' is the queue_backend"),
         ({"stores": {"bulk": 5}}, "stores is {'bulk': 5}; it must be a dict from names to queue backends"),
         ({"stores": {"": "memory"}}, "stores is"),
         ({"stores": "memory"}, "stores is 'memory'"),
         ({"routes": ["mail"]}, "routes is"),
         ({"store": "bulk"}, "There is no store 'bulk'"),
+        ({"store": "bulk", "stores": {"bulk": "memory"}}, r"queue_backend is not the one.*config.of_store\('bulk'\)"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings: dict[str, object], said: str) -> None:
@@ -66,8 +67,19 @@ def test_a_wrong_setting_is_refused(settings: dict[str, object], said: str) -> N
         QueueConfig(**settings)  # pyright: ignore[reportArgumentType] -- wrong on purpose
 
 
-async def test_two_stores_at_one_place_are_refused(tmp_path: Path) -> None:
-    same = SQLiteConfig(path=tmp_path / "lq.db")
+@pytest.mark.parametrize("other", ["lq.db", "folder/../lq.db", "link.db"])
+async def test_two_stores_at_one_place_are_refused(tmp_path: Path, other: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "lq.db")
+    one, same = SQLiteConfig(path=tmp_path / "lq.db"), SQLiteConfig(path=tmp_path / other)
 
-    with pytest.raises(ConfigurationError, match=r"Two stores are at .*lq\.db"):
-        await RoutedQueueService(QueueConfig(queue_backend=same, stores={"bulk": same})).open()
+    with pytest.raises(ConfigurationError, match=r"The stores 'main' and 'bulk' are both at .*lq\.db"):
+        await RoutedQueueService(QueueConfig(queue_backend=one, stores={"bulk": same})).open()
+
+
+async def test_what_serves_one_store_refuses_the_service_of_several(tmp_path: Path) -> None:
+    async with QueueService(SEVERAL) as service:
+        with pytest.raises(ConfigurationError, match=r"RoutedQueueService\(config\), and run StoreWorkers\(service\)"):
+            await Worker(service).run()
+    with pytest.raises(TypeError, match="is no RoutedQueueService"):
+        StoreWorkers(QueueService(SEVERAL))  # pyright: ignore[reportArgumentType] -- wrong on purpose

@@ -11,7 +11,7 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.handlers.base import BaseRouteHandler
 from msgspec.structs import replace
 
-from lq_core import ConfigurationError, NonRetryable, QueuedTaskRecord, task
+from lq_core import ConfigurationError, NonRetryable, QueueConfig, QueuedTaskRecord, task
 from lq_core.testing import QueueTestbed
 from lq_web import Role, WebConfig, create_app
 from lq_web.config import Connection
@@ -29,6 +29,13 @@ async def break_down(reason: str) -> None:
 
 Browse = Callable[[WebConfig], Awaitable[httpx.AsyncClient]]
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_an_application_of_its_own_shows_one_store() -> None:
+    config = QueueConfig(queue_backend="memory", stores={"bulk": "memory"})
+    with pytest.raises(ConfigurationError, match="several: main, bulk"):
+        create_app(config, WebConfig(open_to_everyone=True))
+    assert create_app(config.of_store("bulk"), WebConfig(open_to_everyone=True))
 
 
 def refuse(_: Connection, __: BaseRouteHandler) -> None:

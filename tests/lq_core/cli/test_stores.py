@@ -18,7 +18,7 @@ from lq_core.queue.sqlite import SQLiteConfig
 
 stores = {"bulk": SQLiteConfig(path="bulk.db")}
 every = replace(shop.queue, stores=stores, routes={"mail": "bulk"})
-bulk = every.of_store("bulk")
+bulk, main = every.of_store("bulk"), every.of_store("main")
 """
 
 
@@ -58,3 +58,14 @@ async def test_a_command_of_one_store_refuses_a_queue_of_another_one(store_folde
 
     assert answer.code == 1
     assert "The queue 'default' is in the store 'main'" in answer.err
+
+
+async def test_a_command_on_a_queue_says_where_its_new_records_go(store_folder: Path) -> None:
+    for store, *call in (("bulk", "shop.send", "1"), ("main", "shop.hold")):
+        assert (await run(*LQ, "enqueue", f"stores:{store}", *call, folder=store_folder)).code == 0
+    bulk = await run(*LQ, "queues", "pause", "stores:bulk", "mail", folder=store_folder)
+    main = await run(*LQ, "queues", "pause", "stores:main", "mail", folder=store_folder)
+
+    assert (bulk.code, bulk.out, "Warning: new records" in bulk.err) == (0, "mail is paused.\n", False), bulk.err
+    assert (main.code, main.out) == (0, "mail is paused.\n")
+    assert "Warning: new records of mail go to the store bulk, and this is main." in main.err

@@ -103,11 +103,13 @@ def create_app(queue: QueueService | QueueConfig | None = None, config: WebConfi
     A *queue* that is a service must be open while requests come; one that is a configuration, or None for the default
     one, is opened and closed with this application. The dashboard is at ``config.path``.
 
-    Raises ConfigurationError if *config* has no guards and is not ``open_to_everyone``, as when it is None.
+    Raises ConfigurationError if *config* has no guards and is not ``open_to_everyone``, as when it is None, and if the
+    configuration of the queue has several stores.
     """
     settings = config or WebConfig()
     settings.check(debug=False)
     service = queue if isinstance(queue, QueueService) else QueueService(queue)
+    service.config.check_store_is_chosen()
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:

@@ -85,6 +85,7 @@ async def _execute(
                 return CloudRunExitCode.SUCCESS
         if service is None:
             service = opened = await load_service(container, config, service_factory, stack)
+        service.config.check_store_is_chosen()
         for name in container.task_modules:
             import_of_application(name, said=f"{container.prefix}_TASK_MODULES names {name!r}")
         if isinstance(container, PullContainer):

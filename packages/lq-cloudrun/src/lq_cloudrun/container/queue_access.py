@@ -48,8 +48,6 @@ async def load_service(
         found, said = await _load(container, opened)
     if not isinstance(found, (QueueConfig, QueueService)):
         raise ConfigurationError(f"{said} {found!r}, which is neither a QueueConfig nor a QueueService.")
-    if isinstance(found, QueueConfig):
-        found.check_store_is_chosen()
     service = QueueService(found) if isinstance(found, QueueConfig) else found
     if service_factory is None or isinstance(found, QueueConfig):
         refuse_memory(service.queue_backend)

@@ -59,7 +59,7 @@ async def pause(service: QueueService, *, names: Sequence[str]) -> None:
         _ = await service.pause(name)
         await note(service, "pause queue", name)
         echo(f"{name} is paused.")
-        await _warn_of_typo(service, name)
+        await _warn(service, name)
 
 
 @queues.command("resume", examples=("mail", "mail reports"))
@@ -96,7 +96,7 @@ async def drain(service: QueueService, *, name: str, timeout: float | None) -> N
     if left:
         raise Failure(f"{left} left in {name}, which goes on draining.")
     echo(f"{name} is drained and paused.")
-    await _warn_of_typo(service, name)
+    await _warn(service, name)
 
 
 @queues.command("limit", examples=("mail --concurrency 5", "mail --rate 10 --per 60", "mail"))
@@ -119,10 +119,13 @@ async def limit(
     await note(service, "limit queue", name)
     words = _words(limits)
     echo(f"{name} is limited: {words}." if words else f"{name} has no limits.")
-    await _warn_of_typo(service, name)
+    await _warn(service, name)
 
 
-async def _warn_of_typo(service: QueueService, name: str) -> None:
+async def _warn(service: QueueService, name: str) -> None:
+    config = service.config
+    if (store := config.store_of(name)) != config.own_store:
+        echo(f"Warning: new records of {name} go to the store {store}, and this is {config.own_store}.", err=True)
     named = {task.options.queue for task in known_tasks().values()}
     if name not in named and not await service.find(RecordFilter(queues=(name,)), limit=1):
         echo(f"Warning: {name} has had no records so far. Is the name right?", err=True)

@@ -198,7 +198,8 @@ async def _introduce(service: QueueService) -> None:
             "records": _places(service),
             "queues": ("all" if config.queues is None else ", ".join(config.queues))
             + (f" (paused: {', '.join(paused)})" if paused else ""),
-            "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once",
+            "runs on": f"{', '.join(sorted(backends))}; {config.concurrency} at once"
+            + (" in each store" if config.has_several_stores else ""),
             "tasks": f"{len(tasks)}: {', '.join(tasks[:NAMED])}{more}",
             "schedules": ", ".join(known_schedules()),
             "stop with": f"Ctrl-C; running tasks get {config.shutdown_grace:g} s, a second Ctrl-C interrupts them, "

@@ -268,12 +268,18 @@ class QueueConfig:
     def _check_stores(self) -> None:
         if MAIN in self.stores:
             raise ConfigurationError(f"The store {MAIN!r} is the queue_backend. Give the one in stores another name.")
-        for store in (*self.routes.values(), self.own_store):
-            self._check_store(store)
+        for queue, store in self.routes.items():
+            self._check_store(store, said=f"routes sends the queue {queue!r} to the store {store!r}. ")
+        self._check_store(self.own_store)
+        if self.store is not None and self.queue_backend != self.stores.get(self.store, self.queue_backend):
+            raise ConfigurationError(
+                f"store is {self.store!r}, and queue_backend is not the one of this store in stores. "
+                f"Use config.of_store({self.store!r})."
+            )
 
-    def _check_store(self, name: str) -> None:
+    def _check_store(self, name: str, *, said: str = "") -> None:
         if name not in {MAIN, *self.stores}:
-            raise unknown_name("store", name, [MAIN, *self.stores])
+            raise ConfigurationError(f"{said}{unknown_name('store', name, [MAIN, *self.stores])}")
 
 
 def checked(config: QueueConfig | None) -> QueueConfig:

@@ -58,6 +58,11 @@ class QueueStore(ABC):
         """The file that opening would create; None when it exists, or when the store has no file of its own."""
         return None
 
+    @property
+    def own_file(self) -> Path | None:
+        """The file that has the records, by the one path that all its names lead to; None if there is no such file."""
+        return None
+
     # ------------------------------------------------------------ records
 
     @abstractmethod

@@ -215,20 +215,31 @@ class RoutedQueueService(StoreServices):
         return sum(await self._all(lambda store: store.drain(queue, timeout=timeout)))
 
     async def queues(self) -> Mapping[str, QueueState]:
-        """Read the states of queues; that of the store of a queue precedes those of other stores."""
-        states: dict[str, QueueState] = {}
-        for store, found in zip(self.stores, await self._all(lambda store: store.queues()), strict=True):
-            states.update(
-                (q, state) for q, state in found.items() if q not in states or self.config.store_of(q) == store
-            )
-        return states
+        """Read the states of queues, each in the store that its new records go to."""
+        found = zip(self.stores, await self._all(lambda store: store.queues()), strict=True)
+        return {
+            queue: state
+            for store, states in found
+            for queue, state in states.items()
+            if self.config.store_of(queue) == store
+        }
 
     # ------------------------------------------------------------ schedules: each is in the store of its queue
 
     async def schedules(self) -> Sequence[ScheduleState]:
-        """Read the states of all schedules in all stores, sorted by name."""
-        found = await self._all(lambda store: store.schedules())
-        return list(merge(*found, key=attrgetter("name")))
+        """
+        Read the states of all schedules, sorted by name.
+
+        A schedule whose queue has moved is in two stores; its state is the one in the store of its queue.
+        """
+        states: dict[str, ScheduleState] = {}
+        for store, found in zip(self.stores, await self._all(lambda store: store.schedules()), strict=True):
+            for state in found:
+                known = known_schedules().get(state.name)
+                is_here = known is not None and self.config.store_of(known.call.options.queue) == store
+                if is_here or state.name not in states:
+                    states[state.name] = state
+        return [states[name] for name in sorted(states)]
 
     async def next_times(self, name: str, count: int = 5) -> Sequence[datetime]:
         """Return the next due times of a schedule, in UTC, even if it is paused. Raises UnknownScheduleError."""

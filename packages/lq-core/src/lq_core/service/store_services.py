@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from itertools import combinations
 from typing import TypeVar
 from uuid import UUID
 
@@ -32,6 +33,15 @@ class _OneStore(QueueService):
         return self._of_all
 
 
+def _are_the_same(one: QueueService, other: QueueService) -> bool:
+    """Whether two services certainly share a database; two addresses of one server are not noticed."""
+    if not (one.queue_backend.shared and other.queue_backend.shared):
+        return False
+    file = one.queue_backend.own_file
+    by_file = file is not None and file == other.queue_backend.own_file
+    return by_file or one.config.queue_backend == other.config.queue_backend
+
+
 class StoreServices(QueueService):
     """The base of RoutedQueueService: it opens all stores, and asks one of them or all."""
 
@@ -48,9 +58,12 @@ class StoreServices(QueueService):
         """The service of each store, by name."""
 
     async def _open_backend(self) -> None:
-        shared = [each.queue_backend.address for each in self.stores.values() if each.queue_backend.shared]
-        if twice := [address for address in shared if shared.count(address) > 1]:
-            raise ConfigurationError(f"Two stores are at {twice[0]}. Give each store a database of its own.")
+        for (name, one), (other, another) in combinations(self.stores.items(), 2):
+            if _are_the_same(one, another):
+                raise ConfigurationError(
+                    f"The stores {name!r} and {other!r} are both at {one.queue_backend.address}. Give each store a "
+                    "database of its own."
+                )
         opened = await asyncio.gather(*(each.open() for each in self.stores.values()), return_exceptions=True)
         failed = {name: one for name, one in zip(self.stores, opened, strict=True) if isinstance(one, BaseException)}
         for name, error in failed.items():

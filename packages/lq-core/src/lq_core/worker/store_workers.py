@@ -24,6 +24,11 @@ class StoreWorkers(Worker):
     """
 
     def __init__(self, service: RoutedQueueService) -> None:
+        """Raises TypeError for a service of one store."""
+        if not isinstance(service, RoutedQueueService):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
+            raise TypeError(
+                f"{service!r} is no RoutedQueueService; open RoutedQueueService(config), or run Worker(...)."
+            )
         super().__init__(service)
         self._routed = service
         self._workers: dict[str, Worker] = {}

@@ -111,6 +111,11 @@ class Worker:
                 "A Worker serves one store. Run StoreWorkers(service) for all stores, or Worker(service.stores[name]), "
                 f"with name one of {', '.join(self._service.stores)}."
             )
+        if self._service.config.has_several_stores:
+            raise ConfigurationError(
+                "The configuration has several stores, and this QueueService only uses the store 'main'. Open "
+                "RoutedQueueService(config), and run StoreWorkers(service)."
+            )
         self._loop = asyncio.get_running_loop()
         service, config = self._service, self._service.config
         backends = await service.execution_backends()

@@ -113,6 +113,10 @@ class SQLiteQueueBackend(
     def missing_file(self) -> Path | None:
         return None if self.path.exists() else self.path
 
+    @property
+    def own_file(self) -> Path | None:
+        return self.path.resolve()
+
     async def open(self) -> None:
         """
         Open the file, and bring its schema up to date.
