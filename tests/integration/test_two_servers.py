@@ -44,8 +44,8 @@ async def test_a_server_that_is_down_stops_only_its_own_queues(
         assert await (await service.enqueue(add, 1, 2)).wait(timeout=10) == 3
         with pytest.raises(StorageError) as failure:
             await service.enqueue(mail, 1)
-        assert "It is the store 'bulk'." in failure.value.__notes__
-        assert "store bulk: " in str(workers.trouble)
+        assert str(failure.value).startswith("Store 'bulk': PostgreSQL: ")
+        assert str(workers.trouble).startswith("Store 'bulk': ")
 
         bulk.start()
         assert await (await service.enqueue(mail, 2)).wait(timeout=30) == 2

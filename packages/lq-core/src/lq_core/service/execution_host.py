@@ -91,7 +91,6 @@ class ExecutionHost:
         )
         self._started = self._presences, completions
         self._loop = asyncio.get_running_loop()
-        log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
 
     def _offered_to_tasks(self) -> "ExecutionHost":
         """Return the service that tasks get injected."""
@@ -99,6 +98,10 @@ class ExecutionHost:
 
     async def _open_backend(self) -> None:
         await self.queue_backend.open()
+        log.info("service.opened", extra={"queue_backend": self.queue_backend.address})
+
+    async def _close_backend(self) -> None:
+        await self.queue_backend.close()
 
     async def close(self) -> None:
         """
@@ -114,14 +117,8 @@ class ExecutionHost:
             try:
                 async with AsyncExitStack() as closing:
                     # Each is closed, even if closing another one fails or is cancelled.
-                    for each in (
-                        self.queue_backend,
-                        self._rollups,
-                        self._executions,
-                        completions,
-                        self._injector,
-                        presences,
-                    ):
+                    closing.push_async_callback(self._close_backend)
+                    for each in (self._rollups, self._executions, completions, self._injector, presences):
                         closing.push_async_callback(each.close)
             finally:
                 self._started = None

@@ -5,16 +5,13 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from lq_core.queue import DueRecords, Rollup, Statistics
 from lq_core.records.record import TaskStatus
 from lq_core.service.demand import Demand
 
 Answer = TypeVar("Answer")
-
-_READING: Final[set[asyncio.Task[Any]]] = set()
-"""The event loop keeps only weak references to its tasks."""
 
 
 async def all_of(asked: Iterable[Coroutine[object, object, Answer]]) -> list[Answer]:
@@ -28,32 +25,54 @@ async def all_of(asked: Iterable[Coroutine[object, object, Answer]]) -> list[Ans
     return found
 
 
-async def first(asked: Iterable[Coroutine[object, object, Answer | None]]) -> Answer | None:
+async def first(*rounds: Iterable[Coroutine[object, object, Answer | None]]) -> Answer | None:
     """
     Return the first answer that is not None; without one, raises an error if there is one.
 
-    The others go on, because a cancelled read can cost its connection.
+    A round begins when the one before has no answer. What still waits for its answer is cancelled.
     """
-    waiting = [asyncio.create_task(each) for each in asked]
-    for one in waiting:
-        _READING.add(one)
-        one.add_done_callback(_forget)
     failure: Exception | None = None
-    for each in asyncio.as_completed(waiting):
+    for asked in rounds:
+        waiting = [asyncio.create_task(each) for each in asked]
         try:
-            if (answer := await each) is not None:
-                return answer
-        except Exception as error:  # noqa: BLE001 -- it is raised if no other one has the answer
-            failure = failure or error
+            for each in asyncio.as_completed(waiting):
+                try:
+                    if (answer := await each) is not None:
+                        return answer
+                except Exception as error:  # noqa: BLE001 -- it is raised if no other one has the answer
+                    failure = failure or error
+        finally:
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
     if failure is not None:
         raise failure
     return None
 
 
-def _forget(one: asyncio.Task[Any]) -> None:
-    _READING.discard(one)
-    if not one.cancelled():
-        one.exception()  # Nobody may wait for it any more.
+async def whole(read: Coroutine[Any, Any, Answer], *, left: set[asyncio.Task[Answer]]) -> Answer:
+    """
+    Return what is read.
+
+    If this is cancelled, the read goes on, because a cancelled read can cost its connection; it is in *left* meanwhile.
+    """
+    reading = asyncio.create_task(read)
+    await _ended(reading, left)
+    return reading.result()
+
+
+async def _ended(reading: asyncio.Task[Answer], left: set[asyncio.Task[Answer]]) -> None:
+    def forget(one: asyncio.Task[Answer]) -> None:
+        left.discard(one)
+        if not one.cancelled():
+            one.exception()  # Nobody waits for it.
+
+    try:
+        await asyncio.wait([reading])
+    except asyncio.CancelledError:
+        left.add(reading)
+        reading.add_done_callback(forget)
+        raise
 
 
 async def streams(sources: Iterable[AsyncGenerator[Answer]]) -> AsyncGenerator[Answer]:

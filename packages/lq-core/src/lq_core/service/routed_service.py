@@ -23,7 +23,7 @@ from lq_core.service.demand import TARGET_WAIT, Demand
 from lq_core.service.new_records import check_id, listed
 from lq_core.service.queue_service import EVERYTHING, QueueService
 from lq_core.service.result import TaskResult
-from lq_core.service.store_services import StoreServices
+from lq_core.service.store_services import StoreServices, naming
 from lq_core.service.transaction import EnqueueWithin
 from lq_core.tasks.call import TaskCall
 
@@ -50,16 +50,20 @@ class RoutedQueueService(StoreServices):
         calls = listed(calls, what="calls")
         service = await self.opened(self.store_for(calls))
         try:
-            return await service.enqueue_many(calls)
+            with naming(service.config.own_store):
+                return await service.enqueue_many(calls)
         except ConfigurationError:
-            await self._check_predecessors(calls, service)
+            await self.check_predecessors(calls, service)
             raise
 
     def check(self, calls: Iterable[TaskCall[Result]]) -> None:
         """Check a list of calls as :meth:`enqueue_many` does, without the database; raises the same errors."""
         calls = listed(calls, what="calls", read_again=True)
-        self._open()
         self.stores[self.store_for(calls)].check(calls)
+
+    def record_of(self, call: TaskCall[Result], *, at: datetime) -> QueuedTaskRecord:
+        """Make the record of a call without storing it; raises the errors of :meth:`enqueue` that concern the call."""
+        return self.stores[self.store_for([call])].record_of(call, at=at)
 
     def within(self, connection: object) -> EnqueueWithin:
         """Enqueue in the open transaction of your own connection to the database of one store."""
@@ -75,15 +79,23 @@ class RoutedQueueService(StoreServices):
             )
         return next(iter(routes.values()), MAIN)
 
-    async def _check_predecessors(self, calls: Sequence[TaskCall[Result]], service: QueueService) -> None:
+    async def check_predecessors(self, calls: Sequence[TaskCall[Result]], service: QueueService) -> None:
+        """Raise ConfigurationError if a predecessor of these calls for one store is in another one."""
+        store = service.config.own_store
         for predecessor in {one for call in calls for one in call.options.after}:
             holder = await self._holder(predecessor)
-            if holder is not None and holder is not service:
+            if holder is None or holder is service or (record := await holder.get(predecessor)) is None:
+                continue
+            text = f"after names {predecessor}, which is in the store {holder.config.own_store!r}, and this call is for"
+            if self.config.store_of(record.queue) == store:
                 raise ConfigurationError(
-                    f"after names {predecessor}, which is in the store {holder.config.store!r}, and this call is for "
-                    f"the store {service.config.store!r}. Enqueue the call from the task that comes first, or route "
-                    "both queues to one store."
+                    f"{text} the store {store!r}: the queue {record.queue!r} was moved there, and this predecessor is "
+                    "still in the old store. Wait until it has ended, and enqueue the call without it."
                 )
+            raise ConfigurationError(
+                f"{text} the store {store!r}. Enqueue the call from the task that comes first, or route both queues "
+                "to one store."
+            )
 
     # ------------------------------------------------------------ one record
 
@@ -286,4 +298,9 @@ class _RoutedEnqueueWithin(EnqueueWithin):
         """Store many calls for queues of the store whose database it is, as ``EnqueueWithin.enqueue_many`` does."""
         calls = listed(calls, what="calls")
         service = await self._service.opened(self._service.store_for(calls))
-        return await service.within(self._in).enqueue_many(calls)
+        try:
+            with naming(service.config.own_store):
+                return await service.within(self._in).enqueue_many(calls)
+        except ConfigurationError:
+            await self._service.check_predecessors(calls, service)
+            raise

@@ -31,8 +31,8 @@ class Stop:
         """Request the stop."""
         self._event.set()
 
-    async def wait(self, timeout: float) -> bool:
-        """Wait for the request; False after *timeout* seconds."""
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait for the request; False after *timeout* seconds (None: never)."""
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()

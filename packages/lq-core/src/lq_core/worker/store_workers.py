@@ -6,6 +6,7 @@ from typing import Final
 from lq_core.foundation.errors import StorageError
 from lq_core.foundation.event_log import event_log
 from lq_core.service import QueueService, RoutedQueueService
+from lq_core.service.store_services import naming
 from lq_core.worker.loop import LONGEST_PAUSE
 from lq_core.worker.worker import Worker
 
@@ -32,7 +33,7 @@ class StoreWorkers(Worker):
         super().__init__(service)
         self._routed = service
         self._workers: dict[str, Worker] = {}
-        self._failures: dict[str, StorageError] = {}
+        self._failures: dict[str, str] = {}
         self._seen: set[str] = set()
 
     @property
@@ -43,9 +44,9 @@ class StoreWorkers(Worker):
     @property
     def trouble(self) -> str | None:
         """Why the worker of a store cannot work, or has given up its records; None if all work."""
-        found = {store: worker.trouble for store, worker in self._workers.items()}
-        found.update((store, str(error)) for store, error in self._failures.items())
-        return "; ".join(f"store {store}: {trouble}" for store, trouble in found.items() if trouble) or None
+        troubles = {store: worker.trouble for store, worker in self._workers.items() if store not in self._failures}
+        found = [f"Store {store!r}: {trouble}" for store, trouble in troubles.items() if trouble]
+        return "; ".join([*found, *self._failures.values()]) or None
 
     @property
     def dispatched(self) -> int:
@@ -90,17 +91,30 @@ class StoreWorkers(Worker):
         pause = FIRST_PAUSE
         while not self._stop:
             try:
-                worker = Worker(await self._routed.opened(store))
-                if not self._stop:
-                    await self._run_one(store, worker)
+                if (service := await self._opened(store)) is not None and not self._stop:
+                    with naming(store):
+                        await self._run_one(store, Worker(service))
             except StorageError as error:
-                self._failures[store] = error
+                self._failures[store] = str(error)
                 self._note_look(store)
                 log.warning("store.unusable", extra={"store": store, "error": str(error), "pause": pause})
                 await self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 return
+
+    async def _opened(self, store: str) -> QueueService | None:
+        """Open a store; None if these workers are stopped meanwhile."""
+        if not self._routed.stores[store].is_open:  # The service has tried once, and the other stores do not wait.
+            self._failures.setdefault(store, f"Store {store!r}: it is not open yet.")
+            self._note_look(store)
+        opening, stopping = asyncio.create_task(self._routed.opened(store)), asyncio.create_task(self._stop.wait(None))
+        try:
+            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return opening.result() if opening.done() else None
+        finally:
+            stopping.cancel()
+            opening.cancel()
 
     async def _run_one(self, store: str, worker: Worker) -> None:
         self._workers[store] = worker
