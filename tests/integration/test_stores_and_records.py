@@ -10,11 +10,15 @@ import pytest
 from psycopg import AsyncConnection
 
 from lq_core import (
+    INJECTED,
     ConfigurationError,
     QueueConfig,
+    QueueService,
     RecordNotFoundError,
     RoutedQueueService,
+    TaskFailedError,
     TaskStatus,
+    Worker,
     task,
 )
 from lq_core.queue.sqlite import SQLiteConfig
@@ -34,6 +38,11 @@ async def add(first: int, second: int) -> int:
 @task(name="stores_and_records.mail", queue="mail")
 async def mail(number: int) -> int:
     return number
+
+
+@task(name="stores_and_records.add_later", queue="mail", retries=0)
+async def add_later(queue: QueueService = INJECTED) -> None:
+    await queue.enqueue(add, 1, 2)
 
 
 @pytest.fixture
@@ -115,3 +124,13 @@ async def test_a_predecessor_in_another_store_is_refused_within_a_transaction(po
                 await service.within(connection).enqueue(mail.using(after=[added]), 3)
     finally:
         postgres.drop_database("within_stores")
+
+
+# ---------------------------------------------------------------- a worker of one store
+
+
+async def test_a_task_in_a_worker_of_one_store_says_how_to_run_the_worker(config: QueueConfig) -> None:
+    async with QueueService(config.of_store("bulk")) as bulk, Worker(bulk):
+        begun = await bulk.enqueue(add_later)
+        with pytest.raises(TaskFailedError, match=r"'default' is in the store 'main'.*run the worker with that"):
+            await begun.wait(timeout=10)

@@ -18,6 +18,7 @@ from lq_core.service.executions import Executions
 from lq_core.service.result import EnqueueOutcome, RecordSource, TaskResult
 from lq_core.tasks.call import TaskCall
 from lq_core.tasks.codec import size_of
+from lq_core.tasks.context import CURRENT
 from lq_core.tasks.options import OnConflict, TaskOptions
 from lq_core.tasks.task import Task
 
@@ -123,9 +124,15 @@ class RecordMaker:
     def _check_store(self, queue: str) -> None:
         store, own = self._config.store_of(queue), self._config.own_store
         if store != own:
+            advice = "Enqueue with RoutedQueueService(config), which opens all stores."
+            if (running := CURRENT.get()) is not None:
+                advice += (
+                    f" The task {running.record.task_name!r} gets one for QueueService if its worker has the "
+                    "configuration of all stores: run the worker with that, and not with config.of_store(...)."
+                )
             raise ConfigurationError(
                 f"The queue {queue!r} is in the store {store!r}, and this QueueService has opened the store {own!r}. "
-                "Enqueue with RoutedQueueService(config), which opens all stores."
+                f"{advice}"
             )
 
     def _check_size(self, call: TaskCall[Result]) -> None:
