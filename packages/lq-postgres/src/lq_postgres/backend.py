@@ -216,7 +216,8 @@ class PostgresQueueBackend(
     ) -> Sequence[QueuedTaskRecord]:
         sql, bound = statement_for(condition), before or _LAST
         # Without an index, this may walk past all records of other statuses.
-        times = WHOLE if sql is reading.FIND and after is not None else 1
+        may_walk = sql in (reading.FIND, reading.FIND_PENDING, reading.FIND_PENDING_ON)
+        times = WHOLE if may_walk and after is not None else 1
         if after is not None:
             sql, bound = reading.oldest_first(sql), after
         parameters = (*conditions(condition), bound, limit)

@@ -185,9 +185,11 @@ class LimitedClaims:
         most = FEW + len(claim.execution_backends)
         if self._has_few_keys:
             firsts = await read(limiting.FIRSTS_BY_KEY, most)
-            if not firsts or any(first.key is not None and first.number < most for first in firsts):
+            if any(first.key is not None and first.number < most for first in firsts):
                 return firsts, partitions_of(firsts), allowances_of(firsts)
             self._has_few_keys = False
+            if not firsts:
+                return firsts, partitions_of(firsts), allowances_of(firsts)
         further = self._keyed.a_bit_less_far()
         while True:
             size = claim.limit + further

@@ -24,7 +24,7 @@ from lq_postgres.connection.lent_pool import (
 from lq_postgres.connection.notifier import Notifier, without_channel
 from lq_postgres.connection.opening import Opener
 from lq_postgres.connection.pool import OwnPool
-from lq_postgres.connection.session import WHOLE, begin
+from lq_postgres.connection.session import WHOLE, WHOLE_PLANS, begin
 from lq_postgres.connection.session import beginning as beginning_for
 from lq_postgres.statements.writing import for_schema
 
@@ -197,7 +197,7 @@ class Connections:
     async def read_whole(self, sql: str, *parameters: object) -> Sequence[Row]:
         """Run a statement that reads the whole table on purpose."""
         async with self.transaction(times=WHOLE) as fetch:
-            _ = await fetch("SET LOCAL enable_seqscan = on")
+            _ = await fetch(WHOLE_PLANS)
             return await fetch(sql, *parameters)
 
     async def fetch_apart(self, sql: str, *parameters: object) -> Sequence[Row]:

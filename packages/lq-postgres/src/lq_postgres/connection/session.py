@@ -19,8 +19,14 @@ _PLANS: Final[Mapping[str, str]] = {
     "jit": "off",
     "enable_seqscan": "off",
     "enable_sort": "off",
+    "max_parallel_workers_per_gather": "0",  # A parallel walk that is asked for a few records reads the whole table.
     "plan_cache_mode": "force_generic_plan",
 }
+
+WHOLE_PLANS: Final = (
+    "SELECT set_config('enable_seqscan', 'on', true), set_config('max_parallel_workers_per_gather', '2', true)"
+)
+"""Lets the statements of a transaction read a whole table as fast as the server can; 2 is PostgreSQL's default."""
 
 _NEWER: Final[Mapping[str, int]] = {"idle_session_timeout": 14, "transaction_timeout": 17}
 """The first versions of PostgreSQL with a setting that lq must turn off. Older ones refuse its name."""

@@ -130,6 +130,8 @@ def _after(settled: str) -> str:
     """Claim after settling like this."""
     keyed, without = "coalesce(r.concurrency_key, '') <> ''", "r.concurrency_key IS NULL"
     claimed = CLAIMED.replace("{chosen}", "SELECT due.id FROM due").replace("now()", "statement_timestamp()")
+    assert "SET status" in claimed, "what starts would not be counted"
+    assert "s.expected\n" in settled, "what is settled could precede the lock"
     claimed = claimed.replace("SET status", "SET semaphore_key = r.concurrency_key, status")
     return (
         _SETTLE_AND_CLAIM.replace("{first keyed}", _FIRST.replace("{kind}", keyed).replace("{size}", "$10"))
@@ -139,9 +141,7 @@ def _after(settled: str) -> str:
         .replace("{apart}", APART)
         .replace("{walk}", numbered(WALK))
         .replace("{that goes on}", THAT_GOES_ON)
-        .replace(
-            "{claimed}", claimed.replace("{chosen}", "SELECT due.id FROM due").replace("now()", "statement_timestamp()")
-        )
+        .replace("{claimed}", claimed)
     )
 
 
