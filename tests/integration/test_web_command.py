@@ -11,6 +11,12 @@ from programs import run, running, until
 from servers.postgres import free_port
 
 LQ = (sys.executable, "-m", "lq_core")
+STORES = """
+from lq_core import QueueConfig
+from lq_core.queue.sqlite import SQLiteConfig
+
+config = QueueConfig(stores={"bulk": SQLiteConfig(path="bulk.db")})
+"""
 
 
 async def test_it_serves_the_dashboard_until_it_is_stopped(tmp_path: Path) -> None:
@@ -40,6 +46,15 @@ async def test_it_does_not_serve_to_others(tmp_path: Path) -> None:
 
     assert answer.code == 1
     assert "which others can reach" in answer.err
+
+
+async def test_it_shows_one_store(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STORES)
+
+    answer = await run(*LQ, "web", "shop:config", folder=tmp_path)
+
+    assert answer.code == 1
+    assert "several: main, bulk" in answer.err
 
 
 async def answers(address: str) -> bool:

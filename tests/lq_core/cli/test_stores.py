@@ -44,7 +44,7 @@ async def test_a_worker_serves_all_stores_of_its_configuration(store_folder: Pat
     assert "Ran 1: 1 completed" in said
 
 
-@pytest.mark.parametrize("command", ["stats", "doctor", "migrate", "enqueue shop.send 1", "web"])
+@pytest.mark.parametrize("command", ["stats", "doctor", "migrate", "enqueue shop.send 1"])
 async def test_another_command_needs_one_store(store_folder: Path, command: str) -> None:
     answer = await run(*LQ, "-c", "stores:every", *command.split(), folder=store_folder)
 

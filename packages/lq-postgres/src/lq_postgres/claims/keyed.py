@@ -18,17 +18,19 @@ from lq_postgres.storage.swaps import written
 CHOICE_INTERVAL: Final = 1.0
 """Seconds until the next such claim, after one has found other limits."""
 
-
 FARTHER: Final = 4
-"""By how much more the next claim reads, if one has not read far enough."""
+"""How many times as far the next claim reads, if one has not read far enough."""
+
+FARTHEST: Final = 1000
+"""Records that a claim may have to read past; for more, it is faster to choose before claiming."""
 
 
 class Settled(NamedTuple):
     """What a statement answers that settles, and then finds or claims records under limits."""
 
     alive: bool
-    has_lock: bool
-    """Whether no other claim is under way, or has ended just now."""
+    may_claim: bool
+    """Whether it may also claim: no other claim is under way, or has ended just now."""
 
     waiting: datetime | None
     """The due time of the first record that waits."""
@@ -65,8 +67,8 @@ class KeyedClaims:
         self._not_before = defaultdict[object, float](float)
 
     def may(self, claim: Claim) -> bool:
-        """Whether the claim may find no other limits."""
-        return monotonic() >= self._not_before[claim.execution_backends, claim.queues]
+        """Whether the claim may find no other limits, without reading too far."""
+        return self.further <= FARTHEST and monotonic() >= self._not_before[claim.execution_backends, claim.queues]
 
     def a_bit_less_far(self) -> int:
         """Return *further*, or a bit less, because it may be too much."""
@@ -78,8 +80,8 @@ class KeyedClaims:
         """
         Settle, and claim if nothing but the concurrency of keys limits the records.
 
-        This claims nothing, and answers None, if there are other limits, if it has not read far enough, which the next
-        claim will, or if another claim is under way or has just ended.
+        This claims nothing, and answers None, if there are other limits, if it has not read far enough (the next claim
+        reads farther), or if another claim is under way or has just ended.
         """
         given, sql = written(swaps, settle=keyed_claiming.SETTLE_AND_CLAIM, complete=keyed_claiming.COMPLETE_AND_CLAIM)
         further = self.a_bit_less_far()
@@ -91,7 +93,7 @@ class KeyedClaims:
         settled, verdict = Settled(*rows[0][:SETTLED]), _Verdict(*rows[0][SETTLED:_ANSWER])
         if not settled.alive:
             return settled, Claimed(alive=False)
-        if not settled.has_lock:
+        if not settled.may_claim:
             return settled, None
         if not verdict.fits:
             self._not_before[claim.execution_backends, claim.queues] = monotonic() + CHOICE_INTERVAL

@@ -39,7 +39,6 @@ COUNT_INTERVAL: Final = 1.0
 ROUNDS: Final = 100
 """How often lq tries to count a record that a transaction holds, with pauses of 50 ms."""
 
-
 Read: TypeAlias = Callable[[str, int], Awaitable[Sequence[First]]]
 """Reads the first records of each partition by a statement, with a limit to the keys or the records in order."""
 
@@ -104,7 +103,7 @@ class LimitedClaims:
             return [First(*row[SETTLED:]) for row in rows if row[SETTLED] is not None]
 
         claimed = await self._choose(fetch, claim, read)
-        return answers[0], claimed if answers[0].has_lock else None
+        return answers[0], claimed if answers[0].may_claim else None
 
     async def _read(self, fetch: Fetch, claim: Claim, sql: str, limit: int) -> Sequence[First]:
         rows = await fetch(sql, self._clock.at(), claim.execution_backends, claim.queues, limit)

@@ -62,38 +62,42 @@ WITH few AS MATERIALIZED (
     UNION ALL
     SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' {backend}
   ) f
-  LIMIT 2001
+  LIMIT {few}
 )
 SELECT * FROM (
   (SELECT {record} FROM lq.records r
-   WHERE r.id = ANY(ARRAY(SELECT few.id FROM few)) AND (SELECT count(*) FROM few) < 2001 AND r.id < $10 {matches}
+   WHERE r.id = ANY(ARRAY(SELECT few.id FROM few)) AND (SELECT count(*) FROM few) < {few} AND r.id < $10 {matches}
    ORDER BY r.id DESC LIMIT $11)
   UNION ALL
   (SELECT {record} FROM lq.records r
-   WHERE (SELECT count(*) FROM few) = 2001 AND r.id < $10 {matches}
+   WHERE (SELECT count(*) FROM few) = {few} AND r.id < $10 {matches}
    ORDER BY r.id DESC LIMIT $11)
 ) r
 ORDER BY r.id DESC
 """
 
 _READY: Final = """
-    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL {backend} LIMIT 2001)
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL {backend} LIMIT {few})
     UNION ALL
-    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {backend} LIMIT 2001)
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {backend} LIMIT {few})
 """
 
 _IN_QUEUES: Final = "AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))"
 
 # On all execution backends, the index is read from its beginning, past other queues: it pays for fewer records.
-FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", _IN_QUEUES).replace("2001", "1001")
+FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", _IN_QUEUES).replace("{few}", "1001")
 
 # As FIND_PENDING, on some execution backends.
-FIND_PENDING_ON: Final = _FIND_PENDING.replace(
-    "{ready}",
-    "SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL ({ready}) w".replace(
-        "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name " + _IN_QUEUES)
-    ),
-).replace("{backend}", "AND r.execution_backend = ANY($4) " + _IN_QUEUES)
+FIND_PENDING_ON: Final = (
+    _FIND_PENDING.replace(
+        "{ready}",
+        "SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL ({ready}) w".replace(
+            "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name " + _IN_QUEUES)
+        ),
+    )
+    .replace("{backend}", "AND r.execution_backend = ANY($4) " + _IN_QUEUES)
+    .replace("{few}", "2001")
+)
 
 FIND_BY_KEY: Final = """
 SELECT {record} FROM lq.records r WHERE r.key = $7::text AND r.id < $10 {matches}
