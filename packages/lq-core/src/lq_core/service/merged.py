@@ -103,7 +103,7 @@ async def _next(source: AsyncGenerator[Answer]) -> Answer | None:
 
 
 def statistics(found: Sequence[Statistics]) -> Statistics:
-    """Add the numbers of each queue."""
+    """Add the numbers of each queue; the oldest ones say how old all are."""
     counts: defaultdict[str, defaultdict[TaskStatus, int]] = defaultdict(lambda: defaultdict(int))
     due: dict[str, DueRecords] = {}
     for one in found:
@@ -113,7 +113,8 @@ def statistics(found: Sequence[Statistics]) -> Statistics:
         for queue, here in one.due.items():
             there = due.get(queue, DueRecords(0, here.oldest))
             due[queue] = DueRecords(here.number + there.number, min(here.oldest, there.oldest))
-    return Statistics(counts={queue: dict(by_status) for queue, by_status in counts.items()}, due=due)
+    by_queue = {queue: dict(by_status) for queue, by_status in counts.items()}
+    return Statistics(counts=by_queue, due=due, age=max(one.age for one in found))
 
 
 def demand(found: Sequence[Demand]) -> Demand:
