@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from lq_core import IllegalMoveError, KeyScope, OnLoss, QueuedTaskRecord, RetryRules, TaskFailure, TaskStatus
 from lq_core.records import lifecycle
+from lq_core.records.history import MAX_HISTORY
 from lq_core.records.record import TERMINAL, Dependencies
 from lq_core.records.timeline import timeline
 
@@ -257,22 +258,22 @@ def test_what_was_only_put_off_makes_room_for_what_has_happened() -> None:
     for _ in range(3):
         running = lifecycle.claim(record, worker_id="ada", at=NOON)
         record = lifecycle.interrupt(running, at=NOON)
-        for _ in range(lifecycle.MAX_HISTORY):
+        for _ in range(MAX_HISTORY):
             record = lifecycle.release(lifecycle.dispatch(record, at=NOON), at=NOON, message="refused")
 
     assert [entry.event for entry in record.history].count("interrupted") == 3
-    assert len(record.history) == lifecycle.MAX_HISTORY
+    assert len(record.history) == MAX_HISTORY
 
 
 def test_the_history_is_bounded_and_keeps_the_newest() -> None:
     record = running(retries=100)
-    for count in range(lifecycle.MAX_HISTORY + 5):
+    for count in range(MAX_HISTORY + 5):
         failure = TaskFailure(type="ValueError", message=str(count))
         retried = lifecycle.retry_or_fail(record, failure=failure, delay=0, at=NOON)
         record = lifecycle.claim(retried, worker_id="ada", at=NOON)
 
-    assert len(record.history) == lifecycle.MAX_HISTORY
-    assert record.history[-1].failure == TaskFailure(type="ValueError", message=str(lifecycle.MAX_HISTORY + 4))
+    assert len(record.history) == MAX_HISTORY
+    assert record.history[-1].failure == TaskFailure(type="ValueError", message=str(MAX_HISTORY + 4))
 
 
 def test_only_an_unreleased_key_is_held() -> None:
@@ -355,7 +356,7 @@ def test_a_reservation_that_was_taken_back_is_told_as_no_attempt() -> None:
 def test_an_attempt_whose_end_is_forgotten_is_told_as_an_attempt() -> None:
     failure = TaskFailure(type="ValueError", message="")
     record = lifecycle.retry_or_fail(running(), failure=failure, delay=None, at=NOON)
-    for _ in range(lifecycle.MAX_HISTORY):
+    for _ in range(MAX_HISTORY):
         record = lifecycle.retry(record, at=NOON)
         started = lifecycle.claim(record, worker_id="ada", at=NOON)
         record = lifecycle.retry_or_fail(started, failure=failure, delay=None, at=NOON)

@@ -56,7 +56,8 @@ class QueueStore(ABC):
     @property
     def missing_file(self) -> Path | None:
         """The file that opening would create; None when it exists, or when the store has no file of its own."""
-        return None
+        file = self.own_file
+        return None if file is None or file.exists() else file
 
     @property
     def own_file(self) -> Path | None:

@@ -14,7 +14,6 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from lq_core.foundation.errors import IllegalMoveError
-from lq_core.records import history
 from lq_core.records.history import LOG, PASSED_ON, RELEASED, RETRIED_BY_HAND, passed_on, told
 from lq_core.records.record import AfterFailure, KeyScope, OnLoss, QueuedTaskRecord, RetryRules, TaskFailure, TaskStatus
 
@@ -40,9 +39,6 @@ Which status may follow which.
 
 An ended record becomes pending again only by a retry by hand; a pending one stays pending when it is amended.
 """
-
-MAX_HISTORY: Final = history.MAX_HISTORY
-"""How many history entries a record keeps beside the log of its task."""
 
 MAX_LOSSES: Final = RetryRules().max_losses
 """How many losses are followed by another start, if the task does not say so."""

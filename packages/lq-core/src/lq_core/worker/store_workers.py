@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from lq_core.config.queue_config import MAIN
 from lq_core.foundation.errors import StorageError
 from lq_core.foundation.event_log import event_log
 from lq_core.service import QueueService, RoutedQueueService
@@ -39,7 +40,7 @@ class StoreWorkers(Worker):
     @property
     def worker_id(self) -> str | None:
         """The first id of the worker of the store ``"main"``; None before its start."""
-        return self._workers["main"].worker_id if "main" in self._workers else None
+        return self._workers[MAIN].worker_id if MAIN in self._workers else None
 
     @property
     def trouble(self) -> str | None:

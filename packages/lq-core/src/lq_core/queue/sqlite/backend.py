@@ -110,10 +110,6 @@ class SQLiteQueueBackend(
         return f"sqlite:{self.path}"
 
     @property
-    def missing_file(self) -> Path | None:
-        return None if self.path.exists() else self.path
-
-    @property
     def own_file(self) -> Path | None:
         return self.path.resolve()
 
