@@ -117,7 +117,7 @@ class Arena:
         """Wait until every record is completed."""
         async with asyncio.timeout(60):
             while await self.read(UNFINISHED):  # noqa: ASYNC110 -- other processes complete them
-                await asyncio.sleep(0.2)  # See above.
+                await asyncio.sleep(0.2)  # No event of this process says so.
 
     async def rows(self, statement: LiteralString, *values: object) -> list[Any]:
         """Read rows with a connection of its own."""
@@ -133,7 +133,7 @@ class Arena:
 async def restart(arena: Arena) -> None:
     """Stop the server, and start it again after two seconds."""
     await asyncio.to_thread(arena.server.stop)
-    await asyncio.sleep(2)  # Part of the scenario.
+    await asyncio.sleep(2)  # As long is the server away.
     await asyncio.to_thread(arena.server.start)
 
 
@@ -142,7 +142,7 @@ async def kills(arena: Arena) -> None:
     for _ in range(6):
         await arena.end_worker(signal.SIGKILL)
         await arena.start_worker()
-        await asyncio.sleep(3)  # Part of the scenario.
+        await asyncio.sleep(3)  # The time from one kill to the next.
 
 
 async def storm(arena: Arena) -> None:
@@ -151,7 +151,7 @@ async def storm(arena: Arena) -> None:
     async def take() -> None:
         with suppress(psycopg.Error):
             async with await psycopg.AsyncConnection.connect(arena.dsn):
-                await asyncio.sleep(1)  # Part of the scenario.
+                await asyncio.sleep(1)  # As long is the connection held.
 
     until = monotonic() + TROUBLE
     while monotonic() < until:
@@ -172,7 +172,7 @@ async def pressure(arena: Arena) -> None:
     for _ in range(2):
         await arena.end_worker(signal.SIGTERM)
         await arena.start_worker()
-        await asyncio.sleep(3)  # Part of the scenario.
+        await asyncio.sleep(3)  # The time from one stop to the next.
     arena.rate = RATE
 
 
