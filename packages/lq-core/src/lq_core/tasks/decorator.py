@@ -91,34 +91,34 @@ def task(
 
     These are the options; ``task.using(...)`` takes them, too. Durations are seconds or a ``timedelta``.
 
-    * ``queue``: where its calls wait; ``"default"``.
+    * ``queue``: the queue in which its calls wait; ``"default"``.
     * ``priority``: calls with larger numbers are claimed first; 0.
-    * ``delay``: do not start before so long after the enqueue.
+    * ``delay``: do not start until this long after the enqueue.
     * ``scheduled_at``: do not start before this moment.
-    * ``expires_in``: expire if not started so long after the enqueue.
-    * ``expires_at``: expire if not started before this moment.
-    * ``key``: while a record holds this key, no other one with the same key is created.
-    * ``key_from``: make the key from the arguments of these parameters: ``("user_id",)``.
+    * ``expires_in``: expire if not started within this time after the enqueue.
+    * ``expires_at``: expire if not started by this moment.
+    * ``key``: while a record holds this key, lq creates no other record with it.
+    * ``key_from``: build the key from the arguments of these parameters: ``("user_id",)``.
     * ``key_scope``: hold the key until the record is ``"started"`` or has ``"ended"``, the default.
-    * ``key_window``: hold the key so long after the enqueue.
-    * ``on_conflict``: ``"return_existing"``, ``"reject"``, ``"replace"`` or ``"debounce"`` if the key is held.
-    * ``concurrency_key``: calls with the same one share *concurrency* and *rate*.
-    * ``concurrency``: how many of them run at once, over all workers.
-    * ``rate``: how many of them start in a span of time: ``RateLimit(5, per=60)``.
-    * ``fairness_key``: among waiting calls of equal priority, those with different ones, such as tenants, take turns.
-    * ``fairness_key_from``: make the fairness key from the arguments of these parameters: ``("tenant",)``.
+    * ``key_window``: hold the key for this long after the enqueue.
+    * ``on_conflict``: if the key is held: ``"return_existing"`` (the default), ``"reject"``, ``"replace"`` or ``"debounce"``.
+    * ``concurrency_key``: calls with the same concurrency key share *concurrency* and *rate*.
+    * ``concurrency``: how many calls with this concurrency key run at once, over all workers.
+    * ``rate``: how many calls with this concurrency key start in a period: ``RateLimit(5, per=60)``.
+    * ``fairness_key``: waiting calls of equal priority take turns by this key, for example the id of a tenant.
+    * ``fairness_key_from``: build the fairness key from the arguments of these parameters: ``("tenant",)``.
     * ``retries``: how many failures are followed by another attempt; 0.
-    * ``backoff``: how long to wait before a retry: seconds, a ``Backoff``, or a function of the failures.
-    * ``retry_on``: retry after these exceptions only: ``(OSError,)``.
+    * ``backoff``: the delay before a retry: seconds, a ``Backoff``, or a function of the number of failures.
+    * ``retry_on``: retry only after these exceptions: ``(OSError,)``.
     * ``never_retry_on``: do not retry after these exceptions.
-    * ``on_loss``: ``"retry"`` or ``"fail"``, when the worker dies or is stopped before the function has ended.
-    * ``max_losses``: how many losses are followed by another start; None for 5.
-    * ``timeout``: how long one attempt may take.
-    * ``execution_backend``: where the calls run, such as ``"process"``.
-    * ``execution_profile``: a size of this backend, such as a job of Cloud Run.
-    * ``after``: do not start before these results, calls or ids have ended.
-    * ``after_failure``: ``"cancel"`` or ``"run"`` the call if one of these does not complete.
-    * ``metadata``: texts that are stored with the record.
+    * ``on_loss``: ``"retry"`` or ``"fail"`` if the worker dies or is stopped before the function ends.
+    * ``max_losses``: how many losses are followed by another start; 5 if None.
+    * ``timeout``: how long one attempt may take; None for no limit.
+    * ``execution_backend``: where the calls run, such as ``"process"``; ``QueueConfig.execution_backend`` if None.
+    * ``execution_profile``: a profile of the execution backend, such as a Cloud Run job with more memory.
+    * ``after``: do not start before the records of these results, calls or ids have ended.
+    * ``after_failure``: ``"cancel"`` or ``"run"`` the call if one of those in *after* does not complete.
+    * ``metadata``: a dict of texts that is stored with the record.
     """
     made = change_options(TaskOptions(), options, beside=("name", "batch", "batch_wait"))
     wait = seconds(batch_wait)
