@@ -79,13 +79,11 @@ RULES: Final = (
         "grpc.max_receive_message_length",
     ),
     Rule("GetExecution, ListExecutions", "ended executions are kept for 7 days, and the newest 1,000 longer", EXECUTE),
-    Rule("ListExecutions, ListTasks", "a dash instead of a name stands for all", "comments of the requests"),
-    Rule("all", "a name may have the number of its project instead of the id", "comments of the requests"),
+    Rule("ListExecutions, ListTasks", "a dash instead of a name means all", "comments of the requests"),
+    Rule("all", "a name may contain the number of its project instead of the id", "comments of the requests"),
     Rule("all", "a permission that faults.forbid has taken away is PERMISSION_DENIED", "aip.dev/211"),
     Rule("CancelExecution", "an execution that has ended is FAILED_PRECONDITION", "reports of another emulator"),
-    Rule(
-        "DeleteExecution, DeleteJob", "deletes what runs as well, and ends it; lists show it with show_deleted", EXECUTE
-    ),
+    Rule("DeleteExecution, DeleteJob", "running executions are ended; lists show them with show_deleted", EXECUTE),
     Rule(
         "GetTask, ListTasks",
         "the exit code or the signal of the last attempt, not both",
