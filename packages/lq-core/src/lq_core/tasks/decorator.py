@@ -101,7 +101,7 @@ def task(
     * ``key_from``: build the key from the arguments of these parameters: ``("user_id",)``.
     * ``key_scope``: hold the key until the record is ``"started"`` or has ``"ended"``, the default.
     * ``key_window``: hold the key for this long after the enqueue.
-    * ``on_conflict``: if the key is held: ``"return_existing"`` (the default), ``"reject"``, ``"replace"`` or ``"debounce"``.
+    * ``on_conflict``: ``"return_existing"`` (default), ``"reject"``, ``"replace"`` or ``"debounce"`` on a held key.
     * ``concurrency_key``: calls with the same concurrency key share *concurrency* and *rate*.
     * ``concurrency``: how many calls with this concurrency key run at once, over all workers.
     * ``rate``: how many calls with this concurrency key start in a period: ``RateLimit(5, per=60)``.
