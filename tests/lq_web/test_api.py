@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from lq_core import InvalidArgumentError, NonRetryable, TaskStatus, schedule, task
+from lq_core import InvalidArgumentError, NonRetryable, TaskContext, TaskStatus, schedule, task
 from lq_core.testing import QueueTestbed
 
 
@@ -26,6 +26,11 @@ async def bed() -> AsyncGenerator[QueueTestbed]:
 @task(name="office.break", queue="mail")
 async def break_down(reason: str) -> None:
     raise NonRetryable(reason)
+
+
+@task(name="office.approve")
+async def approve(context: TaskContext) -> bool:
+    return await context.wait_for("decision", bool)
 
 
 async def test_an_empty_queue_is_well(browser: httpx.AsyncClient) -> None:
@@ -197,6 +202,26 @@ async def test_many_are_counted_first_and_only_those_are_changed(bed: QueueTestb
     left = await bed.service.get(late.id)
     assert left is not None
     assert left.status is TaskStatus.FAILED
+
+
+async def test_a_signal_is_sent_once_and_noted(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    sent = await bed.service.enqueue(approve)
+    await bed.drain()
+    record = f"/queues/api/records/{sent.id}"
+
+    waiting = (await browser.get(record)).json()
+    stored = await browser.post(f"{record}/signals", json={"name": "decision", "value": True})
+    again = await browser.post(f"{record}/signals", json={"name": "decision"})
+    unnamed = await browser.post(f"{record}/signals", json={"name": ""})
+    await bed.drain()
+    ended = (await browser.get(record)).json()
+    [action] = (await browser.get("/queues/api/actions")).json()
+
+    assert (waiting["waits_for"], stored.status_code, stored.json()["waits_for"]) == ("decision", 200, None)
+    assert (again.status_code, unnamed.status_code) == (409, 400)
+    assert "takes no signal 'decision'" in again.json()["detail"]
+    assert (ended["status"], ended["result"]) == ("completed", True)
+    assert (action["action"], action["subject"]) == ("signal record", str(sent.id))
 
 
 async def test_a_queue_is_paused_limited_and_resumed(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from litestar import Litestar, asgi
 from litestar.types import Receive, Scope, Send
 
-from lq_core import NonRetryable, TaskStatus, task
+from lq_core import NonRetryable, TaskContext, TaskStatus, task
 from lq_core.testing import QueueTestbed
 from lq_web import WebConfig, create_app
 from lq_web.neighbours import SEARCHED
@@ -21,6 +21,11 @@ async def greet(name: str) -> str:
 @task(name="shop.break", queue="mail")
 async def break_down(reason: str) -> None:
     raise NonRetryable(reason)
+
+
+@task(name="shop.approve")
+async def approve(context: TaskContext) -> str:
+    return f"decided: {await context.wait_for('decision', str)}"
 
 
 async def test_the_first_page_says_what_is_wrong(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
@@ -55,6 +60,25 @@ async def test_the_buttons_of_a_record_work(bed: QueueTestbed, browser: httpx.As
         assert target.endswith(action)
         answer = await browser.post(target, follow_redirects=True)
         assert f'<span class="badge {status}">' in answer.text
+
+
+async def test_a_person_sends_the_signal_that_a_record_waits_for(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    sent = await bed.service.enqueue(approve)
+    await bed.drain()
+
+    page = (await browser.get(f"/queues/records/{sent.id}")).text
+    [target] = re.findall(r'action="([^"]*/signals)"', page)
+    [name] = re.findall(r'name="name" value="([^"]*)"', page)
+    wrong = await browser.post(target, data={"name": name, "value": "yes"})
+    stored = await browser.post(target, data={"name": name, "value": '"yes"'}, follow_redirects=True)
+    again = await browser.post(target, data={"name": name, "value": '"no"'})
+    await bed.drain()
+
+    assert "Waits for the signal <b>decision</b>." in page
+    assert (wrong.status_code, "Text needs quotes" in wrong.text) == (400, True)
+    assert (stored.status_code, "Waits for the signal" in stored.text) == (200, False)
+    assert (again.status_code, "takes no signal" in again.text) == (409, True)
+    assert "decided: yes" in (await browser.get(f"/queues/records/{sent.id}")).text
 
 
 async def test_a_queue_is_paused_and_resumed(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""``lq records`` lists, shows, cancels, retries and deletes records."""
+"""``lq records`` lists, shows, cancels, retries, deletes and signals records."""
 
 import sys
 from pathlib import Path
@@ -41,6 +41,20 @@ async def test_records_are_listed_newest_first_page_by_page(folder: Path) -> Non
     ]
     assert f"--before {second}" in page.err
     assert await listed(folder, "--before", str(second)) == [first]
+
+
+async def test_a_signal_is_sent_once(folder: Path) -> None:
+    file = SQLiteFile(folder / "lq.db")
+    record = str((await file.put("shop.approve")).id)
+
+    stored = await records(folder, "signal", record[:-4], "decision", "--value", '{"by":"Ada"}')
+    again = await records(folder, "signal", record, "decision")
+    refused = await records(folder, "signal", record, "other", "--value", "yes")
+
+    assert (stored.code, stored.out) == (0, f"{record}  signal decision stored\n")
+    assert (again.code, "takes no signal 'decision'" in again.err) == (1, True)
+    assert (refused.code, "Text needs quotes" in refused.err) == (2, True)
+    assert "signal in attempt 0: decision" in (await records(folder, "show", record)).out
 
 
 async def test_records_are_searched_by_what_is_in_them(folder: Path) -> None:

@@ -23,10 +23,10 @@ from lq_core import (
 )
 from lq_core.queue import Action
 from lq_web import bulk, examples
-from lq_web.actions import act
+from lq_web.actions import act, signal
 from lq_web.conditional import version_of
 from lq_web.config import Role, WebConfig
-from lq_web.examples import CallBody, ManyRecordsBody, NewLimitsBody, answers
+from lq_web.examples import CallBody, ManyRecordsBody, NewLimitsBody, NewSignalBody, answers
 from lq_web.history import History, Minutes, history
 from lq_web.messages import Changed, TaskView, Version
 from lq_web.neighbours import Neighbours, neighbours
@@ -157,6 +157,23 @@ class Api(Controller):
         lq_web: NamedDependency[WebConfig],
     ) -> RecordView:
         await act(lq_service, lq_web, request, action, kind="record", subject=record_id)
+        return await record_view(lq_service, lq_web, request, record_id)
+
+    @post(
+        "/records/{record_id:uuid}/signals",
+        status_code=HTTP_200_OK,
+        summary="Send a signal to a record",
+        responses=answers(RecordView, examples.RECORD, refusals=(404, 409)),
+    )
+    async def signal(
+        self,
+        request: AnyRequest,
+        record_id: FromPath[UUID],
+        data: NewSignalBody,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+    ) -> RecordView:
+        await signal(lq_service, lq_web, request, record_id, data)
         return await record_view(lq_service, lq_web, request, record_id)
 
     @post(

@@ -17,7 +17,7 @@ from lq_core import Finding, Limits, QueuedTaskRecord, RateLimit, RecordSummary,
 from lq_core.queue import Action
 from lq_web import bulk
 from lq_web.history import History, Point
-from lq_web.messages import Call, Changed, ManyRecords, NewLimits, Problem, TaskView, Version
+from lq_web.messages import Call, Changed, ManyRecords, NewLimits, NewSignal, Problem, TaskView, Version
 from lq_web.neighbours import Neighbours
 from lq_web.overview import FailureGroup, Overview
 from lq_web.views import Page, QueueView, ScheduleView
@@ -171,6 +171,7 @@ def _body(value: object) -> Any:
 
 CallBody = Annotated[Call, _body(Call(arguments={"name": "Ada"}))]
 NewLimitsBody = Annotated[NewLimits, _body(NewLimits(concurrency=5, rate=RateLimit(count=100, per=60.0)))]
+NewSignalBody = Annotated[NewSignal, _body(NewSignal(name="decision", value=True))]
 ManyRecordsBody = Annotated[
     ManyRecords,
     _body(

@@ -22,6 +22,13 @@ class NewLimits(Struct, frozen=True, kw_only=True):
     rate: RateLimit | None = None
 
 
+class NewSignal(Struct, frozen=True, kw_only=True):
+    """A signal to a record, with a value that its task takes."""
+
+    name: str
+    value: Any = None
+
+
 class TaskView(Struct, frozen=True, kw_only=True):
     """A task that this process knows."""
 

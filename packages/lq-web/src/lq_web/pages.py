@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
@@ -17,10 +18,11 @@ from litestar.response import Redirect
 from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.messages import QueueState
 from lq_web import bulk
-from lq_web.actions import act
+from lq_web.actions import act, signal
 from lq_web.api import AnyRequest, existing, record_view, schedule_views
 from lq_web.config import Role, WebConfig
 from lq_web.history import LONGEST, Minutes, history
+from lq_web.messages import NewSignal
 from lq_web.neighbours import neighbours
 from lq_web.overview import overview
 from lq_web.recent import Numbers
@@ -130,6 +132,24 @@ class Pages(Controller):
         lq_web: NamedDependency[WebConfig],
     ) -> Redirect:
         await act(lq_service, lq_web, request, action, kind="record", subject=record_id)
+        return _to(request, lq_web, f"/records/{record_id}")
+
+    @post("/records/{record_id:uuid}/signals")
+    async def signal(
+        self,
+        request: AnyRequest,
+        record_id: FromPath[UUID],
+        data: Form,
+        lq_service: NamedDependency[QueueService],
+        lq_web: NamedDependency[WebConfig],
+    ) -> Redirect:
+        """Send the signal of the form, whose value is JSON."""
+        text = data.get("value", "").strip() or "null"
+        try:
+            value = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise ValidationException(f'{text!r} is not JSON: {error}. Text needs quotes: "yes".') from error
+        await signal(lq_service, lq_web, request, record_id, NewSignal(name=data.get("name", ""), value=value))
         return _to(request, lq_web, f"/records/{record_id}")
 
     @get("/failures")

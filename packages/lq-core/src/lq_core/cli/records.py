@@ -1,4 +1,4 @@
-"""``lq records``: lists, shows, cancels, retries and deletes records."""
+"""``lq records``: lists, shows, cancels, retries, deletes and signals records."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 import click
+import msgspec
 
 from lq_core.cli.display import (
     Cell,
@@ -27,11 +28,13 @@ from lq_core.foundation.errors import QueueError
 from lq_core.queue import RecordFilter
 from lq_core.records.history import passed_on
 from lq_core.records.record import TERMINAL, QueuedTaskRecord, TaskStatus
+from lq_core.records.steps import awaited
 from lq_core.service import QueueService, bulk
+from lq_core.service.signals import not_taken
 
 ID: Final = "01a208d6-f3cf-7975-a1ad-42770b79d626"
 
-records: Final = Group("records", help="List, show, cancel, retry and delete records.")
+records: Final = Group("records", help="List, show, cancel, retry and delete records, and send signals.")
 
 
 @records.command("list", examples=("--status failed --queue mail", "--task shop.tasks.send --limit 100 --json"))
@@ -118,6 +121,27 @@ async def delete(service: QueueService, *, selection: Selection) -> None:
     await selection.change(service, _delete, many, statuses=tuple(TERMINAL), done="deleted")
 
 
+@records.command("signal", examples=(f"{ID} decision --value true", f"{ID} paid"))
+@click.argument("digits", metavar="ID", type=record_id)
+@click.argument("name")
+@click.option("--value", default="null", show_default=True, metavar="JSON", help="The value of the signal.")
+@with_service
+async def signal(service: QueueService, *, digits: str, name: str, value: str) -> None:
+    """
+    Send a signal to a record, whose task takes it with wait_for.
+
+    The beginning of the id is enough.
+    """
+    try:
+        decoded = msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"{value!r} is not JSON: {error}. Text needs quotes: '\"yes\"'.") from None
+    record = await find_record(service, digits)
+    if not await service.signal(record.id, name, decoded):
+        raise QueueError(not_taken(record.id, name))
+    echo(f"{record.id}  signal {name} stored")
+
+
 async def _cancel(service: QueueService, record: QueuedTaskRecord) -> str:
     asked = await service.cancel(record.id)
     stored = await service.get(record.id)
@@ -177,6 +201,7 @@ def _facts(record: QueuedTaskRecord) -> Mapping[str, Cell]:
         "log": record.log_url,
         "schedule": record.schedule,
         "metadata": ", ".join(f"{name}={value}" for name, value in record.metadata.items()),
+        "waits for": awaited(record),
         "progress": progress_to_text(record.progress),
         "result": record.result,
         "error": f"{record.error.type}: {record.error.message}" if record.error else None,

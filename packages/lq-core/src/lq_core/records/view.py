@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lq_core.records.record import Progress, QueuedTaskRecord, TaskFailure, TaskStatus
+from lq_core.records.steps import awaited
 from lq_core.records.timeline import Event, timeline
 
 ERROR_LENGTH = 200
@@ -74,6 +75,9 @@ class RecordView(RecordSummary, frozen=True, kw_only=True):
     losses: int
     timeout: float | None
     expires_at: datetime | None
+    waits_for: str | None
+    """The name of the signal for which the record waits."""
+
     blocked: bool
     after: Sequence[UUID]
     metadata: Mapping[str, str]
@@ -106,6 +110,7 @@ class RecordView(RecordSummary, frozen=True, kw_only=True):
             losses=record.losses,
             timeout=record.timeout,
             expires_at=record.expires_at,
+            waits_for=awaited(record),
             blocked=record.blocked,
             after=record.after.ids if record.after else (),
             metadata=record.metadata,

@@ -15,6 +15,14 @@ FIRST_PAUSE: Final = 0.01
 """Seconds to the next look at a record that runs; each pause is twice as long as the last, up to the poll interval."""
 
 
+def not_taken(record_id: UUID, name: str) -> str:
+    """Say to a person why ``QueueService.signal`` has returned False."""
+    return (
+        f"Record {record_id} takes no signal {name!r}: it has ended, has a signal of this name, or has stopped waiting "
+        "for it."
+    )
+
+
 async def send(service: ExecutionService, record_id: UUID, name: str, value: object, *, timeout: float | None) -> bool:
     """Store a signal, as ``QueueService.signal`` says."""
     check_signal(name, timeout)
