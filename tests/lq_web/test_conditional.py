@@ -28,9 +28,10 @@ def role_of(connection: Connection) -> Role:
     return Role.OPERATE if connection.headers["x-name"] == "Ada" else Role.READ
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncGenerator[QueueService]:
-    async with QueueService(QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "lq.db"))) as service:
+@pytest.fixture(params=["memory", "sqlite"])
+async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[QueueService]:
+    store = SQLiteConfig(path=tmp_path / "lq.db") if request.param == "sqlite" else "memory"
+    async with QueueService(QueueConfig(queue_backend=store)) as service:
         yield service
 
 

@@ -16,7 +16,7 @@ from lq_core.config.queue_config import QueueConfig
 from lq_core.foundation.clock import utc_now
 from lq_core.foundation.errors import DuplicateRecordError
 from lq_core.queue.base import BaseQueueBackend
-from lq_core.queue.capabilities import Actions, Rollups, Successors
+from lq_core.queue.capabilities import Actions, Rollups, Successors, Versions
 from lq_core.queue.limits import Allowances, Partition, pick
 from lq_core.queue.memory.index import RecordIndex
 from lq_core.queue.memory.partitions import Heaps, Waiting
@@ -35,11 +35,12 @@ from lq_core.queue.messages import (
 from lq_core.queue.predecessors import after_holders, waves
 from lq_core.queue.rollups import Rollup, merged
 from lq_core.records import lifecycle
+from lq_core.records.identity import new_id
 from lq_core.records.record import OWNED, QueuedTaskRecord, TaskStatus
 from lq_core.schedules.schedule_state import ScheduleState
 
 
-class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
+class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions, Versions):
     """
     Stores records in memory: the fastest backend, which loses them when the process ends.
 
@@ -53,6 +54,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
     def __init__(self, config: QueueConfig | None = None, *, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(config, clock=clock)
         self._index = RecordIndex(clock)
+        self._born = new_id()
         self._workers: dict[str, WorkerInfo] = {}
         self._queues: dict[str, QueueState] = {}
         self._schedules: dict[str, ScheduleState] = {}
@@ -123,17 +125,23 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
                 counts.setdefault(queue, {})[status] = count
         return Statistics(counts=counts, due=self._index.partitions.due(self.now(), self._index.records))
 
+    async def version(self) -> str:
+        return f"{self._born}-{self._index.changes}"
+
     async def register(self, worker: WorkerInfo) -> None:
         self._workers[worker.id] = replace(worker, seen_at=self.now())
+        self._index.changes += 1
 
     async def beat(self, worker_id: str) -> bool:
         worker = self._workers.get(worker_id)
+        self._index.changes += 1
         if worker is not None:
             self._workers[worker_id] = replace(worker, seen_at=self.now())
         return worker is not None
 
     async def retire(self, worker_id: str) -> None:
         self._workers.pop(worker_id, None)
+        self._index.changes += 1
 
     async def workers(self) -> Sequence[WorkerInfo]:
         return list(self._workers.values())
@@ -147,6 +155,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
             for name, worker in self._workers.items()
             if worker.seen_at > lapsed
         }
+        self._index.changes += 1
         records = self._index.records
         lost = (number for number in self._index.running if records[number].worker_id not in self._workers)
         return self._read(islice(lost, limit))
@@ -191,6 +200,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
 
     async def add_action(self, action: Action, *, oldest: datetime) -> None:
         self._actions = [one for one in (*self._actions, action) if one.at >= oldest]
+        self._index.changes += 1
 
     async def actions(self, *, limit: int) -> Sequence[Action]:
         return self._actions[::-1][:limit]
@@ -201,6 +211,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
             before = self._rollups.get(key, Rollup(minute=rollup.minute, queue=rollup.queue))
             self._rollups[key] = Rollup.of_numbers(*key, merged([before, rollup]))
         self._rollups = {key: rollup for key, rollup in self._rollups.items() if rollup.minute >= oldest}
+        self._index.changes += 1
 
     async def rollups(self, *, queue: str, since: datetime) -> Sequence[Rollup]:
         found = [one for one in self._rollups.values() if one.queue == queue and one.minute >= since]
@@ -226,6 +237,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
         if self._queues.get(queue, QueueState()) != old:
             return False
         self._queues[queue] = new
+        self._index.changes += 1
         return True
 
     async def queues(self) -> Mapping[str, QueueState]:
@@ -243,6 +255,7 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions):
             return False
         _ = await self.insert_many([record for record in records if record.id.int not in self._index.records])
         self._schedules[state.name] = state
+        self._index.changes += 1
         self.wake()
         return True
 

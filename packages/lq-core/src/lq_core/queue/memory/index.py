@@ -32,6 +32,9 @@ class RecordIndex:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.records: dict[int, QueuedTaskRecord] = {}
+        self.changes = 0
+        """How often anything was written, here or in the backend."""
+
         self._numbers: list[int] = []
         """All numbers in order; those of deleted records stay until they are half of all."""
         self._keys: dict[str, int] = {}
@@ -76,6 +79,7 @@ class RecordIndex:
             return holder
         del self._keys[key]
         self.records[number] = lifecycle.release_key(holder)
+        self.changes += 1
         return None
 
     def add(self, record: QueuedTaskRecord, at: datetime) -> QueuedTaskRecord:
@@ -102,6 +106,7 @@ class RecordIndex:
     def request_cancel(self, record: QueuedTaskRecord) -> None:
         """Mark a record, which may release its key; its other entries stay the same."""
         self.records[record.id.int] = asked = lifecycle.request_cancel(record)
+        self.changes += 1
         if record.key is not None and asked.key_released and not record.key_released:
             del self._keys[record.key]
         self.stopping.add(record.id.int)
@@ -173,6 +178,7 @@ class RecordIndex:
         self, record: QueuedTaskRecord, at: datetime, *, is_new: bool = False, had: datetime | None = None
     ) -> None:
         number, status = record.id.int, record.status
+        self.changes += 1
         self.counts[record.queue, status] += 1
         if record.concurrency_key is not None and status in OWNED:
             self._semaphores[record.concurrency_key] += 1
@@ -211,6 +217,7 @@ class RecordIndex:
             return record
         turn = self._turns.give(record.id.int, tenant, due=record.scheduled_at, is_new=is_new)
         record = self.records[record.id.int] = replace(record, scheduled_at=turn)
+        self.changes += 1
         return record
 
     def _fall_due(self, entry: Waiting) -> Waiting:
@@ -222,6 +229,7 @@ class RecordIndex:
     def _unfile(self, record: QueuedTaskRecord) -> datetime | None:
         """Take a record out, and return the turn that it had."""
         number, status = record.id.int, record.status
+        self.changes += 1
         self.counts[record.queue, status] -= 1
         if record.concurrency_key is not None and status in OWNED:
             self._semaphores[record.concurrency_key] -= 1
