@@ -215,9 +215,7 @@ class PostgresQueueBackend(
         self, condition: RecordFilter, *, limit: int = 100, before: UUID | None = None, after: UUID | None = None
     ) -> Sequence[QueuedTaskRecord]:
         sql, bound = statement_for(condition), before or _LAST
-        # Without an index, this may walk past all records of other statuses.
-        may_walk = sql in (reading.FIND, reading.FIND_PENDING, reading.FIND_PENDING_ON)
-        times = WHOLE if may_walk and after is not None else 1
+        times = 1 if after is None else WHOLE  # Without an index, this may walk past all records of other statuses.
         if after is not None:
             sql, bound = reading.oldest_first(sql), after
         parameters = (*conditions(condition), bound, limit)

@@ -70,11 +70,12 @@ CREATE INDEX records_ready_keyed
     WHERE ready AND concurrency_key IS NOT NULL;
 CREATE INDEX records_semaphore_key ON lq.records (semaphore_key) WHERE semaphore_key IS NOT NULL;
 CREATE INDEX records_semaphore_queue ON lq.records (semaphore_queue) WHERE semaphore_queue IS NOT NULL;
-CREATE INDEX records_waiting ON lq.records (scheduled_at) WHERE NOT ready;
+CREATE INDEX records_waiting ON lq.records (scheduled_at) INCLUDE (id, queue, execution_backend) WHERE NOT ready;
 CREATE INDEX records_expiring ON lq.records (expires_at) WHERE ready IS NOT NULL AND expires_at IS NOT NULL;
 CREATE INDEX records_stopping ON lq.records (id) WHERE cancel_requested;
-CREATE INDEX records_blocked ON lq.records (id) WHERE blocked;
-CREATE INDEX records_status ON lq.records (indexed_status, id) WHERE indexed_status IS NOT NULL;
+CREATE INDEX records_blocked ON lq.records (id) INCLUDE (queue, execution_backend) WHERE blocked;
+CREATE INDEX records_status ON lq.records (indexed_status, id) INCLUDE (queue, task_name)
+    WHERE indexed_status IS NOT NULL;
 CREATE INDEX records_key ON lq.records (key, id) WHERE key IS NOT NULL;
 CREATE INDEX records_schedule ON lq.records (schedule, id) WHERE schedule IS NOT NULL;
 CREATE UNIQUE INDEX records_held_key ON lq.records (held_key) WHERE held_key IS NOT NULL;

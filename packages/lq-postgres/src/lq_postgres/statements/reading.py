@@ -50,53 +50,78 @@ SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
 ORDER BY r.id DESC LIMIT $11
 """
 
-# Pending records: from their indexes, unless so many wait that a walk soon finds some.
+# As FIND_BY_STATUS, for a queue or a task that few of the records may have: the index has their names.
+FIND_BY_STATUS_AND_NAME: Final = """
+SELECT {record} FROM unnest($1::text[]) AS s(name) CROSS JOIN LATERAL (
+  SELECT r.* FROM (
+    SELECT r.id FROM lq.records r
+    WHERE r.indexed_status = s.name AND r.id < $10
+      AND ($2::text[] IS NULL OR r.queue = ANY($2::text[])) AND ($3::text[] IS NULL OR r.task_name = ANY($3::text[]))
+    ORDER BY r.indexed_status DESC, r.id DESC OFFSET 0
+  ) n CROSS JOIN LATERAL (SELECT r.* FROM lq.records r WHERE r.id = n.id {matches} OFFSET 0) r
+  ORDER BY n.id DESC LIMIT $11
+) r
+ORDER BY r.id DESC LIMIT $11
+"""
+
+# Pending records: all from their indexes, unless so many wait that a short walk finds some. Their ids are sorted before
+# they are read, so that only those on the page are.
 _FIND_PENDING: Final = """
 WITH few AS MATERIALIZED (
-  SELECT f.id FROM (
-    {ready}
-    UNION ALL
-    SELECT r.id FROM lq.records r WHERE NOT r.ready {backend}
-    UNION ALL
-    SELECT r.id FROM lq.records r WHERE r.blocked {backend}
-    UNION ALL
-    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' {backend}
-  ) f
-  LIMIT {few}
+  SELECT r.id FROM ({waiting}) r LIMIT 1001
+), near AS MATERIALIZED (
+  SELECT r.* FROM (
+    SELECT r.* FROM lq.records r
+    WHERE (SELECT count(*) FROM few) = 1001 AND r.id < $10
+    ORDER BY r.id DESC LIMIT least(20000, 200 * $11::bigint)
+  ) r
+  WHERE true {matches}
+  ORDER BY r.id DESC LIMIT $11
 )
 SELECT * FROM (
-  (SELECT {record} FROM lq.records r
-   WHERE r.id = ANY(ARRAY(SELECT few.id FROM few)) AND (SELECT count(*) FROM few) < {few} AND r.id < $10 {matches}
-   ORDER BY r.id DESC LIMIT $11)
+  SELECT {record} FROM near r WHERE (SELECT count(*) FROM near) = $11
   UNION ALL
-  (SELECT {record} FROM lq.records r
-   WHERE (SELECT count(*) FROM few) = {few} AND r.id < $10 {matches}
-   ORDER BY r.id DESC LIMIT $11)
+  (SELECT {record} FROM (
+     SELECT r.id FROM (
+       SELECT few.id FROM few WHERE (SELECT count(*) FROM few) < 1001
+       UNION ALL
+       SELECT r.id FROM ({all waiting}) r
+       WHERE (SELECT count(*) FROM few) = 1001 AND (SELECT count(*) FROM near) < $11
+     ) r
+     WHERE r.id < $10
+     ORDER BY r.id DESC OFFSET 0
+   ) w CROSS JOIN LATERAL (SELECT r.* FROM lq.records r WHERE r.id = w.id {matches} OFFSET 0) r
+   ORDER BY w.id DESC LIMIT $11)
 ) r
 ORDER BY r.id DESC
 """
 
-_READY: Final = """
-    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL {backend} LIMIT {few})
+# The orders select the indexes: PostgreSQL expects far more records that are NOT ready than there are.
+_WAITING: Final = """
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NULL {conditions}
+     ORDER BY r.execution_backend, r.queue)
     UNION ALL
-    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {backend} LIMIT {few})
+    (SELECT r.id FROM lq.records r WHERE r.ready AND r.concurrency_key IS NOT NULL {conditions}
+     ORDER BY r.execution_backend, r.queue)
+    UNION ALL
+    (SELECT r.id FROM lq.records r WHERE NOT r.ready {conditions} ORDER BY r.scheduled_at)
+    UNION ALL
+    SELECT r.id FROM lq.records r WHERE r.blocked {conditions}
+    UNION ALL
+    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' {conditions}
 """
 
-_IN_QUEUES: Final = "AND ($2::text[] IS NULL OR r.queue = ANY($2::text[]))"
+# The indexes have these two names, so that no record is read for them.
+_BY_PLACE: Final = _WAITING.replace(
+    "{conditions}",
+    "AND ($2::text[] IS NULL OR r.queue = ANY($2)) AND ($4::text[] IS NULL OR r.execution_backend = ANY($4))",
+)
 
-# On all execution backends, the index is read from its beginning, past other queues: it pays for fewer records.
-FIND_PENDING: Final = _FIND_PENDING.replace("{ready}", _READY).replace("{backend}", _IN_QUEUES).replace("{few}", "1001")
+FIND_PENDING: Final = _FIND_PENDING.replace("{waiting}", _BY_PLACE).replace("{all waiting}", _BY_PLACE)
 
-# As FIND_PENDING, on some execution backends.
-FIND_PENDING_ON: Final = (
-    _FIND_PENDING.replace(
-        "{ready}",
-        "SELECT w.id FROM unnest($4::text[]) AS b(name) CROSS JOIN LATERAL ({ready}) w".replace(
-            "{ready}", _READY.replace("{backend}", "AND r.execution_backend = b.name " + _IN_QUEUES)
-        ),
-    )
-    .replace("{backend}", "AND r.execution_backend = ANY($4) " + _IN_QUEUES)
-    .replace("{few}", "2001")
+# As FIND_PENDING, with other conditions, which few of very many pending records may meet.
+FIND_PENDING_WITH: Final = _FIND_PENDING.replace("{waiting}", _BY_PLACE).replace(
+    "{all waiting}", _WAITING.replace("{conditions}", "{matches}")
 )
 
 FIND_BY_KEY: Final = """

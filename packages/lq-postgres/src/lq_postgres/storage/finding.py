@@ -19,11 +19,17 @@ def statement_for(condition: RecordFilter) -> str:
         return reading.FIND_BY_KEY
     if condition.schedule is not None:
         return reading.FIND_BY_SCHEDULE
-    if condition.statuses == (TaskStatus.PENDING,):
-        return reading.FIND_PENDING if condition.execution_backends is None else reading.FIND_PENDING_ON
+    if condition.statuses == (TaskStatus.PENDING,) and condition.newest is None:
+        place = RecordFilter(
+            statuses=condition.statuses, queues=condition.queues, execution_backends=condition.execution_backends
+        )
+        return reading.FIND_PENDING if condition == place else reading.FIND_PENDING_WITH
     indexed = INDEXED | {TaskStatus.RUNNING} if condition.external else INDEXED
     is_indexed = condition.statuses is not None and indexed.issuperset(condition.statuses)
-    return reading.FIND_BY_STATUS if is_indexed else reading.FIND
+    if not is_indexed:
+        return reading.FIND
+    is_named = condition.newest is None and (condition.queues is not None or condition.task_names is not None)
+    return reading.FIND_BY_STATUS_AND_NAME if is_named else reading.FIND_BY_STATUS
 
 
 def with_rare(sql: str, condition: RecordFilter, first: int) -> tuple[str, tuple[object, ...]]:
