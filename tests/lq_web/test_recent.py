@@ -6,10 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from typing_extensions import override
 
-from lq_core import StorageError, task
+from lq_core import QueueConfig, QueuedTaskRecord, Statistics, StorageError, task
+from lq_core.queue import Swap
+from lq_core.queue.memory import InMemoryQueueBackend
+from lq_core.records import lifecycle
 from lq_core.testing import QueueTestbed
-from lq_web import recent
+from lq_web import WebConfig, create_app, recent
 from lq_web.recent import OUTDATED, TIMES, Recent
 
 
@@ -95,13 +99,87 @@ async def test_a_failure_in_the_background_leaves_the_last_answer_until_that_is_
         await slow.read()
 
 
-async def test_pages_say_how_old_their_numbers_are(
-    bed: QueueTestbed, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_waits_for_the_answer_that_is_under_way() -> None:
+    watch = Watch()
+    slow = Recent(answers(watch, take=0.1), keeps=lambda _: True, elapsed=watch)
+
+    slow.ask()
+
+    assert await slow.read() == (1, pytest.approx(0.1))
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every store had very many records, and every answer took long."""
     monkeypatch.setattr(recent, "LARGE", 0)
     monkeypatch.setattr(recent, "SLOW", -1.0)
     monkeypatch.setattr(recent, "TIMES", 10**9)
     monkeypatch.setattr(recent, "OUTDATED", 10**9)
+
+
+@pytest.mark.usefixtures("large")
+async def test_the_first_page_finds_what_has_been_counted_since_the_start(bed: QueueTestbed) -> None:
+    await bed.service.enqueue(greet, "Ada")
+    app = create_app(bed.service, WebConfig(open_to_everyone=True))
+    transport = httpx.ASGITransport(app)  # pyright: ignore[reportArgumentType] -- the two describe ASGI in different words
+
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://queues.test") as browser:
+        first = (await browser.get("/queues/queues", headers={"accept": "text/html"})).text
+
+    assert re.search(r"These numbers were counted \d+ (ms|s) ago.", first)
+
+
+class Endless(InMemoryQueueBackend):
+    """Counts until it is stopped."""
+
+    @override
+    async def statistics(self) -> Statistics:
+        await asyncio.Event().wait()
+        return await super().statistics()
+
+
+async def test_a_count_in_the_background_does_not_hold_up_the_end() -> None:
+    app = create_app(QueueConfig(queue_backend=f"{Endless.__module__}:Endless"), WebConfig(open_to_everyone=True))
+
+    async with asyncio.timeout(60), app.lifespan():
+        await asyncio.sleep(0)  # The count has begun.
+
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def swap(bed: QueueTestbed, old: QueuedTaskRecord, new: QueuedTaskRecord) -> None:
+    assert await bed.service.queue_backend.swap([Swap(record=new, epoch=old.epoch)]) == [True]
+
+
+@pytest.mark.usefixtures("large")
+async def test_a_search_for_running_records_shows_their_current_state(
+    bed: QueueTestbed, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that were found a moment ago, the ones that still run; and the newest, which have started since."""
+    monkeypatch.setattr("lq_web.searching.STARTED", 1)
+    for queue in ("mail", "mail", "other", "mail"):
+        await bed.service.enqueue(greet.using(queue=queue), "Ada")
+    started, other, running, ended = await bed.service.find()
+    for record in (ended, running, other):
+        await swap(bed, record, lifecycle.claim(record, worker_id="ada", at=bed.service.queue_backend.now()))
+    params = {"status": "running", "queue": "mail"}
+
+    first = (await browser.get("/queues/api/records", params=params)).json()
+    before = await bed.service.get(ended.id)
+    assert before is not None
+    await swap(bed, before, lifecycle.complete(before, result="1", at=bed.service.queue_backend.now()))
+    await swap(bed, started, lifecycle.claim(started, worker_id="ada", at=bed.service.queue_backend.now()))
+    later = (await browser.get("/queues/api/records", params=params)).json()
+    page = (await browser.get("/queues/records", params=params)).text
+
+    assert [record["id"] for record in first["records"]] == [str(running.id), str(ended.id)]
+    assert [record["id"] for record in later["records"]] == [str(started.id), str(running.id)]
+    assert first["age"] == 0 < later["age"]
+    assert "those that run were found" in page
+
+
+@pytest.mark.usefixtures("large")
+async def test_pages_say_how_old_their_numbers_are(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
     await bed.service.enqueue(greet, "Ada")
 
     first = (await browser.get("/queues/queues")).text

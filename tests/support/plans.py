@@ -44,10 +44,10 @@ async def plan_of(backend: PostgresQueueBackend, sql: str, *parameters: object) 
 
 
 def literal(value: object) -> str:
-    """Write a parameter as SQL; none of the tests' texts has a quotation mark."""
+    """Write a parameter as SQL; no text of the tests has an apostrophe."""
     if value is None:
         return "NULL"
     if isinstance(value, (list, tuple)):
-        elements = [f'"{one}"' for one in value]  # pyright: ignore[reportUnknownVariableType] -- of whatever it has
+        elements = [json.encode(str(one)).decode() for one in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- of whatever it has
         return f"'{{{', '.join(elements)}}}'"
     return str(value) if isinstance(value, (bool, int, float)) else f"'{value}'"

@@ -66,14 +66,15 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
     *service* returns the open service; every request calls it. Of a RoutedQueueService, it shows the store "main"; for
     another store, return ``service.stores[name]``. Check ``config.check(debug=...)`` yourself.
     """
-    settings = config or WebConfig()
 
     def opened() -> QueueService:
         found = service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
         return found.stores[MAIN] if isinstance(found, RoutedQueueService) else found
 
-    numbers = Numbers(opened)
+    return _router(opened, config or WebConfig(), Numbers(opened))
 
+
+def _router(opened: Callable[[], QueueService], settings: WebConfig, numbers: Numbers) -> Router:
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         return respond(request, settings, error)
 
@@ -113,13 +114,18 @@ def create_app(queue: QueueService | QueueConfig | None = None, config: WebConfi
     service = queue if isinstance(queue, QueueService) else QueueService(queue)
     service.config.check_store_is_chosen()
 
+    def opened() -> QueueService:
+        return service
+
+    numbers = Numbers(opened)
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        async with service:
+        async with service, numbers.ahead():
             yield
 
     return Litestar(
-        [create_router(lambda: service, settings)],
+        [_router(opened, settings, numbers)],
         lifespan=[lifespan],
         openapi_config=OpenAPIConfig(title=settings.title, version="1", path="/api/schema"),
         logging_config=None,

@@ -72,7 +72,7 @@ class Overview(Struct, frozen=True, kw_only=True):
 async def overview(service: QueueService, config: WebConfig, numbers: Numbers) -> Overview:
     """Look at the queue as a whole."""
     now = service.queue_backend.now()
-    statistics = await numbers.statistics()  # First and alone: a slow count is kept for the findings.
+    statistics = await numbers.statistics()
     workers, states, findings, failed = await asyncio.gather(
         service.workers(),
         service.queues(),

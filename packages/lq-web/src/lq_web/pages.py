@@ -28,7 +28,7 @@ from lq_web.overview import overview
 from lq_web.recent import Numbers
 from lq_web.rendering import render
 from lq_web.safety import note_action
-from lq_web.searching import check_role, page_of, query_of
+from lq_web.searching import PAGE_LIMIT, check_role, page_of, query_of
 from lq_web.views import queues_of
 
 ROWS = 50
@@ -261,7 +261,7 @@ class Pages(Controller):
             lq_web,
             "workers.html",
             workers=await lq_service.workers(),
-            running=[RecordSummary.of(lq_web.redact(record)) for record in found],
+            running=[RecordSummary.of(lq_web.redact(record)) for record in found[:PAGE_LIMIT]],
             age=age,
             now=lq_service.queue_backend.now(),
             timeout=lq_service.config.heartbeat_timeout,

@@ -1,7 +1,8 @@
 """What takes a large store long to tell: kept, and asked for again in the background, so that no page waits for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
@@ -21,8 +22,8 @@ TIMES: Final = 50
 OUTDATED: Final = 2 * TIMES
 """An answer that is so many times as old is not shown any more: the page waits for a new one."""
 
-SHOWN: Final = 200
-"""How many running records are shown."""
+KNOWN: Final = 500
+"""How many running records are found; if there are fewer, they are all of them."""
 
 Value = TypeVar("Value")
 
@@ -46,11 +47,30 @@ class Recent(Generic[Value]):
 
     async def read(self) -> tuple[Value, float]:
         """Return the last answer, or a new one, and how many seconds old it is."""
+        if self._asking is not None and self._usable() is None:
+            await asyncio.shield(self._asking)
+        usable = self._usable()
+        if usable is None:
+            return await self._ask_again(), 0.0
+        if usable[1] > TIMES * self._took:
+            self.ask()
+        return usable
+
+    def ask(self) -> None:
+        """Ask in the background, unless that is under way."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_in_the_background())
+
+    async def stop(self) -> None:
+        """Ask no more in the background."""
+        if self._asking is not None:
+            _ = self._asking.cancel()
+            _ = await asyncio.wait([self._asking])
+
+    def _usable(self) -> tuple[Value, float] | None:
         age = self._elapsed() - self._asked_at
         if self._answer is None or self._took <= SLOW or age > OUTDATED * self._took:
-            return await self._ask_again(), 0.0
-        if age > TIMES * self._took and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(self._ask_in_the_background())
+            return None
         return self._answer, age
 
     async def _ask_again(self) -> Value:
@@ -78,6 +98,18 @@ class Numbers:
         self._findings = Recent(self._diagnose, keeps=lambda _: self._are_many)
         self._running = Recent(self._find_running, keeps=lambda _: self._are_many)
 
+    @asynccontextmanager
+    async def ahead(self) -> AsyncGenerator[None]:
+        """Ask for everything in the background, so that the first page mostly finds it, and leave nothing running."""
+        each = (self._statistics, self._findings, self._running)
+        for one in each:
+            one.ask()
+        try:
+            yield
+        finally:
+            for one in reversed(each):
+                await one.stop()
+
     async def statistics(self) -> Statistics:
         """Count the records; the count of a large store may be some seconds old, as its ``age`` says."""
         statistics, age = await self._statistics.read()
@@ -88,7 +120,7 @@ class Numbers:
         return (await self._findings.read())[0]
 
     async def running(self) -> tuple[Sequence[QueuedTaskRecord], float]:
-        """Find the newest running records; in a large store, the answer may be as many seconds old as it says."""
+        """Find at most ``KNOWN`` running records; in a large store, they ran as many seconds ago as it says."""
         return await self._running.read()
 
     async def _count(self) -> Statistics:
@@ -97,10 +129,9 @@ class Numbers:
         return statistics
 
     async def _diagnose(self) -> Sequence[Finding]:
+        _ = await self.statistics()  # First: a slow count is kept for the findings.
         return await self._service().queue_backend.diagnose()
 
     async def _find_running(self) -> Sequence[QueuedTaskRecord]:
-        # A store may walk all records to find one more than there are.
-        limit = min(SHOWN, (await self.statistics()).total(TaskStatus.RUNNING))
-        running = RecordFilter(statuses=(TaskStatus.RUNNING,))
-        return await self._service().find(running, limit=limit) if limit else ()
+        _ = await self.statistics()  # First: whether there are many records.
+        return await self._service().find(RecordFilter(statuses=(TaskStatus.RUNNING,)), limit=KNOWN)

@@ -9,10 +9,10 @@ from litestar.exceptions import PermissionDeniedException, ValidationException
 from litestar.params import FromQuery, Parameter
 from msgspec.structs import replace
 
-from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
+from lq_core import QueuedTaskRecord, QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.search import values_of
 from lq_web.config import Connection, Role, WebConfig
-from lq_web.recent import Numbers
+from lq_web.recent import KNOWN, Numbers
 from lq_web.views import Page
 
 PAGE_LIMIT: Final = 200
@@ -23,6 +23,9 @@ SEARCHED: Final = 20_000
 
 FEW: Final = frozenset(TaskStatus) - {TaskStatus.COMPLETED}
 """The statuses of records that need attention or are not many: a search for them looks at all."""
+
+STARTED: Final = 5_000
+"""How many of the newest records are looked at for those that have started since the running ones were found."""
 
 Limit = Annotated[int, Parameter(ge=1, le=PAGE_LIMIT)]
 Values = Annotated[
@@ -100,21 +103,58 @@ async def page_of(
     before: UUID | None,
 ) -> Page:
     """Read one page of records, newest first; a search in texts finds only what ``redact`` leaves visible."""
-    newest = None if _looks_at_all(condition) else SEARCHED
-    records = await service.find(replace(condition, newest=newest), limit=limit + 1, before=before)
+    records, newest, age = await _search(service, numbers, condition, limit=limit + 1, before=before)
     visible = [config.redact(record) for record in records[:limit]]
     shown = [RecordSummary.of(record) for record in visible if not condition.searches_text or condition.matches(record)]
     is_last = len(records) <= limit
     is_bounded = is_last and newest is not None and await _are_more_than(numbers, SEARCHED)
     return Page(
-        records=shown, next=None if is_last else visible[-1].id, looked_at_newest=SEARCHED if is_bounded else None
+        records=shown,
+        next=None if is_last else visible[-1].id,
+        looked_at_newest=SEARCHED if is_bounded else None,
+        age=age,
     )
 
 
-def _looks_at_all(condition: RecordFilter) -> bool:
+async def _search(
+    service: QueueService, numbers: Numbers, condition: RecordFilter, *, limit: int, before: UUID | None
+) -> tuple[Sequence[QueuedTaskRecord], int | None, float]:
+    if condition.statuses == (TaskStatus.RUNNING,):
+        known, age = await numbers.running()
+        if len(known) < KNOWN:
+            return await _running(service, condition, known, age=age, limit=limit, before=before), None, age
+    newest = None if await _looks_at_all(numbers, condition) else SEARCHED
+    return await service.find(replace(condition, newest=newest), limit=limit, before=before), newest, 0.0
+
+
+async def _running(
+    service: QueueService,
+    condition: RecordFilter,
+    known: Sequence[QueuedTaskRecord],
+    *,
+    age: float,
+    limit: int,
+    before: UUID | None,
+) -> Sequence[QueuedTaskRecord]:
+    """Find running records among those that ran a moment ago and the newest ones; PostgreSQL has no index of them."""
+    found = [record for record in known if condition.matches(record) and (before is None or record.id < before)]
+    if age:
+        current = await service.queue_backend.get_many([record.id for record in found])
+        started = await service.find(replace(condition, newest=STARTED), limit=limit, before=before)
+        each = {record.id: record for record in (*current, *started) if condition.matches(record)}
+        found = sorted(each.values(), key=lambda record: record.id, reverse=True)
+    return found[:limit]
+
+
+async def _looks_at_all(numbers: Numbers, condition: RecordFilter) -> bool:
     if condition == RecordFilter() or condition.key is not None:
         return True
-    return condition.statuses is not None and FEW.issuperset(condition.statuses) and not condition.searches_text
+    if condition.statuses is None or not FEW.issuperset(condition.statuses) or condition.searches_text:
+        return False
+    # Many may wait, and nothing but the queue and the schedule of these is in an index.
+    by_index = RecordFilter(statuses=condition.statuses, queues=condition.queues, schedule=condition.schedule)
+    is_many = TaskStatus.PENDING in condition.statuses and condition != by_index
+    return not is_many or (await numbers.statistics()).total(TaskStatus.PENDING) <= SEARCHED
 
 
 async def _are_more_than(numbers: Numbers, number: int) -> bool:

@@ -22,6 +22,9 @@ class Page(Struct, frozen=True, kw_only=True):
     looked_at_newest: int | None = None
     """If the search ended after so many of the newest records, their number; older records may match too."""
 
+    age: float = 0.0
+    """How many seconds ago running records were looked for that are not among the newest; their state is current."""
+
 
 class QueueView(Struct, frozen=True, kw_only=True):
     """One queue."""
