@@ -108,6 +108,8 @@ async def test_a_search_says_that_it_ended_before_the_oldest(
     assert page["looked_at_newest"] == 2
     waiting = (await browser.get("/queues/api/records", params={"status": "pending", "limit": 2})).json()
     assert (len(waiting["records"]), waiting["next"] is None) == (2, False)
+    named = (await browser.get("/queues/api/records", params={"status": "pending", "task": break_down.name})).json()
+    assert (named["records"], named["looked_at_newest"]) == ([], 2)
     assert "Only the newest 2 records" in (await browser.get("/queues/records", params={"text": "paper"})).text
 
 

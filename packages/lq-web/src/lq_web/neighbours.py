@@ -13,7 +13,8 @@ SEARCHED: Final = 200
 """
 How many successors are read, and how many of the records that were created next are searched for others.
 
-Not every store has an index of the successors that have started or ended; most are enqueued together.
+PostgreSQL has an index of the successors that wait, and none of those that have started: an index of all would be
+written at the enqueue, the unblocking and the claim of each. Most successors are enqueued together with the record.
 """
 
 SHOWN: Final = 10

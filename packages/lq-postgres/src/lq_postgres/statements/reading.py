@@ -224,7 +224,7 @@ ORDER BY r.id
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# Those that still wait for it or for others; no index has the others.
+# Those that still wait for it or for others; an index of the others would be written at each claim of one.
 SUCCESSORS: Final = """
 WITH successors AS MATERIALIZED (
   SELECT r.id FROM lq.records r WHERE r.blocked AND regexp_split_to_array(r.after, '[^0-9a-f-]+') && $1::text[]
