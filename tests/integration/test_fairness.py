@@ -66,7 +66,7 @@ async def test_a_call_of_a_schedule_has_its_fairness_key(config: QueueConfig) ->
 async def test_a_queue_backend_that_takes_no_turns_refuses_a_fairness_key() -> None:
     backend = DictQueueBackend()
     async with QueueService(backend.config, queue_backend=backend) as service:
-        with pytest.raises(ConfigurationError, match="DictQueueBackend does not let keys take turns"):
+        with pytest.raises(ConfigurationError, match="DictQueueBackend does not support fairness keys"):
             await service.enqueue(work, "small")
-        with pytest.raises(ConfigurationError, match="DictQueueBackend does not let keys take turns"):
+        with pytest.raises(ConfigurationError, match="DictQueueBackend does not support fairness keys"):
             service.record_of(work.call("small"), at=backend.now())

@@ -87,7 +87,7 @@ async def test_a_look_into_the_wrong_database_leaves_nothing_there(
     [
         ("postgresql://ada:secret@127.0.0.1:1/shop", "Connect call failed ('127.0.0.1', 1). Does the server run"),
         ("postgresql://ada:secret@no-such-host.invalid/shop", "write @ as %40. lq takes the address from"),
-        ("postgresql://ada:secret@127.0.0.1:port/shop", "The address cannot be read. It is postgresql://"),
+        ("postgresql://ada:secret@127.0.0.1:port/shop", "The address cannot be read. Write it as postgresql://"),
         ("postgresql://ada:secret@127.0.0.1/shop?sslmode=odd", "`sslmode` parameter must be one of"),
         ("mysql://ada:secret@127.0.0.1/shop", "dsn, or LQ_POSTGRES_DSN, must begin with 'postgresql://'"),
     ],

@@ -147,7 +147,7 @@ def fail() -> None:
     "how, message, attempts",
     [
         ("unstorable", "The step 'look' has run, and its result cannot be stored as JSON", 1),
-        ("too large", "All that steps.wrong keeps, up to the step 'look', takes 2,000,002 bytes", 1),
+        ("too large", "The history of steps.wrong, up to the step 'look', takes 2,000,002 bytes", 1),
         ("fails for good", "sold out", 1),
         ("unstorable type", "The return annotation of the step 'look' is annotated `threading.Event`", 4),
         ("same name", "This attempt has begun a step 'twice' already", 4),

@@ -116,7 +116,7 @@ async def test_a_function_that_makes_no_clients_is_refused() -> None:
         ({"impersonate": "dispatcher"}, "the address of an account"),
         ({"clients": "shop:clients"}, "clients"),
         ({"clients": dict, "quota_project": "payer"}, "set their host, project and account there"),
-        ({"endpoint": "127.0.0.1:8085", "api_host": "run.googleapis.com"}, "endpoint leads to an emulator"),
+        ({"endpoint": "127.0.0.1:8085", "api_host": "run.googleapis.com"}, "endpoint names an emulator"),
         ({"dispatch": "pull", "on_console_cancel": "cancel"}, "lq records cancel"),
     ],
 )

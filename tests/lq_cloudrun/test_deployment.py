@@ -248,7 +248,7 @@ async def test_a_job_made_from_the_printed_definition_runs_a_record(
         (("--secret", "TOKEN="), "--secret TOKEN= does not name a secret of the project"),
         (("--secret", "TOKEN=projects/1/secrets/token"), "does not name a secret of the project: write SECRET or"),
         (("--secret", "TOKEN=token", "--env", "TOKEN=1"), "TOKEN is set by --env and by --secret; choose one."),
-        (("--env", "PORT=80"), "PORT is a name that Cloud Run keeps for itself"),
+        (("--env", "PORT=80"), "PORT is a name that Cloud Run reserves"),
         (("--size", "4:16"), "The size '4:16' is not CPU:MEMORY"),
         (("--size", "large:4:16Gi"), "The size 'large:4:16Gi' is not CPU:MEMORY"),
         (("--name", "My_App"), "--name 'My_App' cannot be a part of the names of accounts"),

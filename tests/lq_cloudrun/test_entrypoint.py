@@ -288,7 +288,7 @@ async def test_a_bad_environment_has_its_exit_code(
         ({"LITESTAR_QUEUES_CONFIG": "container_tasks"}, "write it as module:attribute"),
         (
             {"LITESTAR_QUEUES_CONFIG": "cloud.nowhere:config"},
-            "but there is no module 'cloud.nowhere'. It was looked for in",
+            "but there is no module 'cloud.nowhere'. lq looked in",
         ),
         ({"LITESTAR_QUEUES_CONFIG": "container_tasks:unknown"}, "but the module container_tasks has no 'unknown'"),
         ({"LITESTAR_QUEUES_CONFIG": "container_tasks:say"}, "neither a QueueConfig nor a QueueService"),
@@ -297,7 +297,10 @@ async def test_a_bad_environment_has_its_exit_code(
             {"LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:queue_config"},
             "Calling container_tasks:queue_config, as LITESTAR_",
         ),
-        ({"LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:later_queue_config"}, "See all of it with: python -c"),
+        (
+            {"LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:later_queue_config"},
+            "See the whole traceback with: python -c",
+        ),
         ({"LITESTAR_QUEUES_CONFIG": "container_tasks:IN_MEMORY"}, "keeps its records in the memory of one process"),
         (
             {"LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:say"},

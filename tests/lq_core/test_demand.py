@@ -1,4 +1,4 @@
-"""How many workers the work needs."""
+"""How many workers the queues need."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

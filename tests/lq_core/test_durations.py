@@ -67,16 +67,20 @@ def test_an_option_that_cannot_be_is_refused_with_the_timedelta() -> None:
         slow.using(timeout=timedelta())
     with pytest.raises(ConfigurationError, match=r"delay is datetime.timedelta\(days=-1\)"):
         slow.using(delay=timedelta(days=-1))
-    with pytest.raises(ConfigurationError, match="or such a timedelta"):
+    with pytest.raises(ConfigurationError, match="or a timedelta of that length"):
         slow.using(delay="3")  # pyright: ignore[reportArgumentType] -- the mistake is the example
     with pytest.raises(ConfigurationError, match=r"priority is datetime\.timedelta"):
         slow.using(priority=MINUTE)  # pyright: ignore[reportArgumentType] -- the mistake is the example
 
 
 def test_a_rate_and_a_backoff_refuse_what_is_no_duration() -> None:
-    with pytest.raises(ConfigurationError, match=r"per is 'PT3S'; it must be a number .*, or such a timedelta\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"per is 'PT3S'; it must be a number .*, or a timedelta of that length\.$"
+    ):
         slow.using(rate=RateLimit(1, per="PT3S"))  # pyright: ignore[reportArgumentType] -- the mistake
-    with pytest.raises(ConfigurationError, match=r"its base is -60\.0; it must be a number .*, or such a timedelta\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"its base is -60\.0; it must be a number .*, or a timedelta of that length\.$"
+    ):
         slow.using(backoff=Backoff(base=-MINUTE))
 
 

@@ -31,7 +31,7 @@ def test_an_application_chooses_the_prefix() -> None:
     [
         ("LQ_CONCURRENCY", "many", "concurrency is 'many'; it must be a whole number .* sets LQ_CONCURRENCY"),
         ("LQ_POLL_INTERVAL", "-1", "poll_interval is -1"),
-        ("LQ_CONCURENCY", "3", "LQ_CONCURENCY, which is no setting. Did you mean LQ_CONCURRENCY?"),
+        ("LQ_CONCURENCY", "3", "LQ_CONCURENCY, which is not a setting. Did you mean LQ_CONCURRENCY?"),
     ],
 )
 def test_a_wrong_value_and_a_misspelt_name_are_refused(variable: str, value: str, message: str) -> None:

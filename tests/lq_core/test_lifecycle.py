@@ -221,7 +221,7 @@ def test_releases_of_reservations_do_not_extend_the_patience() -> None:
 
 
 def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:
-    with pytest.raises(IllegalMoveError, match="is running and cannot become a new try before it has ended"):
+    with pytest.raises(IllegalMoveError, match="is running and cannot become pending by a retry before it has ended"):
         lifecycle.retry(running(), at=NOON)
 
 
@@ -285,7 +285,7 @@ def test_only_an_unreleased_key_is_held() -> None:
 
 
 def test_a_record_that_waits_cannot_be_put_back() -> None:
-    with pytest.raises(IllegalMoveError, match="is pending and cannot become a record that is put back"):
+    with pytest.raises(IllegalMoveError, match="is pending and cannot become pending again"):
         lifecycle.interrupt(a_record(), at=NOON)
 
 

@@ -81,5 +81,5 @@ async def test_what_serves_one_store_refuses_the_service_of_several(tmp_path: Pa
     async with QueueService(SEVERAL) as service:
         with pytest.raises(ConfigurationError, match=r"RoutedQueueService\(config\), and run StoreWorkers\(service\)"):
             await Worker(service).run()
-    with pytest.raises(TypeError, match="is no RoutedQueueService"):
+    with pytest.raises(TypeError, match="is not a RoutedQueueService"):
         StoreWorkers(QueueService(SEVERAL))  # pyright: ignore[reportArgumentType] -- wrong on purpose

@@ -125,7 +125,7 @@ def test_options_and_arguments_may_have_the_same_names() -> None:
         ({"execution_profile": ""}, "execution_profile is ''; it must be text of 1 to 255"),
         ({"metadata": {"a": "\ud800"}}, "metadata is .* without NUL and lone surrogates"),
         ({"retries": "3"}, "retries is '3'; it must be a whole number from 0"),
-        ({"metadata": {"lq.fairness_key": "a"}}, "names that begin with lq. belong to lq"),
+        ({"metadata": {"lq.fairness_key": "a"}}, "names that begin with lq. are reserved"),
         ({"metadata": {"a": 5}}, "metadata is {'a': 5}; it must be a dict from text to text"),
         ({"backoff": Backoff(base="5")}, "its base is '5'; it must be a number"),  # pyright: ignore[reportArgumentType] -- the mistake is the example
         ({"key": 5, "key_from": 5}, "key is 5; it must be text of 1 to 255 characters.*, or None"),

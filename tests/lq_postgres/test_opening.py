@@ -201,7 +201,7 @@ async def test_a_password_that_has_changed_while_it_was_sent_is_asked_for_again(
 
 
 async def test_a_password_that_stays_wrong_is_sent_once_and_may_be_right_later(clerk: str) -> None:
-    with pytest.raises(StorageError, match=r"PostgresConfig\(password=...\) returned it") as raised:
+    with pytest.raises(StorageError, match=r"The password came from PostgresConfig\(password=...\)") as raised:
         await PostgresQueueBackend(settings=PostgresConfig(dsn=clerk, password=lambda: "wrong")).open()
 
     assert not raised.value.is_permanent

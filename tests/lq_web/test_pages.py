@@ -96,7 +96,7 @@ async def test_a_queue_is_limited_and_a_wrong_limit_is_refused(bed: QueueTestbed
     await browser.post("/queues/queues/mail/limits", data={"concurrency": ""})
 
     assert "3 at once" in limited.text
-    assert (wrong.status_code, "is no number of records" in wrong.text) == (400, True)
+    assert (wrong.status_code, "is not a number of records" in wrong.text) == (400, True)
     assert (await bed.service.queues())["mail"].limits is None
 
 

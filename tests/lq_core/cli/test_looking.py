@@ -101,9 +101,9 @@ async def test_a_drain_stops_waiting_at_its_timeout(folder: Path) -> None:
     empty = await lq(folder, "queues", "drain", "film")
     shown = await lq(folder, "queues", "list")
 
-    assert (answer.code, answer.err) == (1, "Error: 1 left in mail, which goes on draining.\n")
+    assert (answer.code, answer.err) == (1, "Error: 1 left in mail, which continues to drain.\n")
     assert empty.out == "film is drained and paused.\n"
-    assert empty.err.startswith("Waiting for film. Ctrl-C stops the waiting")
+    assert empty.err.startswith("Waiting for film. Ctrl-C stops only the waiting")
     assert shown.out.split()[5:] == ["film", "paused", "0", "0", "-", "mail", "draining", "1", "0", "-"]
 
 
@@ -188,7 +188,7 @@ async def test_an_async_function_may_make_the_configuration(folder: Path, words:
     "target, complaint",
     [
         ("shpo:queue", "The configuration is 'shpo:queue', but there is no module 'shpo'. Did you mean 'shop'?"),
-        ("nowhere.at.all:queue", "there is no module 'nowhere'. It was looked for in"),
+        ("nowhere.at.all:queue", "there is no module 'nowhere'. lq looked in"),
         ("shop:quee", "but the module shop has no 'quee'. Did you mean 'queue'?"),
         ("shop:number", "shop:number is of type int; it must be a QueueConfig"),
         ("shop:send", "shop:send is of type AsyncTask; it must be a QueueConfig"),
@@ -221,7 +221,7 @@ async def test_an_error_in_the_application_is_reported_in_one_line_with_its_plac
     answer = await lq(folder, "tasks", "broken:queue")
 
     assert (answer.code, answer.err.count("\n"), complaint in answer.err) == (1, 1, True), answer.err
-    assert 'See all of it with: python -c "import broken' in answer.err
+    assert 'See the whole traceback with: python -c "import broken' in answer.err
 
 
 async def test_a_task_module_that_raises_is_reported_with_its_place(folder: Path) -> None:

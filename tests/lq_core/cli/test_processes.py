@@ -93,7 +93,7 @@ async def test_signals_are_passed_on_and_the_exit_code_is_the_largest(crashing: 
         worker.send(signal.SIGTERM)
         await worker.line_with("Stopping: 1 still runs")
         worker.send(signal.SIGTERM)
-        await worker.line_with("Interrupting what still runs.")
+        await worker.line_with("Interrupting the running tasks.")
         await worker.end()
 
     back = await file.read(record.id)

@@ -56,13 +56,13 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
     others = await lq(declared, "records", "list", "--schedule", "yearly")
 
     nightly, yearly = listed.out.splitlines()[1:]
-    assert nightly.startswith("nightly   on     shop.send  At 02:30 every day")
+    assert nightly.startswith("nightly   active  shop.send  At 02:30 every day")
     assert "-01-01 00:00:00" in yearly
     assert paused.out == "nightly is paused.\n"
     assert [(state["name"], state["paused"], state["next_due"] is None) for state in states] == [
         *(("nightly", True, True), ("yearly", False, False))
     ]
-    assert resumed.out == "nightly is on.\n"
+    assert resumed.out == "nightly is active.\n"
     assert (ran.code, ran.out.split()[1]) == (0, "pending")
     assert ran.out.split()[0] in records.out
     assert (others.out, others.err) == ("", "No record matches.\n")
@@ -88,7 +88,7 @@ async def test_an_unknown_time_zone_is_reported_in_its_row(folder: Path) -> None
 
     martian, nightly = listed.out.splitlines()[1:]
     assert "Mars/Olympus" in martian
-    assert nightly.split()[:2] == ["nightly", "on"]
+    assert nightly.split()[:2] == ["nightly", "active"]
     assert ["Mars/Olympus" in (state["problem"] or "") for state in states] == [True, False]
 
 

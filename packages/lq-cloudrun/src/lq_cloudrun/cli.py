@@ -35,7 +35,7 @@ _DEPLOYMENT: Final = (
     click.option("--image", help="The image of the jobs. By default: tasks:latest in the repository."),
     click.option("--worker-image", help="The image of the worker pool. By default: worker:latest in the repository."),
     click.option("--dispatcher", metavar="EMAIL", help="The service account of the workers, if there is one already."),
-    click.option("--name", default="lq", show_default=True, help="The beginning of the names of what is created."),
+    click.option("--name", default="lq", show_default=True, help="The prefix of all names that are created."),
     _with_env,
     click.option(
         "--secret",
@@ -54,8 +54,8 @@ _DEPLOYMENT: Final = (
     click.option("--cloud-sql", metavar="PROJECT:REGION:INSTANCE", help="The Cloud SQL instance of the queue."),
     click.option("--database", help="The database in it: sets LQ_POSTGRES_DSN, with the user of each account."),
     click.option("--alloydb", metavar="PROJECT:REGION:CLUSTER", help="The AlloyDB cluster of the queue."),
-    click.option("--network", help="The VPC network to reach the database in."),
-    click.option("--subnet", help="The subnet in the network; by default, its name is that of the network."),
+    click.option("--network", help="The VPC network of the database."),
+    click.option("--subnet", help="The subnet in the network. By default, it has the name of the network."),
     click.option("--instances", type=click.IntRange(0), help="Print a worker pool too, with this many instances."),
 )
 
@@ -138,14 +138,14 @@ def gcloud(**options: Any) -> None:
     """
     Print a script of gcloud commands that creates or updates everything.
 
-    Jobs, accounts with the least permissions, the image repository, the way to the database, and a worker pool.
+    It covers jobs, accounts with the least permissions, the image repository, the database, and a worker pool.
     """
     _print(write_gcloud, **options)
 
 
 @_deploys
 def terraform(**options: Any) -> None:
-    """Print the same as Terraform resources."""
+    """Print the same resources for Terraform."""
     _print(write_terraform, **options)
 
 
@@ -167,17 +167,17 @@ def terraform(**options: Any) -> None:
     type=click.FloatRange(0),
     default=300.0,
     show_default=True,
-    help="The seconds after a change of the pool in which no instance is taken away.",
+    help="The seconds after a change of the pool in which no instance is removed.",
 )
 @click.option(
-    "--interval", type=click.FloatRange(1), default=15.0, show_default=True, help="The seconds between two looks."
+    "--interval", type=click.FloatRange(1), default=15.0, show_default=True, help="The seconds between two checks."
 )
-@click.option("--once", is_flag=True, help="Look once and exit, as in a job that Cloud Scheduler runs each minute.")
+@click.option("--once", is_flag=True, help="Check once and exit, as in a job that Cloud Scheduler runs each minute.")
 def scale(*, pool: str, queues: Sequence[str], interval: float, once: bool, **settings: Any) -> None:
     """
     Scale a worker pool by the demand of the queue.
 
-    It runs until SIGINT or SIGTERM. It starts instances at once, and takes some away when the work needs fewer.
+    It runs until SIGINT or SIGTERM. It adds instances at once, and removes some when the queue needs fewer.
     """
     found = _found()
     cloud = _cloud_run(found)

@@ -47,7 +47,7 @@ _Prefix: TypeAlias = Annotated[
     Meta(
         pattern=r"^(?!(K|CLOUD_RUN|X_GOOGLE)(_|\Z))[^\W\d]\w*\Z",
         description="letters, digits and underscores that do not begin with a digit, nor with K_, CLOUD_RUN_ or "
-        "X_GOOGLE_, which Cloud Run keeps for itself",
+        "X_GOOGLE_, which Cloud Run reserves",
     ),
 ]
 _Endpoint: TypeAlias = Annotated[
@@ -268,12 +268,12 @@ class CloudRunExecutionConfig:
                 return f"containers names {profile!r}, which is not a profile; add it to profiles, or set container."
         if self.dispatch == "pull" and self.profiles:
             return (
-                "profiles do not go with dispatch='pull', because a container takes whatever its queues hold. "
+                "profiles cannot be used with dispatch='pull', because a container takes any record of its queues. "
                 "Set job_name, and give each size of container a worker of its own, with QueueConfig(queues=...)."
             )
         if self.dispatch == "pull" and self.on_console_cancel == "cancel":
             return (
-                "on_console_cancel='cancel' does not go with dispatch='pull', because an execution holds many records. "
+                "on_console_cancel='cancel' cannot be used with dispatch='pull': an execution holds many records. "
                 "Cancel the records instead: lq records cancel."
             )
         if self.fallback_execution_backend == self.execution_backend:
@@ -283,13 +283,13 @@ class CloudRunExecutionConfig:
             if name in own:
                 return f"extra_env sets {name}, which tells the container its work; choose another name."
             if is_reserved(name):
-                return f"extra_env sets {name}, which Cloud Run keeps for itself; choose another name."
+                return f"extra_env sets {name}, which Cloud Run reserves; choose another name."
         return self._problem_of_clients()
 
     def _problem_of_clients(self) -> str | None:
         ways = (self.api_host, self.universe_domain, self.quota_project, self.impersonate)
         if self.endpoint is not None and any((*ways, self.clients)):
-            return "endpoint leads to an emulator, which needs neither credentials nor clients; set only one of them."
+            return "endpoint names an emulator, which needs neither credentials nor clients; set only one of them."
         if self.clients is not None and any(ways):
             return "clients makes the clients, so set their host, project and account there."
         return None

@@ -10,7 +10,7 @@ from lq_core import ConfigurationError, QueueService
 
 @runtime_checkable
 class WebSettings(Protocol):
-    """What :class:`lq_web.WebConfig` is for this package, which lq-web need not be installed for."""
+    """The part of :class:`lq_web.WebConfig` that this package uses, so that it works without lq-web."""
 
     @property
     def path(self) -> str:

@@ -191,7 +191,7 @@ class _Executor:
 
 async def _refuse_to_complete(_fence: Fence, _connection: object, _result: object) -> None:
     raise ConfigurationError(
-        "complete_in() does not work in a child process, which has no queue backend: let the task name "
+        "complete_in() does not work in a child process, which has no queue backend: run the task with "
         "execution_backend='local'."
     )
 

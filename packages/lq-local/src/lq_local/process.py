@@ -169,7 +169,7 @@ def _check(task: AnyTask) -> None:
         if isinstance(kind, type) and issubclass(kind, QueueService):
             raise ConfigurationError(
                 f"The task {task.name!r} asks for a QueueService as {parameter!r}, which a child process does "
-                "not have: let it name execution_backend='local'."
+                "not have: run it with execution_backend='local'."
             )
 
 

@@ -77,11 +77,19 @@ class Api(Controller):
     ) -> Overview:
         return await overview(lq_service, lq_web, lq_numbers)
 
-    @get("/version", summary="What changes when anything changes", responses=answers(Version, examples.VERSION))
+    @get(
+        "/version",
+        summary="The version, which changes when anything changes",
+        responses=answers(Version, examples.VERSION),
+    )
     async def version(self, lq_service: NamedDependency[QueueService]) -> Version:
         return Version(version=await version_of(lq_service))
 
-    @get("/history", summary="What has ended in the last hour or days", responses=answers(History, examples.HISTORY))
+    @get(
+        "/history",
+        summary="How many records ended in each minute of the last hours",
+        responses=answers(History, examples.HISTORY),
+    )
     async def history(
         self,
         lq_service: NamedDependency[QueueService],
@@ -92,7 +100,7 @@ class Api(Controller):
 
     @get(
         "/actions",
-        summary="What people have changed, newest first",
+        summary="The changes that people have made, newest first",
         responses=answers(Sequence[Action], examples.ACTIONS),
     )
     async def actions(

@@ -20,7 +20,7 @@ from lq_web.config import WebConfig
 from lq_web.safety import add_headers
 
 LONGEST: Final = 15
-"""After so many seconds an answer is made again although nothing was stored: ages and findings change by themselves."""
+"""After this many seconds an answer is made again although nothing was stored: ages and findings change."""
 
 KEY: Final = "lq_etag"
 

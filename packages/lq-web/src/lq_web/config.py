@@ -72,7 +72,7 @@ class WebConfig:
     """What the user of a request may do; everyone operates by default."""
 
     actor: Callable[[Connection], str] = name_of
-    """The name of the user of a request, for the list of changes, which everyone sees who may look."""
+    """The name of the user of a request, for the list of changes, which every user can see."""
 
     redact: Callable[[QueuedTaskRecord], QueuedTaskRecord] = _nobody_hides
     """Returns what may be shown of a record, for example without secrets in its arguments."""

@@ -86,7 +86,7 @@ WORKERS: Final = [
 ]
 FINDINGS: Final = [
     Finding.of("oldest ready record", "has waited 12 s"),
-    Finding.of("worker", "web-2 has not been heard of for 90 s", advice="Look at its log."),
+    Finding.of("worker", "web-2 has sent no heartbeat for 90 s", advice="Look at its log."),
 ]
 ACTIONS: Final = [Action(NOON, "ada", "retry record", str(RECORD.id))]
 HISTORY: Final = History(
@@ -98,7 +98,7 @@ HISTORY: Final = History(
 OVERVIEW: Final = Overview(
     healthy=False,
     headline="42 records have failed in the last hour",
-    advice="Most are ConnectionError in mail.welcome. Look at one, mend the cause, then retry the group.",
+    advice="Most are ConnectionError in mail.welcome. Look at one, correct the cause, then retry the group.",
     oldest_ready=12.0,
     pending=3,
     running=1,

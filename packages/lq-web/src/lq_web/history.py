@@ -1,4 +1,4 @@
-"""What has ended in the last hour or days, as points of a chart."""
+"""How many records ended in each minute of the last hours, as points of a chart."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

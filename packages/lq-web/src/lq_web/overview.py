@@ -114,7 +114,7 @@ def _headline(findings: Sequence[Finding], groups: Sequence[FailureGroup]) -> tu
         records = "record has" if total == 1 else "records have"
         return (
             f"{total:,} {records} failed in the last hour",
-            f"Most are {worst.error} in {worst.task}. Look at one, mend the cause, then retry the group.",
+            f"Most are {worst.error} in {worst.task}. Look at one, correct the cause, then retry the group.",
         )
     return "All is well", None
 

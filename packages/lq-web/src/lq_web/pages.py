@@ -220,7 +220,7 @@ class Pages(Controller):
         text = data.get("concurrency", "").strip()
         if text and not text.isdecimal():
             raise ValidationException(
-                f"{text!r} is no number of records; give a whole number, or nothing for no limit."
+                f"{text!r} is not a number of records; give a whole number, or leave it empty for no limit."
             )
         state = (await lq_service.queues()).get(name, QueueState())
         rate = state.limits.rate if state.limits else None

@@ -17,10 +17,10 @@ SLOW: Final = 0.02
 """An answer that takes fewer seconds is always made anew."""
 
 TIMES: Final = 50
-"""An answer is made again in the background when it is so many times as old as making it took."""
+"""An answer is made again in the background when it is this many times as old as making it took."""
 
 OUTDATED: Final = 2 * TIMES
-"""An answer that is so many times as old is not shown any more: the page waits for a new one."""
+"""An answer that is this many times as old is not shown any more: the page waits for a new one."""
 
 KNOWN: Final = 500
 """How many running records are found; if there are fewer, they are all of them."""

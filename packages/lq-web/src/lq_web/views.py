@@ -20,7 +20,7 @@ class Page(Struct, frozen=True, kw_only=True):
     """Give it as *before* to get the next page; None on the last one."""
 
     looked_at_newest: int | None = None
-    """If the search ended after so many of the newest records, their number; older records may match too."""
+    """If the search ended after this many of the newest records, their number; older records may match too."""
 
     age: float = 0.0
     """How many seconds ago running records were looked for that are not among the newest; their state is current."""

@@ -27,7 +27,7 @@ LOOK: Final = 0.1
 """Seconds between two looks at what is left to do."""
 
 LINGER: Final = 10.0
-"""A container waits for records that become due within so many seconds: a new one would take longer to start."""
+"""A container waits for records that become due within this many seconds: a new one would take longer to start."""
 
 GRACE: Final = 2.0
 """Seconds after SIGTERM in which tasks may still end by themselves; Cloud Run gives ten in total."""

@@ -92,7 +92,7 @@ class Pacer:
     def reason(self, now: float) -> str:
         """Say why nothing may start now."""
         if now < self._closed_until:
-            return f"it was refused, and rests for {self._closed_until - now:.0f} s"
+            return f"it was refused, and is tried again in {self._closed_until - now:.0f} s"
         if self.is_full:
             return f"{self.in_flight} of its records are in flight, which is max_in_flight"
         return f"its rate is {self.rate:.0f} per minute"

@@ -22,13 +22,13 @@ OF_A_SHELL: Final = 128
 
 MEANINGS: Final = MappingProxyType(
     {
-        0: "Its program ended well without looking for the record: does the job run `python -m lq_cloudrun`?",
+        0: "Its program succeeded without claiming the record: does the job run `python -m lq_cloudrun`?",
         CloudRunExitCode.FAILURE: "The container could not do its work; the last line of its log says why.",
         CloudRunExitCode.MISSING_TASK_ID: "Its environment names no record: does env_prefix fit?",
         CloudRunExitCode.INVALID_TASK_ID: "Its environment names no valid record id.",
         CloudRunExitCode.MISSING_RECORD: "Its database has no such record: is it the queue of the dispatcher?",
         CloudRunExitCode.UNKNOWN_TASK: "Its image does not know the task: deploy the image again.",
-        CloudRunExitCode.CLAIM_LOST: "The record had moved on, or was not due for it.",
+        CloudRunExitCode.CLAIM_LOST: "Another execution had the record, or it was not due.",
         CloudRunExitCode.CANCELLED: "The record was cancelled.",
         126: "Its command cannot be run: is it a program?",
         127: "Its command was not found in the image.",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 
 class CloudRunExitCode(IntEnum):
-    """The exit codes of the entrypoint. The record has the details, and it decides."""
+    """The exit codes of the entrypoint. The outcome itself is in the record."""
 
     SUCCESS = 0
     FAILURE = 1

@@ -70,4 +70,4 @@ def _told(step: PoolStep) -> str:
     wanted = f"{step.demand.workers_wanted} wanted for {step.demand.due} due and {step.demand.running} running records"
     if step.before != step.after:
         return f"Instances: {step.before} -> {step.after} ({wanted})."
-    return f"Instances: {step.after} ({wanted}{', the pool was changed lately' if step.waits else ''})."
+    return f"Instances: {step.after} ({wanted}{', the pool was changed recently' if step.waits else ''})."

@@ -114,7 +114,7 @@ class Deployment:
     def _check_variables(self) -> None:
         for variable in (*self.env, *self.secrets):
             if is_reserved(variable):
-                raise ConfigurationError(f"{variable} is a name that Cloud Run keeps for itself; choose another one.")
+                raise ConfigurationError(f"{variable} is a name that Cloud Run reserves; choose another one.")
         for variable, secret in self.secrets.items():
             if variable in self.env:
                 raise ConfigurationError(f"{variable} is set by --env and by --secret; choose one.")

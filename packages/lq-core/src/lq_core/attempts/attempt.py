@@ -44,7 +44,7 @@ FINAL: Final = (NonRetryable, MissingProviderError, PayloadTooLargeError, StepRe
 INSTRUCTIONS: Final = (RetryLater, NonRetryable, SignalAwaited, KeyboardInterrupt, GeneratorExit)
 """Exceptions that have their meaning even after the timeout: of the task, or of the end of the process."""
 
-THREAD_GOES_ON: Final = "Its thread cannot be stopped, and was still running then."
+THREAD_GOES_ON: Final = "Its thread cannot be stopped and was still running."
 """The message of a record whose plain function was left running."""
 
 

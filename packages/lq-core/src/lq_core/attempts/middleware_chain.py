@@ -1,7 +1,7 @@
 """Runs an attempt through its middleware; whatever a layer does, the record gets one outcome."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lq_core.attempts.attempt import Attempt
 from lq_core.foundation.event_log import event_log
@@ -9,6 +9,8 @@ from lq_core.records.record import QueuedTaskRecord
 from lq_core.tasks.middleware import Middleware
 
 log = event_log()
+
+_WAY: Final = "await it, and return its record."
 
 Settle: TypeAlias = Callable[[Attempt, BaseException | None], Coroutine[Any, Any, QueuedTaskRecord]]
 """Performs an attempt, or ends it with an error that came before, and records the outcome."""
@@ -30,7 +32,7 @@ async def _through_first(layers: Sequence[Middleware], attempt: Attempt, settle:
     async def proceed() -> QueuedTaskRecord:
         nonlocal begun, kept
         if begun:
-            raise RuntimeError("proceed() was called before for this attempt.")
+            raise RuntimeError("This attempt has called proceed() already; a middleware calls it once.")
         begun = True
         kept = await through_middleware(inner, attempt, settle)
         return kept
@@ -43,9 +45,9 @@ async def _through_first(layers: Sequence[Middleware], attempt: Attempt, settle:
         except BaseException as error:  # noqa: BLE001 -- middleware may raise anything
             problem = error
         if not begun:
-            return await settle(attempt, problem or RuntimeError(f"{middleware!r} has not called proceed()."))
+            return await settle(attempt, problem or RuntimeError(f"{middleware!r} has not called proceed(): {_WAY}"))
         if kept is None:  # The outcome could not be recorded, or the attempt was abandoned.
-            raise problem or RuntimeError(f"{middleware!r} has not waited for proceed().")
+            raise problem or RuntimeError(f"{middleware!r} has not awaited proceed(): {_WAY}")
         if problem is not None and not attempt.is_abandoned:
             record = attempt.record
             facts = {"middleware": repr(middleware), "task_name": record.task_name, "record_id": str(record.id)}

@@ -26,4 +26,4 @@ def backup(*, file: Path, force: bool) -> None:
         check_that_others_can_see(backend)
         copied = run_in_loop(backend.back_up(file, overwrite=force))
     records = "1 record" if copied.records == 1 else f"{copied.records:,} records"
-    echo(f"Copied {records} of {backend.address} to {copied.path} ({copied.size:,} bytes). The copy is whole.")
+    echo(f"Copied {records} of {backend.address} to {copied.path} ({copied.size:,} bytes). The copy has been checked.")

@@ -47,7 +47,7 @@ OPTIONS: Final = (
     ),
     click.option("--key", help="Records with this unique key."),
     click.option("--schedule", metavar="NAME", help="Records of this schedule."),
-    click.option("--text", help="Records with this in their task, arguments, metadata or last error. Case counts."),
+    click.option("--text", help="Records with this in their task, arguments, metadata or last error. Case matters."),
     click.option(
         "--value",
         "values",

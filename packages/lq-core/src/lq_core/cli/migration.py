@@ -17,7 +17,7 @@ def migrate(*, show: bool, sql: bool) -> None:
     """
     Apply the missing migrations to the schema.
 
-    It does so even if auto_migrate is off. You can run this command while workers run, and more than once.
+    It applies them even if auto_migrate is off. You can run this command while workers run, and more than once.
     It prints on stderr what it does, and what it waits for.
     """
     config = read_config()

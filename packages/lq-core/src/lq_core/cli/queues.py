@@ -53,7 +53,7 @@ async def pause(service: QueueService, *, names: Sequence[str]) -> None:
     """
     Stop workers from starting records of these queues.
 
-    Running records go on. The queues are paused until you resume them.
+    Running records continue. The queues are paused until you resume them.
     """
     for name in names:
         _ = await service.pause(name)
@@ -86,15 +86,15 @@ async def drain(service: QueueService, *, name: str, timeout: float | None) -> N
     The command waits until they have ended. Then the queue is paused until you resume it.
     """
     if timeout is None:
-        echo(f"Waiting for {name}. Ctrl-C stops the waiting; {name} goes on draining.", err=True)
+        echo(f"Waiting for {name}. Ctrl-C stops only the waiting; {name} continues to drain.", err=True)
     await note(service, "drain queue", name)
     try:
         left = await service.drain(name, timeout=timeout)
     except asyncio.CancelledError:
-        echo(f"{name} goes on draining.", err=True)
+        echo(f"{name} continues to drain.", err=True)
         raise
     if left:
-        raise Failure(f"{left} left in {name}, which goes on draining.")
+        raise Failure(f"{left} left in {name}, which continues to drain.")
     echo(f"{name} is drained and paused.")
     await _warn(service, name)
 
@@ -102,9 +102,11 @@ async def drain(service: QueueService, *, name: str, timeout: float | None) -> N
 @queues.command("limit", examples=("mail --concurrency 5", "mail --rate 10 --per 60", "mail"))
 @NAME
 @click.option("--concurrency", type=int, metavar="N", help="How many records run at once, over all workers.")
-@click.option("--rate", type=int, metavar="N", help="How many records start in the time of --per.")
-@click.option("--per", type=float, default=1.0, show_default=True, metavar="SECONDS", help="The time of the rate.")
-@click.option("--burst", type=int, metavar="N", help="How many records start at once after a pause. Default: --rate.")
+@click.option("--rate", type=int, metavar="N", help="How many records start in the period --per, over all workers.")
+@click.option("--per", type=float, default=1.0, show_default=True, metavar="SECONDS", help="The period of --rate.")
+@click.option(
+    "--burst", type=int, metavar="N", help="How many records start at once after an idle time. Default: --rate."
+)
 @with_service
 async def limit(
     service: QueueService, *, name: str, concurrency: int | None, rate: int | None, per: float, burst: int | None
@@ -125,7 +127,10 @@ async def limit(
 async def _warn(service: QueueService, name: str) -> None:
     config = service.config
     if (store := config.store_of(name)) != config.own_store:
-        echo(f"Warning: new records of {name} go to the store {store}, and this is {config.own_store}.", err=True)
+        echo(
+            f"Warning: new records of {name} go to the store {store}, but this is the store {config.own_store}.",
+            err=True,
+        )
     named = {task.options.queue for task in known_tasks().values()}
     if name not in named and not await service.find(RecordFilter(queues=(name,)), limit=1):
         echo(f"Warning: {name} has had no records so far. Is the name right?", err=True)

@@ -82,7 +82,7 @@ async def pause(service: QueueService, *, names: Sequence[str]) -> None:
     """
     Stop these schedules from firing.
 
-    They are paused until you resume them. Records that they enqueued go on.
+    They are paused until you resume them. Records that they have enqueued continue.
     """
     for name in names:
         await service.pause_schedule(name)
@@ -102,7 +102,7 @@ async def resume(service: QueueService, *, names: Sequence[str]) -> None:
     for name in names:
         await service.resume_schedule(name)
         await note(service, "resume schedule", name)
-        echo(f"{name} is on.")
+        echo(f"{name} is active.")
 
 
 @schedules.command("run", examples=("nightly",))
@@ -121,7 +121,7 @@ async def run(service: QueueService, *, name: str) -> None:
 
 
 def _state(state: ScheduleState) -> str:
-    return "retired" if state.retired else "paused" if state.paused else "on"
+    return "retired" if state.retired else "paused" if state.paused else "active"
 
 
 def _due(state: ScheduleState, *, at: datetime) -> tuple[datetime | None, str | None]:

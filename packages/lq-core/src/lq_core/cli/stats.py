@@ -30,7 +30,7 @@ async def stats(service: QueueService, *, target_wait: float, as_json: bool) -> 
     """
     Count records by queue and status.
 
-    It also says how many workers the work needs, by how fast records arrive, how long they run and how long they wait.
+    It also says how many workers the queues need, from the rate of new records, their running time and their wait.
     """
     statistics = await service.statistics()
     demand = await service.demand(target_wait=target_wait, statistics=statistics)

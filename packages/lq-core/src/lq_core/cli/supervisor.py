@@ -27,7 +27,7 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds before a restart; each pause is twice as long as the one before."""
 
 HEALTHY: Final = 60.0
-"""A process that has lived for so many seconds is restarted after the first pause again."""
+"""A process that has lived for this many seconds is restarted after the first pause again."""
 
 RELOAD_GRACE: Final = 5.0
 """Seconds that a process has to end when a file has changed."""

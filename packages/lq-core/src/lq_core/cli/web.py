@@ -20,7 +20,7 @@ def web(*, host: str, port: int) -> None:
     """
     Serve the dashboard on this machine until Ctrl-C.
 
-    Everyone who reaches it may change the queue, so that it listens on this machine alone. To show it to others,
+    Everyone who can reach it can change the queue, so it listens only on this machine. To show it to others,
     mount it in an application with guards.
     """
     found = entry_points(group=GROUP, name="web")

@@ -52,8 +52,8 @@ NAMED = 8
 """The most tasks that are listed by name."""
 
 NO_TASK = (
-    "No task is known here, and every record would fail. Give the configuration of the application, or the modules "
-    "that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
+    "No task is known here, so this worker could not run any record. Give the configuration of the application, or "
+    "the modules that define tasks: lq worker module:config, lq worker -m MODULE, QueueConfig(task_modules=...)."
 )
 
 
@@ -64,8 +64,10 @@ NO_TASK = (
 @click.option("--concurrency", type=click.IntRange(1), help="How many records to run at once.")
 @modules_option
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
-@click.option("--processes", type=click.IntRange(1), help="Run so many processes, and restart those that die.")
-@click.option("--http", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there, for monitoring.")
+@click.option("--processes", type=click.IntRange(1), help="Run this many processes, and restart those that die.")
+@click.option(
+    "--http", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics at this address, for monitoring."
+)
 @click.option("--reload", is_flag=True, help="Restart when a Python file in this folder changes; for development.")
 def worker(
     *,
@@ -179,7 +181,7 @@ async def _run(worker: Worker, service: QueueService, signals: StopSignals) -> N
             echo(f"Stopping: {_still(service)}.")
         else:
             worker.end_now()
-            echo("Interrupting what still runs.")
+            echo("Interrupting the running tasks.")
 
     signals.call(ask)
     await _introduce(service)

@@ -45,7 +45,7 @@ def config_from_environment(
     """
     Return *config*, by default ``QueueConfig()``, with the plain fields that variables set, such as ``LQ_CONCURRENCY``.
 
-    A variable has the name of the field in capitals after *prefix*. Names of queues and modules are parted by commas,
+    A variable has the name of the field in capitals after *prefix*. Queues and modules are separated by commas,
     durations are in seconds, and an empty variable counts as absent. *environment* is that of the process by default.
 
     Raises ConfigurationError for a value that cannot work, and for a variable whose name is almost one of these.
@@ -85,4 +85,4 @@ def _refuse_misspelt(variable: str, known: list[str], prefix: str) -> None:
         return
     close = alike(variable, known, cutoff=0.85)
     if close:
-        raise ConfigurationError(f"The environment sets {variable}, which is no setting. Did you mean {close[0]}?")
+        raise ConfigurationError(f"The environment sets {variable}, which is not a setting. Did you mean {close[0]}?")

@@ -150,13 +150,13 @@ class QueueConfig:
 
     priority_aging: StoredAs[Duration | None, PositiveSeconds | None] = StoredAs(None, seconds)
     """
-    A record that has waited this long since it was due gets one priority more, and so on; None for no aging.
+    The priority of a due record rises by one each time it has waited this long; None for no aging.
 
     Workers with this setting raise the priorities of the records that they could claim. Give all workers the same.
     """
 
     poll_interval: PositiveSecondsField = duration(1.0)
-    """The longest time between two looks for work when no wake-up arrives."""
+    """The longest time between two searches for due records when no wake-up arrives."""
 
     heartbeat_interval: PositiveSecondsField = duration(5.0)
     heartbeat_timeout: SecondsField = duration(30.0)
@@ -183,7 +183,7 @@ class QueueConfig:
 
     type_encoders: _TypeEncoders = field(default_factory=dict[type[Any], Callable[[Any], Any]])
     """
-    Functions that make plain data of values of other types, in arguments and results; subclasses count.
+    Functions that turn values of other types into plain data, in arguments and results; subclasses count.
 
     They and *type_decoders* are known in the whole process as soon as the configuration is made. Make it before the
     tasks that use the types.

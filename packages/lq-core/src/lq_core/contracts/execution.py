@@ -203,13 +203,13 @@ class ExecutionBackendContract:
         async with self._running(service, backend) as (record, witness, _):
             assert await service.cancel(record.id)
 
-            assert await witness.over(), "The function runs on after its record was cancelled."
+            assert await witness.over(), "The function continues after its record was cancelled."
             assert (await self._until_given_up(service, record, reconciling=backend)).status is TaskStatus.CANCELLED
 
     async def test_a_timeout_ends_the_function(self, service: QueueService, backend: BaseExecutionBackend) -> None:
         """A timeout ends the function and fails the attempt."""
         async with self._running(service, backend, timeout=0.5) as (record, witness, _):
-            assert await witness.over(), "The function runs on after its timeout."
+            assert await witness.over(), "The function continues after its timeout."
             after = await self._until_given_up(service, record, reconciling=backend)
 
         assert after.error is not None
@@ -222,7 +222,7 @@ class ExecutionBackendContract:
         async with self._running(service, backend) as (record, witness, execution):
             execution.cancel()
 
-            assert await witness.over(), "The function runs on after its execution was cancelled."
+            assert await witness.over(), "The function continues after its execution was cancelled."
             after = await self._until_given_up(service, record, reconciling=backend)
 
         assert (after.status, after.retry_count) == (TaskStatus.PENDING, 0)
@@ -289,7 +289,7 @@ class ExecutionBackendContract:
             assert running is not None
 
             assert await backend.cancel(service, running)
-            assert await witness.over(), "The execution runs on after it was cancelled."
+            assert await witness.over(), "The execution continues after it was cancelled."
 
     async def test_a_dispatched_record_takes_up_capacity(
         self, service: QueueService, backend: BaseExecutionBackend

@@ -185,7 +185,10 @@ class OwnershipLostError(_FactsError):
 
     record_id: UUID
     epoch: int
-    text = "Epoch {epoch} of record {record_id} is over: another owner has it, or it has ended."
+    text = (
+        "Epoch {epoch} of record {record_id} is over: another owner has it, or it has ended. "
+        "Nothing was written; stop working on it."
+    )
 
 
 class DuplicateKeyError(_FactsError, ValueError):
@@ -193,7 +196,7 @@ class DuplicateKeyError(_FactsError, ValueError):
 
     key: str
     record_id: UUID
-    text = "The key {key!r} is held by record {record_id}."
+    text = "The key {key!r} is held by record {record_id}. on_conflict='return_existing' returns that record instead."
 
 
 class DuplicateRecordError(_FactsError, ValueError):

@@ -39,7 +39,9 @@ def path_of_function(function: Callable[..., object]) -> str:
         if _function_at(path) is function:
             trust(function)
             return path
-    raise ConfigurationError(f"No other process can find {function!r} by its name; use a def of a module.")
+    raise ConfigurationError(
+        f"No other process can find {function!r} by its name; define it at the top level of a module."
+    )
 
 
 def function_at(path: str) -> Callable[..., object]:
@@ -123,7 +125,7 @@ def import_of_application(module: str, *, said: str) -> ModuleType:
                 raise
             missing = error
     here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
-    advice = closest(module, here, f"It was looked for in {Path.cwd()} and on the Python path.")
+    advice = closest(module, here, f"lq looked in {Path.cwd()} and on the Python path.")
     raise ConfigurationError(f"{said}, but there is no module {missing.name!r}. {advice}") from missing
 
 
@@ -134,7 +136,9 @@ def _located(doing: str, *, see: str) -> Generator[None, None, None]:
         yield
     except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}".rstrip(".")
-        raise ConfigurationError(f"{doing} failed{_place(error)}: {told}. See all of it with: {see}") from error
+        raise ConfigurationError(
+            f"{doing} failed{_place(error)}: {told}. See the whole traceback with: {see}"
+        ) from error
 
 
 def _place(error: BaseException) -> str:

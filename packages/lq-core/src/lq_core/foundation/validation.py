@@ -36,12 +36,12 @@ _STORABLE: Final = "^[^\0\ud800-\udfff]*$"
 _SHOWN: Final = 200
 
 _SECONDS: Final = Meta(
-    ge=0, le=LONGEST_WAIT, description=f"a number of seconds from 0 to {HUNDRED_YEARS}, or such a timedelta"
+    ge=0, le=LONGEST_WAIT, description=f"a number of seconds from 0 to {HUNDRED_YEARS}, or a timedelta of that length"
 )
 _POSITIVE_SECONDS: Final = Meta(
     gt=0,
     le=LONGEST_WAIT,
-    description=f"a number of seconds greater than 0, at most {HUNDRED_YEARS}, or such a timedelta",
+    description=f"a number of seconds greater than 0, at most {HUNDRED_YEARS}, or a timedelta of that length",
 )
 Seconds: TypeAlias = Annotated[float, _SECONDS]
 PositiveSeconds: TypeAlias = Annotated[float, _POSITIVE_SECONDS]

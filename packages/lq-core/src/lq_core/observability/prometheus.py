@@ -56,7 +56,7 @@ class PrometheusMetrics(Collector):
         self._running = Gauge("lq_running", "Attempts that run in this process.", registry=self.registry)
         self._lag = Gauge(
             "lq_loop_lag_seconds",
-            "How long the event loop took to come round when an attempt started; the longest since the last scrape.",
+            "The longest delay of the event loop at the start of an attempt, since the last scrape.",
             registry=self.registry,
         )
         self._longest_lag = 0.0
@@ -115,7 +115,7 @@ class PrometheusMetrics(Collector):
         yield GaugeMetricFamily("lq_workers", "Workers that are alive.", value=numbers.workers)
         yield GaugeMetricFamily("lq_worker_slots", "Records that all workers can run at once.", value=numbers.slots)
         yield GaugeMetricFamily(
-            "lq_workers_wanted", "Workers that the work needs, for an autoscaler.", value=numbers.workers_wanted
+            "lq_workers_wanted", "Workers that the queues need, for an autoscaler.", value=numbers.workers_wanted
         )
 
 

@@ -31,7 +31,7 @@ class KeptSteps:
         if attempt is None:
             raise OwnershipLostError(*fence)
         if attempt.completed is not None:  # The write would wait for the transaction of the task.
-            raise RuntimeError(f"The {event} {name!r} comes after complete_in(), which is the last step of a task.")
+            raise RuntimeError(f"The {event} {name!r} comes after complete_in(), which ends the task; put it before.")
         most_bytes, at = self._backend.config.max_payload_bytes, self._backend.now()
         attempt.record = steps.keep(attempt.record, event, name, value, at=at, most_bytes=most_bytes)
         tries = 0

@@ -71,7 +71,7 @@ def heard_of(statistics: Statistics, workers: Sequence[WorkerInfo], *, timeout: 
     silent = [worker.id for worker in workers if (at - worker.seen_at).total_seconds() > timeout]
     if silent:
         found += f"; no heartbeat for {timeout:g} s: {', '.join(sorted(silent))}"
-        advice = "Check whether these processes were killed or hang. Another worker rescues their records."
+        advice = "Check whether these processes were killed or are stuck. Another worker rescues their records."
         return Finding.of("workers", found, advice=advice)
     if failing := sorted(worker.id for worker in workers if worker.has_given_up):
         found += f"; claims fail: {', '.join(failing)}"

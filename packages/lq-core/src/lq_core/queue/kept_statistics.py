@@ -15,7 +15,7 @@ SLOW: Final = 0.02
 """A count that takes fewer seconds is always made anew."""
 
 TIMES: Final = 10
-"""A slow count is kept for so many times as long as it took, so that counting takes a tenth of the time at most."""
+"""A slow count is kept for this many times as long as it took, so that counting takes a tenth of the time at most."""
 
 
 class KeptStatistics:

@@ -97,7 +97,7 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     """No range includes the moment itself. A record that has not ended is in no range of ``finished_*``."""
 
     text: str | None = None
-    """This occurs in the name of the task, the arguments, the metadata or the last error. Case counts."""
+    """This occurs in the name of the task, the arguments, the metadata or the last error. Case matters."""
 
     values: Mapping[str, str] = NOTHING
     """
@@ -116,7 +116,7 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     """This worker runs it, or its history names the worker."""
 
     newest: int | None = None
-    """Look only at so many of the newest records, whether they match or not, to bound the work of a search."""
+    """Look only at this many of the newest records, whether they match or not, to bound the work of a search."""
 
     def __post_init__(self) -> None:
         """Refuse what backends would interpret differently, with a ConfigurationError."""
@@ -232,7 +232,7 @@ class QueueState(Struct, frozen=True, kw_only=True):
 
 
 class Action(Struct, frozen=True):
-    """A change that a person has asked for."""
+    """A change that a person has made."""
 
     at: datetime
     actor: str

@@ -16,7 +16,7 @@ KEPT: Final = timedelta(days=2)
 """How long a store keeps rollups."""
 
 BUSIEST: Final = 20
-"""One write counts so many queues apart, those with the most records; EVERYTHING counts all of them."""
+"""One write counts this many queues apart, those with the most records; EVERYTHING counts all of them."""
 
 MEASURED: Final = 200
 """How many records are measured between two writes, before only one of ``ONE_OF`` is."""
@@ -41,10 +41,10 @@ class Rollup(Struct, frozen=True, kw_only=True):
     """How many records ended with each status of ``COUNTED``."""
 
     waits: tuple[int, ...] = (0,) * BUCKETS
-    """How many of the measured ones waited so long from when they were due until their last start, by bucket."""
+    """How many of the measured ones waited this long from when they were due until their last start, by bucket."""
 
     runs: tuple[int, ...] = (0,) * BUCKETS
-    """How many of the measured ones ran so long from their last start until their end, by bucket."""
+    """How many of the measured ones ran this long from their last start until their end, by bucket."""
 
     def count(self, status: TaskStatus) -> int:
         """Return how many records ended with a status."""

@@ -32,7 +32,7 @@ READ: Final[Mapping[str, Callable[[QueuedTaskRecord], str | None]]] = {
 
 
 class Words(Struct, gc=False, frozen=True):
-    """A condition: at least one of these fragments occurs in at least one of these columns. Case counts."""
+    """A condition: at least one of these fragments occurs in at least one of these columns. Case matters."""
 
     columns: tuple[str, ...]
     fragments: tuple[str, ...]
@@ -59,7 +59,9 @@ def words_of(
     if len(values) > MOST_VALUES:
         raise ConfigurationError(f"values has {len(values)} names; at most {MOST_VALUES} can be searched for at once.")
     if any("\0" in one for one in (text, error_type, error_text, worker_id, *values, *values.values()) if one):
-        raise ConfigurationError("The text to search for contains NUL, which no record contains as it is.")
+        raise ConfigurationError(
+            "The text to search for contains NUL, which records contain only as an escape; leave it out."
+        )
     found = [_value(path, value) for path, value in values.items()]
     if text is not None:
         found.append(Words(("task_name", *PLACES, "error"), tuple({text, _inside(text)})))

@@ -208,7 +208,7 @@ def retry(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
     A record that has predecessors and was never started waits for them again.
     """
     if not record.has_ended:
-        raise IllegalMoveError(record.id, record.status, "a new try before it has ended", MOVES[record.status])
+        raise IllegalMoveError(record.id, record.status, "pending by a retry before it has ended", MOVES[record.status])
     return _wait(
         record,
         at,
@@ -305,7 +305,7 @@ def _start(record: QueuedTaskRecord, to: TaskStatus, at: datetime, **changes: ob
 
 def _wait(record: QueuedTaskRecord, at: datetime, delay: float = 0.0, **changes: object) -> QueuedTaskRecord:
     if record.status is TaskStatus.PENDING:
-        raise IllegalMoveError(record.id, record.status, "a record that is put back", MOVES[record.status])
+        raise IllegalMoveError(record.id, record.status, "pending again", MOVES[record.status])
     usual = {
         "scheduled_at": at + timedelta(seconds=delay),
         "expires_at": None if record.attempt else record.expires_at,  # It was started in time.

@@ -28,7 +28,7 @@ def keep(
     values = [value, *(entry.value or "" for entry in record.history if entry.event in LASTING)]
     size = sum(len(each.encode()) for each in values)
     if size > most_bytes:
-        raise PayloadTooLargeError(f"All that {record.task_name} keeps, up to the {event} {name!r},", size, most_bytes)
+        raise PayloadTooLargeError(f"The history of {record.task_name}, up to the {event} {name!r},", size, most_bytes)
     return replace(record, history=told(record, event, at, message=name, value=value))
 
 
@@ -36,7 +36,7 @@ def check_room(record: QueuedTaskRecord, *, more: int = 0) -> None:
     """Raise ConfigurationError if a record has no room for another step or signal beside *more* new ones."""
     if sum(entry.event in LASTING for entry in record.history) + more >= MAX_LASTING:
         raise ConfigurationError(
-            f"The record {record.id} has {MAX_LASTING} steps, waits and signals, and it keeps no more. Do more in one "
+            f"The record {record.id} has {MAX_LASTING} steps, waits and signals, which is the limit. Do more in one "
             "step, or in other tasks."
         )
 

@@ -18,7 +18,7 @@ PATIENCE = 30
 LOOK_LIMIT = 500
 """How many records one look reads; if there are more, they take turns."""
 
-CANCELLED = "The wait for record {} was cancelled with an asyncio task of lq; the record goes on. Wait again."
+CANCELLED = "The wait for record {} was cancelled with an asyncio task of lq; the record continues. Wait again."
 
 
 class Completions:
@@ -77,7 +77,7 @@ class Completions:
 
     async def close(self) -> None:
         """Stop the poll, and refuse the remaining waiters."""
-        self._refuse_all("The QueueService was closed while you waited for record {}; the record goes on.")
+        self._refuse_all("The QueueService was closed while you waited for record {}; the record continues.")
         if self._poll is not None:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)

@@ -112,8 +112,8 @@ class RecordMaker:
             return replace(last, id=record_id, arguments=call.arguments, key=call.key, created_at=at, scheduled_at=at)
         if call.fairness_key is not None and not self._queue_backend.takes_turns:
             raise ConfigurationError(
-                f"The fairness key is {call.fairness_key!r}, and {type(self._queue_backend).__name__} does not let "
-                "keys take turns. Leave it out, or use another queue backend."
+                f"The fairness key is {call.fairness_key!r}, and {type(self._queue_backend).__name__} does not "
+                "support fairness keys. Leave it out, or use another queue backend."
             )
         self._check_store(call.options.queue)
         record = _new_record(call, record_id, self._executions, at=at)

@@ -95,7 +95,7 @@ class TaskResult(Generic[Result_co]):
                 return self._codec.decode_result(record.result or "null")
             except msgspec.ValidationError as error:
                 raise InvalidResultError(record.id, record.task_name, str(error)) from error
-        reason = f"{record.error.type}: {record.error.message}" if record.error else "it never ran to its end"
+        reason = f"{record.error.type}: {record.error.message}" if record.error else "it did not complete"
         raise TaskFailedError(record.id, record.task_name, record.status, reason)
 
     def __repr__(self) -> str:

@@ -165,7 +165,7 @@ class RoutedQueueService(StoreServices):
         statistics: Statistics | None = None,  # noqa: ARG002 -- as in QueueService
     ) -> Demand:
         """
-        Return how many processes with ``StoreWorkers`` the work needs; raises as ``QueueService.demand`` does.
+        Return how many processes with ``StoreWorkers`` the queues need; raises as ``QueueService.demand`` does.
 
         Each process has *concurrency* slots for each store, so the store that needs most decides. For workers of one
         store, ask ``service.stores[name].demand()``. The *statistics* are not used: each store reads its own.

@@ -54,7 +54,7 @@ async def change_existing(
     """Change the state of a schedule. Raises UnknownScheduleError, and StorageError if others always change it."""
     known = await existing(queue, name)
     if not await change(queue, name, lambda state: state and step(state), known=known):
-        raise StorageError(f"Others change the schedule {name!r} all the time. Try again.")
+        raise StorageError(f"The schedule {name!r} was changed by others again and again. Try again.")
 
 
 def due_record(record: QueuedTaskRecord, schedule: Schedule, due: datetime, *, is_late: bool) -> QueuedTaskRecord:

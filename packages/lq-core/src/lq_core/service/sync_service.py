@@ -217,7 +217,7 @@ class SyncQueueService:
         queues: Sequence[str] | None = None,
         statistics: Statistics | None = None,
     ) -> Demand:
-        """Return how many workers the work needs; works and raises as ``QueueService.demand`` does."""
+        """Return how many workers the queues need; works and raises as ``QueueService.demand`` does."""
         return self.call(
             lambda service: service.demand(
                 target_wait=target_wait, concurrency=concurrency, queues=queues, statistics=statistics

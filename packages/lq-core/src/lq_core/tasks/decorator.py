@@ -86,7 +86,7 @@ def task(
     task can move to another module. Raises ConfigurationError for a bad option, DuplicateTaskError if another
     function has the name, TaskDefinitionError for a function that cannot be a task.
 
-    With *batch*, the function takes a list: the arguments of at most so many calls, which a worker gathers for at most
+    With *batch*, the function takes a list: the arguments of up to this many calls, which a worker gathers for at most
     *batch_wait* seconds. It returns a list with one outcome for each, a result or an exception.
 
     These are the options; ``task.using(...)`` takes them, too. Durations are seconds or a ``timedelta``.

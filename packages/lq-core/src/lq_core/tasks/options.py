@@ -163,7 +163,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         self._check_times()
         self._check_key()
         if own := [name for name in self.metadata if name.startswith("lq.")]:
-            raise ConfigurationError(f"metadata has the name {own[0]!r}; names that begin with lq. belong to lq.")
+            raise ConfigurationError(
+                f"metadata has the name {own[0]!r}; names that begin with lq. are reserved, so use another one."
+            )
         if both := set(self.retry_on or ()) & set(self.never_retry_on or ()):
             raise ConfigurationError(f"retry_on and never_retry_on both name {', '.join(sorted(both))}; leave one out.")
         if self.on_loss is OnLoss.FAIL and self.max_losses is not None:

@@ -18,7 +18,7 @@ from lq_core.service import QueueService
 log = event_log()
 
 SUSPECT: Final = 2
-"""From so many losses on, a record may be what kills its workers; a single loss is more often that of a machine."""
+"""From this many losses on, a record may be what kills its workers; a single loss is more often that of a machine."""
 
 PAUSE: Final = 1.0
 """Seconds between the records with losses that a worker releases, so that other workers and later claims find them."""

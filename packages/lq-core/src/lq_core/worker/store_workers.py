@@ -29,7 +29,7 @@ class StoreWorkers(Worker):
         """Raises TypeError for a service of one store."""
         if not isinstance(service, RoutedQueueService):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             raise TypeError(
-                f"{service!r} is no RoutedQueueService; open RoutedQueueService(config), or run Worker(...)."
+                f"{service!r} is not a RoutedQueueService; open RoutedQueueService(config), or run Worker(...)."
             )
         super().__init__(service)
         self._routed = service

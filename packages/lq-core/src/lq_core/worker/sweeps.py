@@ -61,7 +61,7 @@ class Sweeps:
         After a time in which this worker could not beat either, it waits until every live worker has beaten again.
         """
         timeout = self._service.config.heartbeat_timeout
-        lost = f"The worker has died, or was not heard of for {timeout:g} s."
+        lost = f"The worker has died, or has sent no heartbeat for {timeout:g} s."
         failure = TaskFailure(type="WorkerLost", message=lost)
         now = asyncio.get_running_loop().time()
         if self._clock_has_leapt() or now - self._rescue_due > timeout / 2:

@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, service: QueueService) -> None:
         if not isinstance(service, QueueService):  # pyright: ignore[reportUnnecessaryIsInstance] -- users err
             raise TypeError(
-                f"{service!r:.200} is no QueueService: `async with QueueService(config) as queue, Worker(queue)`."
+                f"{service!r:.200} is not a QueueService: `async with QueueService(config) as queue, Worker(queue)`."
             )
         self._service = service
         self._stop = Stop()

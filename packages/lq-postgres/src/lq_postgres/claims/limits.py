@@ -31,7 +31,7 @@ from lq_postgres.storage.rows import order_of_claim, records_from
 from lq_postgres.storage.swaps import written
 
 FEW: Final = 200
-"""For so many keys it is faster to read the first record of each than to read the records in order."""
+"""For this many keys it is faster to read the first record of each than to read the records in order."""
 
 COUNT_INTERVAL: Final = 1.0
 """The shortest time in seconds between two counts of many keys."""

@@ -34,7 +34,7 @@ PLAIN_INTERVAL: Final = 1.0
 """Seconds until the next plain claim, after one has found that there is something to choose or a limit."""
 
 FEW: Final = 10
-"""A claim from so many partitions may be plain."""
+"""A claim from this many partitions may be plain."""
 
 _NO_CLAIM: Final = (None,) * 7
 _LIMITED: Final = 2

@@ -54,8 +54,8 @@ _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _TLS: Final[Mapping[str, str]] = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
 _IPV6: Final = re.compile(r"\[(?P<host>[^\]]+)\](?::(?P<port>\d+))?")
 UNREADABLE: Final = (
-    "The address cannot be read. It is postgresql://user:password@host:port/database. In the password, write each of "
-    "@ : / ? # [ ] % as % and its code, for example %40 for @, or use PostgresConfig(password=...)."
+    "The address cannot be read. Write it as postgresql://user:password@host:port/database. In the password, write "
+    "each of @ : / ? # [ ] % as % and its code, for example %40 for @, or use PostgresConfig(password=...)."
 )
 
 
@@ -172,10 +172,10 @@ _HANDLED: Final = WITHOUT_EFFECT | {
 def _check(options: Mapping[str, str], source: str) -> None:
     for name, value in options.items():
         if name in REFUSED:
-            raise ConfigurationError(f"{source} has the option {name}, which lq cannot keep. {REFUSED[name]}.")
+            raise ConfigurationError(f"{source} has the option {name}, which lq cannot fulfil. {REFUSED[name]}.")
         if value and value not in ALLOWED.get(name, (value,)):
             raise ConfigurationError(
-                f"{source} has {name}={value}, which lq cannot keep; it can be {', '.join(ALLOWED[name])}."
+                f"{source} has {name}={value}, which lq cannot fulfil; it can be {', '.join(ALLOWED[name])}."
             )
     if options.get("channel_binding") == "require" and options.get("sslmode") == "disable":
         raise ConfigurationError(f"{source} has channel_binding=require, which needs TLS, and sslmode=disable.")

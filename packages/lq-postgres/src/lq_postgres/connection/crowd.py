@@ -59,7 +59,7 @@ class Crowd:
         return f"{_PROBE}{self._origin}"
 
     def wake_up(self, records: int, *, origin: str | None = None) -> str:
-        """Write a wake-up for so many new records; this process hears it only with an empty *origin*."""
+        """Write a wake-up for this many new records; this process hears it only with an empty *origin*."""
         return f"{self._origin if origin is None else origin}:{next(self._numbers)}:{records}"
 
     def announcing(self, wake_up: str) -> str:

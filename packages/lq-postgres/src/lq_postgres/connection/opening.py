@@ -82,7 +82,9 @@ class Opener:
             # It may have changed just now. The same one is not tried again, because servers count failures.
             again = await self._password()
             if again == password:
-                raise StorageError(f"PostgreSQL: {error}. PostgresConfig(password=...) returned it.") from error
+                raise StorageError(
+                    f"PostgreSQL: {error}. The password came from PostgresConfig(password=...)."
+                ) from error
             connection = await self._find(address, again, suffix)
         newer = newer_settings(connection.get_server_version()[0])
         keeps = self._config.statement_cache and address.keeps_sessions

@@ -79,7 +79,7 @@ async def give_turns_to_due(fetch: Fetch, rows: Sequence[Sequence[Any]]) -> None
 
 
 async def _turns(fetch: Fetch, sizes: Mapping[Tenant, int], *, written: bool = False) -> Mapping[Tenant, Turns]:
-    """Read the turns that so many records of each tenant need; *written* says that its key is JSON already."""
+    """Read the turns that this many records of each tenant need; *written* says that its key is JSON already."""
     rows = [
         (
             number,

@@ -68,7 +68,7 @@ async def _insert(fetch: Fetch, records: Sequence[QueuedTaskRecord], wake_up: Wa
         if available:  # The holder has ended since, or has lapsed.
             created |= await _insert_keyed(fetch, available, when_due)
     else:
-        raise StorageError("Keys changed hands faster than they could be read. Enqueue again.")
+        raise StorageError("Other calls took and released the keys too quickly. Enqueue again.")
     return [
         # If an earlier try stored the record, it holds its own key.
         Insertion(record, created=True)

@@ -149,7 +149,7 @@ class Diagnosis:
         return Finding.of(
             "settings",
             "; ".join(found) or "the role and the database set none that matter",
-            advice=f"They end what lq does, stop its writes or lose records. Run: {' '.join(advice)}"
+            advice=f"They can end statements of lq, stop its writes or lose records. Run: {' '.join(advice)}"
             if advice
             else None,
         )

@@ -21,14 +21,14 @@ def of(fairness_key: str, /, *, delay: float = 0.0, **changes: object) -> Queued
 
 
 async def start(queue: BaseQueueBackend, number: int) -> list[QueuedTaskRecord]:
-    """Claim so many records one by one."""
+    """Claim this many records one by one."""
     await queue.register(a_worker())
     claims = [await queue.claim(a_claim(limit=1)) for _ in range(number)]
     return [record for claim in claims for record in claim.records]
 
 
 async def keys_of(queue: BaseQueueBackend, number: int) -> str:
-    """Claim so many records one by one, and return their fairness keys, or a dot for a record without one."""
+    """Claim this many records one by one, and return their fairness keys, or a dot for a record without one."""
     return "".join(record.fairness_key or "." for record in await start(queue, number))
 
 

@@ -9,7 +9,7 @@ MINUTE = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def a_rollup(queue: str = EVERYTHING, *, minute: int = 0, completed: int = 1) -> Rollup:
-    """Make the rollup of a minute in which so many records completed, some of them after a wait."""
+    """Make the rollup of a minute in which this many records completed, some of them after a wait."""
     return Rollup(
         minute=MINUTE + timedelta(minutes=minute),
         queue=queue,

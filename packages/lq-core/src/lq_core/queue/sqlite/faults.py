@@ -10,7 +10,7 @@ from lq_core.foundation.errors import StorageError
 
 ELSEWHERE: Final = "or choose another file with SQLiteConfig(path=...) or LQ_SQLITE_PATH."
 
-_MAY_NOT = f"this process may not write it. Give it the right to write the file and its folder, {ELSEWHERE}"
+_MAY_NOT = f"this process may not write it. Allow it to write the file and its folder, {ELSEWHERE}"
 _LOCKED = "another process has kept it locked. Find the process that holds a transaction open, and end it."
 
 _ADVICE: Final = {

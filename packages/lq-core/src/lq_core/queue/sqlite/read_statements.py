@@ -88,7 +88,7 @@ MATCHES: Final = """
   AND (:finished_before IS NULL OR finished_at < :finished_before)
 """
 
-# The id before so many records older than :before.
+# The id before this many records older than :before.
 BEFORE_NEXT: Final = "SELECT id FROM records WHERE id < :before ORDER BY id DESC LIMIT 1 OFFSET :walked"
 
 # The id before the oldest of the newest records.

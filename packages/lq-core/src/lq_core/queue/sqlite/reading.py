@@ -27,7 +27,7 @@ MANY: Final = 50_000
 """From this number on, records of the wanted statuses are always found by a walk."""
 
 WALKED: Final = 20_000
-"""A walk ends after so many records, since those with the wanted statuses may all be old."""
+"""A walk ends after this many records, since those with the wanted statuses may all be old."""
 
 NOT_COMPLETED: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
 """The statuses that have an index in the order of ids."""
