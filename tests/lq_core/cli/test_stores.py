@@ -68,4 +68,4 @@ async def test_a_command_on_a_queue_says_where_its_new_records_go(store_folder: 
 
     assert (bulk.code, bulk.out, "Warning: new records" in bulk.err) == (0, "mail is paused.\n", False), bulk.err
     assert (main.code, main.out) == (0, "mail is paused.\n")
-    assert "Warning: new records of mail go to the store bulk, and this is main." in main.err
+    assert "Warning: new records of mail go to the store bulk, but this is the store main." in main.err
