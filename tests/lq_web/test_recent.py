@@ -175,7 +175,7 @@ async def test_a_search_for_running_records_shows_their_current_state(
     assert [record["id"] for record in first["records"]] == [str(running.id), str(ended.id)]
     assert [record["id"] for record in later["records"]] == [str(started.id), str(running.id)]
     assert first["age"] == 0 < later["age"]
-    assert "those that run were found" in page
+    assert "Running records that are not among the newest were found" in page
 
 
 @pytest.mark.usefixtures("large")
