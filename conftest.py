@@ -8,6 +8,9 @@ from sybil.parsers.myst import PythonCodeBlockParser
 
 from lq_core.schedules.schedule import SCHEDULES
 
+# Here because tests/integration imports it before the packages' own conftest.py files are read.
+pytest.register_assert_rewrite("lq_core.contracts")
+
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -44,6 +44,17 @@ def test_an_unguarded_dashboard_starts_only_in_debug_mode() -> None:
         assert client.get("/queues/").status_code == 200
 
 
+def test_settings_of_the_dashboard_that_are_no_web_config_are_refused() -> None:
+    class Lookalike:
+        path = "/queues"
+
+        def check(self, *, debug: bool) -> None:
+            """Accept everything."""
+
+    with pytest.raises(ConfigurationError, match=r"give a lq_web\.WebConfig"):
+        Litestar(plugins=[QueuePlugin(MEMORY, web=Lookalike())])
+
+
 def test_the_dashboard_of_an_application_stays_out_of_its_error_pages() -> None:
     with TestClient(Litestar(plugins=[QueuePlugin(MEMORY, web=WebConfig(open_to_everyone=True))])) as client:
         answer = client.get("/elsewhere", headers={"accept": "text/html"})

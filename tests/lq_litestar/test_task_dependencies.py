@@ -1,6 +1,6 @@
 """Tasks of an in-app worker use the dependencies of the application."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, NewType
 
 from litestar import Litestar, Request, post
@@ -103,3 +103,28 @@ def test_a_value_of_a_request_is_not_there_and_the_error_says_so() -> None:
     assert answer.status_code == 500
     assert "app.greet_visitor" in answer.text
     assert "Visitor" in answer.text
+
+
+class Clock:
+    """A dependency that is its own function."""
+
+
+def ticks() -> Generator[int]:
+    yield 7
+
+
+@task(name="app.read_clock")
+async def read_clock(*, clock: Clock = INJECTED, number: int = INJECTED) -> str:
+    return f"{type(clock).__name__} {number}"
+
+
+@post("/clock")
+async def look_at_clock(queue_service: NamedDependency[QueueService]) -> str:
+    return await (await queue_service.enqueue(read_clock)).wait(timeout=10)
+
+
+def test_a_class_and_a_generator_are_dependencies_of_tasks() -> None:
+    dependencies = {"clock": Provide(Clock, sync_to_thread=False), "ticks": Provide(ticks)}
+    office = Litestar([look_at_clock], plugins=[QueuePlugin(MEMORY)], dependencies=dependencies)
+    with TestClient(office) as client:
+        assert client.post("/clock").text == "Clock 7"

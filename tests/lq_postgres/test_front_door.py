@@ -1,14 +1,17 @@
 """What ``import lq_postgres`` gives, and what its configuration refuses."""
 
 from traceback import format_exception
+from uuid import uuid4
 
 import pytest
 
 import lq_postgres
 from lq_core.config.queue_config import QueueConfig
-from lq_core.foundation.errors import ConfigurationError
+from lq_core.foundation.errors import ConfigurationError, StorageError
 from lq_core.queue import get_queue_backend
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+
+ADDRESS = "postgresql://db.example/shop"
 
 
 def test_the_package_says_what_it_is_for() -> None:
@@ -51,6 +54,7 @@ def test_an_address_of_another_database_is_left_alone(monkeypatch: pytest.Monkey
         ("schema", None, "schema is None"),
         ("dsn", "mysql://ada:secret@db.example", "dsn, or LQ_POSTGRES_DSN, must begin with 'postgresql://'"),
         ("dsn", b"postgresql://ada:secret@db.example", "dsn is of type bytes; it must be text"),
+        ("dsn", " ", "dsn is empty. Does it come from an environment variable that is not set?"),
         ("listen_dsn", 5432, "listen_dsn is of type int; it must be text"),
         ("pool", "postgresql://ada:secret@db.example", "pool is of type str; it must be an asyncpg.Pool"),
         ("password", b"secret", "password is of type bytes; it must be text, or a function"),
@@ -72,6 +76,13 @@ def test_a_setting_that_cannot_work_is_named(setting: str, value: object, said: 
     with pytest.raises(ConfigurationError, match=said) as raised:
         _ = PostgresConfig(**{setting: value})  # pyright: ignore[reportArgumentType] -- wrong values are the point
     assert "secret" not in str(raised.value)
+
+
+async def test_a_backend_that_was_not_opened_says_what_to_open() -> None:
+    backend = get_queue_backend(PostgresConfig(dsn=ADDRESS))
+
+    with pytest.raises(StorageError, match=r"is not open\. Open the QueueService that uses it first"):
+        _ = await backend.get(uuid4())
 
 
 def test_no_secret_is_shown() -> None:

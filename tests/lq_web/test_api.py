@@ -271,6 +271,19 @@ async def test_a_schedule_is_paused_resumed_and_run(bed: QueueTestbed, browser: 
     assert unknown.status_code == 404
 
 
+async def test_queues_schedules_and_findings_are_listed(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    await bed.service.enqueue(greet, "Ada")
+    bed.advance(300)
+
+    queues, schedules, findings = [
+        (await browser.get(f"/queues/api/{name}")).json() for name in ("queues", "schedules", "findings")
+    ]
+
+    assert [(each["name"], each["paused"]) for each in queues] == [("mail", False)]
+    assert [each["name"] for each in schedules] == ["office nightly"]
+    assert "warning" in {each["level"] for each in findings}
+
+
 async def test_the_history_shows_each_minute(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
     await bed.service.enqueue_many([greet.call("Ada"), greet.call("Bo"), break_down.call("no ink")])
     await bed.drain()

@@ -166,3 +166,12 @@ async def test_the_page_of_a_record_shows_what_waits_for_it_behind_many_other_re
     seen = (await browser.get(f"/queues/api/records/{first.id}/neighbours")).json()
 
     assert [one["id"] for one in seen["successors"]] == [str(last.id)]
+
+
+async def test_a_long_value_is_cut_and_says_so(bed: QueueTestbed, browser: httpx.AsyncClient) -> None:
+    sent = await bed.service.enqueue(greet, "x" * 30_000)
+
+    page = (await browser.get(f"/queues/records/{sent.id}")).text
+
+    assert "more characters; the API returns all of it" in page
+    assert "x" * 20_000 not in page

@@ -56,6 +56,19 @@ def test_it_does_not_start_unguarded(web: WebConfig | None) -> None:
         create_app(config=web)
 
 
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"path": "queues"}, "path is 'queues'"),
+        ({"path": "/queues/"}, "path is '/queues/'"),
+        ({"guards": ["admin"]}, "guards is"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        WebConfig(**wrong)
+
+
 @pytest.mark.parametrize("path", ["/queues/", "/queues/records", "/queues/api/overview", "/queues/static/lq.css"])
 async def test_a_guard_protects_every_route(bed: QueueTestbed, browse: Browse, path: str) -> None:
     browser = await browse(WebConfig(guards=(refuse,)))
@@ -173,6 +186,8 @@ async def test_of_a_user_only_the_name_is_kept() -> None:
 
     scope: Any = {"type": "http", "user": Person("grace", "secret"), "client": ("10.0.0.1", 1), "headers": []}
     nameless: Any = {**scope, "user": object()}
+    text: Any = {**scope, "user": "ada"}
 
     assert WebConfig().actor(ASGIConnection(scope)) == "grace"
     assert WebConfig().actor(ASGIConnection(nameless)) == "object"
+    assert WebConfig().actor(ASGIConnection(text)) == "ada"

@@ -1,6 +1,7 @@
 """Runs an emulator, with the queue that its containers share, for the length of a test."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -77,7 +78,10 @@ async def cloud(
 
     *job* and *env* change the jobs, *limits* the project, *settings* the execution configuration.
     """
+    # Containers start with an empty environment; in this variable ./dev coverage has its settings.
+    coverage = {name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ}
     variables = {
+        **coverage,
         "PYTHONPATH": str(SUPPORT),
         "SHOP_QUEUE": address,
         "LITESTAR_QUEUES_CONFIG_FACTORY": "container_tasks:queue_config",
