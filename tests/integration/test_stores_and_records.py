@@ -87,6 +87,24 @@ async def test_a_presence_is_made_for_one_store(service: RoutedQueueService) -> 
     assert len(await service.stores["bulk"].workers()) == 1
 
 
+async def test_what_has_ended_is_counted_over_all_stores(service: RoutedQueueService) -> None:
+    for sent in (await service.enqueue(mail, 3), await service.enqueue(add, 1, 2), await service.enqueue(add, 3, 4)):
+        await service.execute_record(sent.record)
+
+    both, mailed = await service.rollups(), await service.rollups(queue="mail")
+
+    assert sum(each.count(TaskStatus.COMPLETED) for each in both) == 3
+    assert sum(each.count(TaskStatus.COMPLETED) for each in mailed) == 1
+
+
+async def test_the_changes_by_people_in_all_stores_come_newest_first(service: RoutedQueueService) -> None:
+    await service.note_action("pause queue", "mail", actor="ada")
+    await service.stores["bulk"].note_action("resume queue", "mail", actor="ben")
+
+    assert [each.actor for each in await service.actions()] == ["ben", "ada"]
+    assert [each.actor for each in await service.actions(limit=1)] == ["ben"]
+
+
 async def test_each_store_says_once_that_it_is_open(config: QueueConfig, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lq"):
         async with RoutedQueueService(config) as service:

@@ -70,11 +70,13 @@ async def test_a_schedule_is_listed_paused_resumed_and_run(declared: Path) -> No
 
 async def test_the_next_times_are_shown_in_both_time_zones(declared: Path) -> None:
     answer = await lq(declared, "schedules", "next", "nightly", "-n", "2")
+    as_json = await lq(declared, "schedules", "next", "nightly", "-n", "2", "--json")
 
     head, first, _ = answer.out.splitlines()
     assert head.split() == ["Asia/Kolkata", "UTC"]
     assert first.split()[2:4] == ["02:30:00", "IST"]
     assert first.split()[-1] == "21:00:00"
+    assert [f"{due:%H:%M:%S}" for due in msgspec.json.decode(as_json.out, type=list[datetime])] == ["21:00:00"] * 2
 
 
 async def test_an_unknown_time_zone_is_reported_in_its_row(folder: Path) -> None:
