@@ -21,6 +21,7 @@ from lq_core import (
     RecordFilter,
     SyncQueueService,
     TaskFailedError,
+    TaskStatus,
     WaitTimeoutError,
     task,
 )
@@ -53,6 +54,30 @@ def test_it_enqueues_and_reads_without_await(queue: SyncQueueService) -> None:
     assert queue.cancel(sent.id)
     assert sent.refresh().status == "cancelled"
     assert queue.retry(sent.id).status == "pending"
+
+
+def test_it_reads_and_changes_many_records_without_await(queue: SyncQueueService) -> None:
+    queue.enqueue_many(add.call(number, 1) for number in range(3))
+    all_of_them = RecordFilter(task_names=("plain.add",))
+
+    assert (queue.statistics().total(TaskStatus.PENDING), queue.demand().due, queue.workers()) == (3, 3, [])
+    assert (queue.cancel_many(all_of_them), queue.retry_many(all_of_them), queue.cancel_many(all_of_them)) == (3, 3, 3)
+    assert queue.delete_many(all_of_them) == 3
+    assert queue.find(all_of_them) == []
+
+
+def test_it_pauses_and_limits_a_queue_and_keeps_who_did_it(queue: SyncQueueService) -> None:
+    queue.pause("mail")
+    queue.limit_queue("mail", concurrency=2)
+    queue.note_action("pause queue", "mail", actor="ada")
+
+    mail = queue.queues()["mail"]
+
+    assert (mail.paused, mail.limits and mail.limits.concurrency) == (True, 2)
+    assert [each.actor for each in queue.actions()] == ["ada"]
+    queue.resume("mail")
+    assert not queue.queues()["mail"].paused
+    assert queue.drain("mail", timeout=1) == 0
 
 
 def test_it_sends_signals(queue: SyncQueueService) -> None:
