@@ -57,7 +57,7 @@ def report(figures: Sequence[Figure], machine: str, *, place: str, page: Path = 
 
 
 def write_text(text: str, *, place: str, page: Path = PAGE) -> None:
-    """Replace what stands at *place* in a page. Raises LookupError if the page has no such place."""
+    """Replace the text at *place* in a page. Raises LookupError if the page has no such place."""
     marked = re.compile(rf"(?<=<!-- {place} -->\n).*?(?=<!-- end -->)", re.DOTALL)
     if not marked.search(page.read_text()):
         raise LookupError(f"{page.name} has no place for these figures: <!-- {place} -->")

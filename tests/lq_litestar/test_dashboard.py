@@ -44,7 +44,7 @@ def test_an_unguarded_dashboard_starts_only_in_debug_mode() -> None:
         assert client.get("/queues/").status_code == 200
 
 
-def test_settings_of_the_dashboard_that_are_no_web_config_are_refused() -> None:
+def test_settings_of_the_dashboard_that_are_not_a_web_config_are_refused() -> None:
     class Lookalike:
         path = "/queues"
 

@@ -58,11 +58,11 @@ def test_an_address_may_say_that_a_pooler_is_in_between(options: str) -> None:
 @pytest.mark.parametrize(
     "option, said",
     [
-        ("require_auth=scram-sha-256", "require_auth, which lq cannot fulfil. asyncpg does not have it"),
-        ("hostaddr=10.0.0.1", "hostaddr, which lq cannot fulfil. Write the IP address as the host"),
+        ("require_auth=scram-sha-256", "require_auth, which lq does not support. asyncpg does not have it"),
+        ("hostaddr=10.0.0.1", "hostaddr, which lq does not support. Write the IP address as the host"),
         ("sslaccept=strict", "write sslmode=verify-full"),
         ("unix_sock=/cloudsql/shop:europe:db/.s.PGSQL.5432", "host=/cloudsql/INSTANCE"),
-        ("gssencmode=require", "gssencmode=require, which lq cannot fulfil; it can be disable, prefer"),
+        ("gssencmode=require", "gssencmode=require, which lq does not support; it can be disable, prefer"),
         ("target_session_attrs=standby", "it can be any, primary, read-write"),
         ("sslmode=disable&channel_binding=require", "channel_binding=require, which needs TLS"),
     ],

@@ -79,6 +79,12 @@ async def test_a_search_among_pending_records_reads_only_them_and_the_newest(mix
 
 async def test_the_pages_of_a_search_for_many_pending_records_have_each_once(mixed: PostgresQueueBackend) -> None:
     """Newest first and oldest first, with pages that a walk fills and pages that it does not."""
+    others = [
+        in_status("pending", concurrency_key="mail"),
+        in_status("pending", blocked=True, cancel_requested=True),
+        in_status("pending", cancel_requested=True),
+    ]
+    await mixed.insert(others)
     pending = RecordFilter(statuses=(TaskStatus.PENDING,))
     down: list[UUID] = []
     while page := await mixed.find(pending, limit=400, before=down[-1] if down else None):
@@ -88,7 +94,7 @@ async def test_the_pages_of_a_search_for_many_pending_records_have_each_once(mix
         up += [record.id for record in page]
 
     assert down == sorted(up, reverse=True)
-    assert len(set(down)) == NUMBERS["pending"] + 750 + RARE
+    assert len(set(down)) == len(down) == NUMBERS["pending"] + 750 + RARE + len(others)
 
 
 async def test_a_search_among_the_newest_records_does_not_read_the_older_ones(backend: PostgresQueueBackend) -> None:

@@ -215,12 +215,17 @@ async def test_a_signal_is_sent_once_and_noted(bed: QueueTestbed, browser: httpx
     stored = await browser.post(f"{record}/signals", json={"name": "decision", "value": True})
     again = await browser.post(f"{record}/signals", json={"name": "decision"})
     unnamed = await browser.post(f"{record}/signals", json={"name": ""})
+    misspelt = await browser.post(f"{record}/signals", json={"name": "other", "vale": True})
+    nested = await browser.post(
+        f"{record}/signals", content='{"name": "other", "value": ' + "[" * 5000 + "]" * 5000 + "}"
+    )
     await bed.drain()
     ended = (await browser.get(record)).json()
     [action] = (await browser.get("/queues/api/actions")).json()
 
     assert (waiting["waits_for"], stored.status_code, stored.json()["waits_for"]) == ("decision", 200, None)
-    assert (again.status_code, unnamed.status_code) == (409, 400)
+    assert (again.status_code, unnamed.status_code, misspelt.status_code, nested.status_code) == (409, 400, 400, 400)
+    assert "vale" in misspelt.text
     assert "takes no signal 'decision'" in again.json()["detail"]
     assert (ended["status"], ended["result"]) == ("completed", True)
     assert (action["action"], action["subject"]) == ("signal record", str(sent.id))

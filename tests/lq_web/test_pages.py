@@ -70,12 +70,14 @@ async def test_a_person_sends_the_signal_that_a_record_waits_for(bed: QueueTestb
     [target] = re.findall(r'action="([^"]*/signals)"', page)
     [name] = re.findall(r'name="name" value="([^"]*)"', page)
     wrong = await browser.post(target, data={"name": name, "value": "yes"})
+    nested = await browser.post(target, data={"name": name, "value": "[" * 5000})
     stored = await browser.post(target, data={"name": name, "value": '"yes"'}, follow_redirects=True)
     again = await browser.post(target, data={"name": name, "value": '"no"'})
     await bed.drain()
 
     assert "Waits for the signal <b>decision</b>." in page
     assert (wrong.status_code, "Text needs quotes" in wrong.text) == (400, True)
+    assert nested.status_code == 400
     assert (stored.status_code, "Waits for the signal" in stored.text) == (200, False)
     assert (again.status_code, "takes no signal" in again.text) == (409, True)
     assert "decided: yes" in (await browser.get(f"/queues/records/{sent.id}")).text

@@ -14,7 +14,7 @@ from lq_core.queue.memory import InMemoryQueueBackend
 from lq_core.records import lifecycle
 from lq_core.testing import QueueTestbed
 from lq_web import WebConfig, create_app, recent
-from lq_web.recent import OUTDATED, TIMES, Recent
+from lq_web.recent import LONGEST, OUTDATED, TIMES, Recent
 
 
 class Watch:
@@ -106,6 +106,50 @@ async def test_a_page_waits_for_the_answer_that_is_under_way() -> None:
     slow.ask()
 
     assert await slow.read() == (1, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("error", [StorageError("It is gone."), RuntimeError("A surprise.")], ids=["known", "unknown"])
+async def test_a_failure_of_the_answer_that_is_under_way_does_not_fail_the_next_one(error: Exception) -> None:
+    watch = Watch()
+    numbers = answers(watch, take=0.1)
+
+    async def ask() -> int:
+        number = await numbers()
+        if number == 1:
+            raise error
+        return number
+
+    slow = Recent(ask, keeps=lambda _: True, elapsed=watch)
+    slow.ask()
+
+    assert [await slow.read(), await slow.read()] == [(2, 0.0), (2, pytest.approx(0.1))]
+
+
+def test_an_answer_under_way_in_an_event_loop_that_has_ended_is_asked_for_again() -> None:
+    async def never() -> int:
+        return (
+            1 if asyncio.get_running_loop() is second.get_loop() else await asyncio.get_running_loop().create_future()
+        )
+
+    async def begin() -> None:
+        slow.ask()
+        await asyncio.sleep(0)  # It is under way.
+
+    slow = Recent(never, keeps=lambda _: True)
+    with asyncio.Runner() as second:
+        asyncio.run(begin())
+
+        assert second.run(slow.read()) == (1, 0.0)
+
+
+async def test_an_answer_that_takes_long_is_made_again_after_a_minute() -> None:
+    watch = Watch()
+    slow = Recent(answers(watch, take=10), keeps=lambda _: True, elapsed=watch)
+
+    _ = await slow.read()
+    watch.now = 2 * LONGEST + 1
+
+    assert await slow.read() == (2, 0.0)
 
 
 @pytest.fixture

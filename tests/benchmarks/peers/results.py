@@ -38,7 +38,7 @@ class Results(Struct, kw_only=True):
 
     def ratio(self, queue: str, measure: str) -> float | None:
         """Return how many times better lq is: the median over the turns, where neighbours are compared."""
-        pairs = zip(self.found[OURS][measure], self.found[queue].get(measure, ()), strict=False)
+        pairs = zip(self.found[OURS][measure], self.found[queue].get(measure, ()), strict=True)
         ratios = [mine / theirs for mine, theirs in pairs if mine is not None and theirs is not None]
         if not ratios:
             return None

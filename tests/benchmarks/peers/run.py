@@ -73,18 +73,7 @@ def main(wanted: Sequence[str], *, rounds: int, to_write: bool) -> int:
                 failed.append(f"{name} could not be installed: {error}")
             else:
                 modules[name] = PEERS[name].module
-        found: dict[str, Found] = {name: {} for name in modules}
-        for number, measure in _turns(rounds):
-            print(f"Round {number + 1} of {rounds}: {measure}", file=sys.stderr, flush=True)
-            figures: Figures = {}
-            for name, module in modules.items():
-                try:
-                    figures = _measured(server, module, measure, python=pythons[name])
-                except subprocess.SubprocessError as error:
-                    failed.append(f"{measure} of {name} could not be taken: {error}")
-                    figures = dict.fromkeys(figures)  # The same rows without values.
-                for row, value in figures.items():
-                    found[name].setdefault(row, []).append(value)
+        found = _found(server, modules, pythons, rounds=rounds, failed=failed)
     results = Results(
         measured=datetime.now(UTC).date(),
         machine=f"Python {platform.python_version()} and PostgreSQL {server.installation.version}, fsync and "
@@ -101,6 +90,30 @@ def main(wanted: Sequence[str], *, rounds: int, to_write: bool) -> int:
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
+
+
+def _found(
+    server: PostgresServer,
+    modules: Mapping[str, str],
+    pythons: Mapping[str, Path],
+    *,
+    rounds: int,
+    failed: list[str],
+) -> dict[str, Found]:
+    found: dict[str, Found] = {name: {} for name in modules}
+    for number, measure in _turns(rounds):
+        print(f"Round {number + 1} of {rounds}: {measure}", file=sys.stderr, flush=True)
+        taken: dict[str, Figures] = {}
+        for name, module in modules.items():
+            try:
+                taken[name] = _measured(server, module, measure, python=pythons[name])
+            except subprocess.SubprocessError as error:
+                failed.append(f"{measure} of {name} could not be taken: {error}")
+        rows = dict.fromkeys(row for figures in taken.values() for row in figures)
+        for name in modules:  # Each has a value or None for each turn, so that neighbours can be compared.
+            for row in rows:
+                found[name].setdefault(row, []).append(taken.get(name, {}).get(row))
+    return found
 
 
 def _turns(rounds: int) -> Iterator[tuple[int, str]]:
@@ -125,6 +138,7 @@ def _measured(server: PostgresServer, module: str, measure: str, *, python: Path
     answer = subprocess.run(
         [python, HERE / "measures.py", module, address, measure],
         check=True,
+        # The modules of our tests are not for the environment of a peer.
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdout=subprocess.PIPE,
         timeout=SECONDS_FOR_ONE,

@@ -1,4 +1,4 @@
-"""arq on a durable Valkey, because it knows no PostgreSQL; its worker runs in this process."""
+"""arq on a durable Valkey, because it does not support PostgreSQL; its worker runs in this process."""
 
 import asyncio
 from contextlib import suppress

@@ -61,6 +61,7 @@ async def test_who_has_changed_something_is_kept(folder: Path) -> None:
     sent = await SQLiteFile(folder / "lq.db").put("shop.send", queue="mail")
     await lq(folder, "queues", "pause", "mail")
     await lq(folder, "queues", "limit", "mail", "--concurrency", "5")
+    await lq(folder, "records", "signal", str(sent.id), "decision")
     await lq(folder, "records", "cancel", str(sent.id))
 
     async with QueueService(QueueConfig(queue_backend=SQLiteConfig(path=folder / "lq.db"))) as service:
@@ -68,6 +69,7 @@ async def test_who_has_changed_something_is_kept(folder: Path) -> None:
 
     assert [(one.action, one.subject) for one in kept] == [
         ("cancelled record", str(sent.id)),
+        ("signal record", str(sent.id)),
         ("limit queue", "mail"),
         ("pause queue", "mail"),
     ]

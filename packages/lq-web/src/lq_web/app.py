@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, Router
 from litestar.di import Provide
@@ -94,7 +94,7 @@ def _router(opened: Callable[[], QueueService], settings: WebConfig, numbers: Nu
         before_request=unchanged(opened, settings),
         after_request=add_headers,
         middleware=[ETags()],
-        exception_handlers={QueueError: answer, HTTPException: answer},
+        exception_handlers={QueueError: answer, HTTPException: answer, RecursionError: answer},
         signature_namespace={each.__name__: each for each in (Numbers, QueueService, RecordFilter, WebConfig)},
     )
 
@@ -154,7 +154,15 @@ def respond(request: Request[Any, Any, Any], config: WebConfig, error: Exception
 
 def _facts(error: Exception) -> tuple[HTTPStatus | None, str]:
     if isinstance(error, HTTPException):
-        return HTTPStatus(error.status_code), error.detail
+        return HTTPStatus(error.status_code), ": ".join([error.detail, *_told(error.extra)])
+    if isinstance(error, RecursionError):
+        return HTTPStatus.BAD_REQUEST, "The body of the request is nested too deeply."
     status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
     detail = "The queue is not available." if isinstance(error, StorageError) else str(error)
     return status, detail
+
+
+def _told(extra: object) -> list[str]:
+    """Return what Litestar says of each value that it refuses."""
+    each = cast("list[object]", extra) if isinstance(extra, list) else []
+    return [str(cast("dict[str, object]", one).get("message")) for one in each if isinstance(one, dict)]

@@ -9,20 +9,20 @@ from lq_core import RateLimit, RecordFilter, TaskStatus
 from lq_web import bulk
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The arguments of a call, by parameter name."""
 
     arguments: dict[str, Any] = {}
 
 
-class NewLimits(Struct, frozen=True, kw_only=True):
+class NewLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of a queue; None removes one."""
 
     concurrency: int | None = None
     rate: RateLimit | None = None
 
 
-class NewSignal(Struct, frozen=True, kw_only=True):
+class NewSignal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A signal to a record, with a value that its task takes."""
 
     name: str
@@ -54,7 +54,7 @@ class Changed(Struct, frozen=True, kw_only=True):
     changed: int
 
 
-class ManyRecords(Struct, frozen=True, kw_only=True):
+class ManyRecords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An action on many records; *as_of* is that of the preview."""
 
     action: bulk.Action

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
@@ -17,6 +16,7 @@ from litestar.response import Redirect
 
 from lq_core import QueueService, RecordFilter, RecordSummary, TaskStatus
 from lq_core.queue.messages import QueueState
+from lq_core.tasks.signals import value_of
 from lq_web import bulk
 from lq_web.actions import act, signal
 from lq_web.api import AnyRequest, existing, record_view, schedule_views
@@ -146,9 +146,9 @@ class Pages(Controller):
         """Send the signal of the form, whose value is JSON."""
         text = data.get("value", "").strip() or "null"
         try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise ValidationException(f'{text!r} is not JSON: {error}. Text needs quotes: "yes".') from error
+            value = value_of(text)
+        except ValueError as error:
+            raise ValidationException(str(error)) from error
         await signal(lq_service, lq_web, request, record_id, NewSignal(name=data.get("name", ""), value=value))
         return _to(request, lq_web, f"/records/{record_id}")
 

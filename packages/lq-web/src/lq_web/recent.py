@@ -1,4 +1,4 @@
-"""What takes a large store long to tell: kept, and asked for again in the background, so that no page waits for it."""
+"""Numbers that a large store computes slowly: cached, and refreshed in the background while pages show them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -9,6 +9,9 @@ from typing import Final, Generic, TypeVar
 from msgspec.structs import replace
 
 from lq_core import Finding, QueuedTaskRecord, QueueService, RecordFilter, Statistics, StorageError, TaskStatus
+from lq_core.foundation.event_log import event_log
+
+log = event_log()
 
 LARGE: Final = 10_000
 """With fewer records, every answer is made anew: it takes milliseconds."""
@@ -21,6 +24,9 @@ TIMES: Final = 50
 
 OUTDATED: Final = 2 * TIMES
 """An answer that is this many times as old is not shown any more: the page waits for a new one."""
+
+LONGEST: Final = 60.0
+"""After how many seconds an answer is made again at the latest; one of twice that age is not shown any more."""
 
 KNOWN: Final = 500
 """How many running records are found; if there are fewer, they are all of them."""
@@ -47,29 +53,38 @@ class Recent(Generic[Value]):
 
     async def read(self) -> tuple[Value, float]:
         """Return the last answer, or a new one, and how many seconds old it is."""
-        if self._asking is not None and self._usable() is None:
-            await asyncio.shield(self._asking)
+        asking = self._under_way()
+        if asking is not None and self._usable() is None:
+            _ = await asyncio.wait([asking])
         usable = self._usable()
         if usable is None:
             return await self._ask_again(), 0.0
-        if usable[1] > TIMES * self._took:
-            self.ask()
+        if usable[1] > min(TIMES * self._took, LONGEST):
+            _ = self.ask()
         return usable
 
-    def ask(self) -> None:
-        """Ask in the background, unless that is under way."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_in_the_background())
+    def ask(self) -> asyncio.Task[None]:
+        """Ask in the background, unless that is under way; the task never raises what asking raises."""
+        asking = self._under_way() or asyncio.create_task(self._ask_in_the_background())
+        self._asking = asking
+        return asking
 
     async def stop(self) -> None:
         """Ask no more in the background."""
-        if self._asking is not None:
-            _ = self._asking.cancel()
-            _ = await asyncio.wait([self._asking])
+        asking = self._under_way()
+        if asking is not None:
+            _ = asking.cancel()
+            _ = await asyncio.wait([asking])
+
+    def _under_way(self) -> asyncio.Task[None] | None:
+        asking = self._asking
+        if asking is None or asking.done() or asking.get_loop() is not asyncio.get_running_loop():
+            return None
+        return asking
 
     def _usable(self) -> tuple[Value, float] | None:
         age = self._elapsed() - self._asked_at
-        if self._answer is None or self._took <= SLOW or age > OUTDATED * self._took:
+        if self._answer is None or self._took <= SLOW or age > min(OUTDATED * self._took, 2 * LONGEST):
             return None
         return self._answer, age
 
@@ -82,10 +97,13 @@ class Recent(Generic[Value]):
         return answer
 
     async def _ask_in_the_background(self) -> None:
+        # When the last answer is outdated, a page asks again, and says what is wrong.
         try:
             _ = await self._ask_again()
         except StorageError:
-            return  # When the last answer is outdated, a page asks again, and says what is wrong.
+            return
+        except Exception:
+            log.exception("web.numbers_failed")
 
 
 class Numbers:
@@ -101,13 +119,13 @@ class Numbers:
     @asynccontextmanager
     async def ahead(self) -> AsyncGenerator[None]:
         """Ask for everything in the background, so that the first page mostly finds it, and leave nothing running."""
-        each = (self._statistics, self._findings, self._running)
-        for one in each:
-            one.ask()
+        asking = asyncio.create_task(self._ask())
         try:
             yield
         finally:
-            for one in reversed(each):
+            _ = asking.cancel()
+            _ = await asyncio.wait([asking])
+            for one in (self._statistics, self._findings, self._running):
                 await one.stop()
 
     async def statistics(self) -> Statistics:
@@ -117,11 +135,20 @@ class Numbers:
 
     async def findings(self) -> Sequence[Finding]:
         """Run the checks; the findings in a large store may be some seconds old."""
+        _ = await self.statistics()  # A slow count is kept for the findings.
         return (await self._findings.read())[0]
 
     async def running(self) -> tuple[Sequence[QueuedTaskRecord], float]:
-        """Find at most ``KNOWN`` running records; in a large store, they ran as many seconds ago as it says."""
+        """Find at most ``KNOWN`` running records; the second value is the age of the answer in seconds."""
+        statistics = await self.statistics()
+        if not statistics.total(TaskStatus.RUNNING):
+            return (), statistics.age
         return await self._running.read()
+
+    async def _ask(self) -> None:
+        _ = await asyncio.wait([self._statistics.ask()])
+        _ = self._findings.ask()
+        _ = self._running.ask()
 
     async def _count(self) -> Statistics:
         statistics = await self._service().statistics()
@@ -129,9 +156,7 @@ class Numbers:
         return statistics
 
     async def _diagnose(self) -> Sequence[Finding]:
-        _ = await self.statistics()  # First: a slow count is kept for the findings.
         return await self._service().queue_backend.diagnose()
 
     async def _find_running(self) -> Sequence[QueuedTaskRecord]:
-        _ = await self.statistics()  # First: whether there are many records.
         return await self._service().find(RecordFilter(statuses=(TaskStatus.RUNNING,)), limit=KNOWN)

@@ -23,7 +23,7 @@ class Page(Struct, frozen=True, kw_only=True):
     """If the search ended after this many of the newest records, their number; older records may match too."""
 
     age: float = 0.0
-    """How many seconds ago running records were looked for that are not among the newest; their state is current."""
+    """Seconds since the search for running records; 0 if it is new. The state of each record is current."""
 
 
 class QueueView(Struct, frozen=True, kw_only=True):

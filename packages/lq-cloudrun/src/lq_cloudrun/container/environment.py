@@ -135,7 +135,7 @@ def _prefix(env: Mapping[str, str], config: QueueConfig | None) -> str:
     if len(found) > 1:
         raise EnvironmentProblem(
             f"Several variables could name a record: {', '.join(f'{prefix}_TASK_ID' for prefix in found)}, or those "
-            "that end in _PULL. Set the one that ends in _CONFIG for the env_prefix of the dispatcher.",
+            "that end in _PULL. Set PREFIX_CONFIG, where PREFIX is the env_prefix of the dispatcher.",
             missing=False,
         )
     return found[0] if found else default

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final
 
 import click
-import msgspec
 
+from lq_core.cli.actor import note
 from lq_core.cli.display import (
     Cell,
     print_facts,
@@ -31,6 +31,7 @@ from lq_core.records.record import TERMINAL, QueuedTaskRecord, TaskStatus
 from lq_core.records.steps import awaited
 from lq_core.service import QueueService, bulk
 from lq_core.service.signals import not_taken
+from lq_core.tasks.signals import value_of
 
 ID: Final = "01a208d6-f3cf-7975-a1ad-42770b79d626"
 
@@ -133,12 +134,13 @@ async def signal(service: QueueService, *, digits: str, name: str, value: str) -
     The beginning of the id is enough.
     """
     try:
-        decoded = msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
-        raise click.BadParameter(f"{value!r} is not JSON: {error}. Text needs quotes: '\"yes\"'.") from None
+        decoded = value_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
     record = await find_record(service, digits)
     if not await service.signal(record.id, name, decoded):
         raise QueueError(not_taken(record.id, name))
+    await note(service, "signal record", str(record.id))
     echo(f"{record.id}  signal {name} stored")
 
 

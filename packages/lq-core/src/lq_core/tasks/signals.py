@@ -27,6 +27,14 @@ def check_signal(name: str, timeout: float | None) -> None:
     check_value(f"The timeout of the signal {name!r}", timeout, Seconds | None)
 
 
+def value_of(text: str) -> object:
+    """Read the value of a signal as a person types it. Raises ValueError with advice if it is not JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
+        raise ValueError(f'{text!r} is not JSON: {error}. Text needs quotes: "yes".') from None
+
+
 def encode_signal(name: str, value: object) -> str:
     """Encode the value of a signal. Raises TypeError if it has no JSON form."""
     try:

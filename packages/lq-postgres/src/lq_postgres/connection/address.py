@@ -172,10 +172,10 @@ _HANDLED: Final = WITHOUT_EFFECT | {
 def _check(options: Mapping[str, str], source: str) -> None:
     for name, value in options.items():
         if name in REFUSED:
-            raise ConfigurationError(f"{source} has the option {name}, which lq cannot fulfil. {REFUSED[name]}.")
+            raise ConfigurationError(f"{source} has the option {name}, which lq does not support. {REFUSED[name]}.")
         if value and value not in ALLOWED.get(name, (value,)):
             raise ConfigurationError(
-                f"{source} has {name}={value}, which lq cannot fulfil; it can be {', '.join(ALLOWED[name])}."
+                f"{source} has {name}={value}, which lq does not support; it can be {', '.join(ALLOWED[name])}."
             )
     if options.get("channel_binding") == "require" and options.get("sslmode") == "disable":
         raise ConfigurationError(f"{source} has channel_binding=require, which needs TLS, and sslmode=disable.")

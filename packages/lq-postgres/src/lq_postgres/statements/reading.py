@@ -108,7 +108,7 @@ _WAITING: Final = """
     UNION ALL
     SELECT r.id FROM lq.records r WHERE r.blocked {conditions}
     UNION ALL
-    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' {conditions}
+    SELECT r.id FROM lq.records r WHERE r.cancel_requested AND r.status = 'pending' AND NOT r.blocked {conditions}
 """
 
 # The indexes have these two names, so that no record is read for them.
