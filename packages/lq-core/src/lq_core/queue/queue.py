@@ -4,7 +4,6 @@ The front door of every queue backend: what lq calls, written once for every sto
 It adds group commit, wake-ups, pages and calls for a single record.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -90,11 +89,7 @@ class Queue(QueueStore):
             self.wake()  # An idle worker of this process prepares its claim meanwhile.
         if self.__keys_may_wait and any(record.key is not None for record in records):
             return await self.__proposals.submit([Proposal(record) for record in records])
-        if self.inserts_wait:
-            return await self.__inserts.submit(records)
-        insertions = await self.__insert_and_wake(records)
-        await asyncio.sleep(0)  # Others get a turn, also beside a loop of enqueues.
-        return insertions
+        return await self.__inserts.submit(records)
 
     @final
     async def propose(self, proposals: Sequence[Proposal]) -> Sequence[Insertion]:

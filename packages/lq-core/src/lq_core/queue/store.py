@@ -37,9 +37,6 @@ class QueueStore(ABC):
     answers_at_once: ClassVar[bool] = False
     """Whether the front door calls a method at once for each caller, because no method of this store waits."""
 
-    inserts_wait: ClassVar[bool] = True
-    """Whether ``insert_many`` waits for something, so that callers who wait meanwhile share the next one."""
-
     claims_follow_inserts: ClassVar[bool] = False
     """Whether a claim finds the records of an earlier insert that has not returned yet."""
 

@@ -48,7 +48,6 @@ class InMemoryQueueBackend(BaseQueueBackend, Successors, Rollups, Actions, Versi
     """
 
     shared: ClassVar[bool] = False
-    inserts_wait: ClassVar[bool] = False
     follows_held_keys: ClassVar[bool] = True
     takes_turns: ClassVar[bool] = True
 
