@@ -61,7 +61,8 @@ def tables(results: Results) -> str:
     measures = list(results.found[OURS])
     peers = [queue for queue in results.found if queue != OURS]
     versions = ", ".join(requirement.replace("==", " ") for requirement in results.versions.values())
-    machine = f"Measured on {results.measured} with {results.machine}: medians of {results.rounds} rounds."
+    rounds = "one round" if results.rounds == 1 else f"medians of {results.rounds} rounds"
+    machine = f"Measured on {results.measured} with {results.machine}: {rounds}."
     return "\n\n".join(
         [
             f"{machine} The versions are {versions}.",
