@@ -3,8 +3,6 @@ Draws the results of the comparison of queues: ``./dev bench peers/chart`` write
 
 The picture has no background and writes in a grey that can be read on white and on black.
 """
-# matplotlib does not type its keyword arguments.
-# pyright: reportUnknownMemberType=false
 
 from pathlib import Path
 from typing import Final
@@ -28,7 +26,7 @@ def draw(results: Results) -> None:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for place, measure in enumerate(SHOWN, start=1):
         _panel(figure.add_subplot(1, len(SHOWN), place), results, measure)
-    figure.savefig(PICTURE, transparent=True, metadata={"Date": None, "Title": "lq beside other queues"})
+    figure.savefig(PICTURE, transparent=True, metadata={"Date": None, "Title": "lq beside other queues"})  # pyright: ignore[reportUnknownMemberType] -- matplotlib does not type its options
 
 
 def _panel(axes: Axes, results: Results, measure: str) -> None:
@@ -38,11 +36,11 @@ def _panel(axes: Axes, results: Results, measure: str) -> None:
     if is_wait:
         queues.reverse()
     values = [found[queue] or 0 for queue in queues]
-    bars = axes.barh(queues, values, color=[ACCENT if queue == OURS else OTHERS for queue in queues])
-    _ = axes.bar_label(bars, [written(measure, value) for value in values], padding=3, color=TEXT)
-    _ = axes.set_title(f"{measure} ({'less' if is_wait else 'more'} is better)", color=TEXT, fontsize=10, loc="left")
+    bars = axes.barh(queues, values, color=[ACCENT if queue == OURS else OTHERS for queue in queues])  # pyright: ignore[reportUnknownMemberType] -- matplotlib does not type its options
+    _ = axes.bar_label(bars, [written(measure, value) for value in values], padding=3, color=TEXT)  # pyright: ignore[reportUnknownMemberType] -- matplotlib does not type its options
+    _ = axes.set_title(f"{measure} ({'less' if is_wait else 'more'} is better)", color=TEXT, fontsize=10, loc="left")  # pyright: ignore[reportUnknownMemberType] -- matplotlib does not type its options
     _ = axes.set_xlim(0, max(values) * 1.3)
-    axes.tick_params(length=0, labelcolor=TEXT)
+    axes.tick_params(length=0, labelcolor=TEXT)  # pyright: ignore[reportUnknownMemberType] -- matplotlib does not type its options
     axes.xaxis.set_visible(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
