@@ -96,7 +96,7 @@ async def test_a_completed_record_is_not_retried(service: QueueService, worker: 
     sent = await service.enqueue(shop.add, 1, 1)
     await sent.wait(timeout=10)
 
-    with pytest.raises(IllegalMoveError, match="it has ended"):
+    with pytest.raises(IllegalMoveError, match="it has completed"):
         await service.retry(sent.id)
 
 

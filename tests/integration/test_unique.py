@@ -83,7 +83,7 @@ async def test_of_a_hundred_calls_with_one_key_one_is_stored(service: QueueServi
 async def test_a_rejected_call_is_told_the_key_and_its_holder(service: QueueService) -> None:
     first = await service.enqueue(adding(on_conflict="reject"), 1, 1)
 
-    with pytest.raises(DuplicateKeyError, match=f"The key 'one' is held by record {first.id}"):
+    with pytest.raises(DuplicateKeyError, match=f"Record {first.id} holds the key 'one'"):
         await service.enqueue(adding(on_conflict="reject"), 2, 2)
 
 

@@ -221,12 +221,12 @@ def test_releases_of_reservations_do_not_extend_the_patience() -> None:
 
 
 def test_a_record_that_runs_cannot_be_retried_by_hand() -> None:
-    with pytest.raises(IllegalMoveError, match="is running and cannot become pending by a retry before it has ended"):
+    with pytest.raises(IllegalMoveError, match="is running and cannot be retried: it has not ended"):
         lifecycle.retry(running(), at=NOON)
 
 
 def test_why_a_completed_record_cannot_be_retried_by_hand_is_said() -> None:
-    with pytest.raises(IllegalMoveError, match="is completed and cannot become pending: it has ended"):
+    with pytest.raises(IllegalMoveError, match="is completed and cannot be retried: it has completed"):
         lifecycle.retry(a_record(status=TaskStatus.COMPLETED), at=NOON)
 
 
@@ -285,7 +285,7 @@ def test_only_an_unreleased_key_is_held() -> None:
 
 
 def test_a_record_that_waits_cannot_be_put_back() -> None:
-    with pytest.raises(IllegalMoveError, match="is pending and cannot become pending again"):
+    with pytest.raises(IllegalMoveError, match="is pending and cannot be put back: it waits already"):
         lifecycle.interrupt(a_record(), at=NOON)
 
 

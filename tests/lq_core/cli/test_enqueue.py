@@ -89,8 +89,8 @@ async def test_a_record_that_holds_the_key_is_named(post: Path) -> None:
     rejected = await enqueue(post, "post.stop", "-o", "key=once", "-o", "on_conflict=reject")
 
     assert again == (0, f"{record.id}  existing: this record holds the key\n", "")
-    advice = "on_conflict='return_existing' returns that record instead."
-    assert (rejected.code, rejected.err) == (1, f"Error: The key 'once' is held by record {record.id}. {advice}\n")
+    advice = "on_conflict is 'reject'; with 'return_existing', the call returns that record."
+    assert (rejected.code, rejected.err) == (1, f"Error: Record {record.id} holds the key 'once', and {advice}\n")
 
 
 @pytest.mark.parametrize(

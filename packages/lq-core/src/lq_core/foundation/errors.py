@@ -162,12 +162,9 @@ class IllegalMoveError(_FactsError):
 
     record_id: UUID
     status: str
-    to: str
-    allowed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        reason = f"it may become {' or '.join(self.allowed)}" if self.allowed else "it has ended"
-        return f"Record {self.record_id} is {self.status} and cannot become {self.to}: {reason}."
+    step: str
+    reason: str
+    text = "Record {record_id} is {status} and cannot {step}: {reason}."
 
 
 class RecordNotFoundError(_FactsError, LookupError):
@@ -196,7 +193,10 @@ class DuplicateKeyError(_FactsError, ValueError):
 
     key: str
     record_id: UUID
-    text = "The key {key!r} is held by record {record_id}. on_conflict='return_existing' returns that record instead."
+    text = (
+        "Record {record_id} holds the key {key!r}, and on_conflict is 'reject'; "
+        "with 'return_existing', the call returns that record."
+    )
 
 
 class DuplicateRecordError(_FactsError, ValueError):

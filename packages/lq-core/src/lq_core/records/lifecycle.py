@@ -203,12 +203,13 @@ def expire(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
 
 def retry(record: QueuedTaskRecord, *, at: datetime) -> QueuedTaskRecord:
     """
-    Retry an ended record by hand: due at once, with its whole retry budget. IllegalMoveError for any other record.
+    Retry a record by hand: due at once, with its whole retry budget. IllegalMoveError if it has completed or not ended.
 
     A record that has predecessors and was never started waits for them again.
     """
-    if not record.has_ended:
-        raise IllegalMoveError(record.id, record.status, "pending by a retry before it has ended", MOVES[record.status])
+    if not record.has_ended or record.status is TaskStatus.COMPLETED:
+        reason = "it has completed" if record.has_ended else "it has not ended"
+        raise IllegalMoveError(record.id, record.status, "be retried", reason)
     return _wait(
         record,
         at,
@@ -305,7 +306,7 @@ def _start(record: QueuedTaskRecord, to: TaskStatus, at: datetime, **changes: ob
 
 def _wait(record: QueuedTaskRecord, at: datetime, delay: float = 0.0, **changes: object) -> QueuedTaskRecord:
     if record.status is TaskStatus.PENDING:
-        raise IllegalMoveError(record.id, record.status, "pending again", MOVES[record.status])
+        raise IllegalMoveError(record.id, record.status, "be put back", "it waits already")
     usual = {
         "scheduled_at": at + timedelta(seconds=delay),
         "expires_at": None if record.attempt else record.expires_at,  # It was started in time.
@@ -344,4 +345,5 @@ def _move(record: QueuedTaskRecord, to: TaskStatus, **changes: object) -> Queued
 def _check_move(record: QueuedTaskRecord, to: TaskStatus) -> None:
     allowed = MOVES[record.status]
     if to not in allowed:
-        raise IllegalMoveError(record.id, record.status, to, allowed)
+        reason = f"it may become {' or '.join(allowed)}" if allowed else "it has ended"
+        raise IllegalMoveError(record.id, record.status, f"become {to}", reason)
