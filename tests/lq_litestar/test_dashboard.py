@@ -1,6 +1,7 @@
 """The plugin adds the dashboard to the application, below its path and behind its guards."""
 
 import json
+import re
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from litestar.testing import TestClient
 
 from lq_core import ConfigurationError, QueueConfig, QueueService, RecordView, task
 from lq_litestar import QueuePlugin
-from lq_web import WebConfig
+from lq_web import WebConfig, recent
 from lq_web.config import Connection
 
 MEMORY = QueueConfig(queue_backend="memory")
@@ -33,6 +34,22 @@ def test_the_dashboard_is_in_the_application_behind_its_guards() -> None:
     assert stranger.status_code == 401
     assert page.status_code == 200
     assert "Workers alive" in page.text
+
+
+def test_the_first_page_finds_what_has_been_counted_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "LARGE", -1)  # As if every store had very many records, and every answer took long.
+    monkeypatch.setattr(recent, "SLOW", -1.0)
+    monkeypatch.setattr(recent, "TIMES", 10**9)
+    monkeypatch.setattr(recent, "OUTDATED", 10**9)
+    plugin = QueuePlugin(MEMORY, worker=False, web=WebConfig(open_to_everyone=True))
+
+    async def begin() -> None:
+        await plugin.service.enqueue(greet, "Ada")
+
+    with TestClient(Litestar(plugins=[plugin], on_startup=[begin])) as client:
+        first = client.get("/queues/queues").text
+
+    assert re.search(r"These numbers were counted \d+ (ms|s) ago.", first)
 
 
 def test_an_unguarded_dashboard_starts_only_in_debug_mode() -> None:

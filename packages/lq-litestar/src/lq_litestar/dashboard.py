@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from litestar import Router
+from litestar.config.app import AppConfig
 
 from lq_core import ConfigurationError, QueueService
 
@@ -22,11 +22,13 @@ class WebSettings(Protocol):
         ...
 
 
-def dashboard(service: Callable[[], QueueService], settings: WebSettings, *, debug: bool) -> Router:
-    """Make the router of the dashboard. Raises ConfigurationError for settings that cannot work."""
-    from lq_web import WebConfig, create_router  # noqa: PLC0415 -- only the extra `web` installs it
+def add_dashboard(app_config: AppConfig, service: Callable[[], QueueService], settings: WebSettings) -> None:
+    """Add the dashboard to an application. Raises ConfigurationError for settings that cannot work."""
+    from lq_web import WebConfig, create_dashboard  # noqa: PLC0415 -- only the extra `web` installs it
 
     if not isinstance(settings, WebConfig):
         raise ConfigurationError(f"web is {settings!r:.200}; give a lq_web.WebConfig: QueuePlugin(web=WebConfig(...)).")
-    settings.check(debug=debug)
-    return create_router(service, settings)
+    settings.check(debug=app_config.debug)
+    made = create_dashboard(service, settings)
+    app_config.route_handlers.append(made.router)
+    app_config.lifespan.append(made.lifespan)  # pyright: ignore[reportUnknownMemberType] -- Litestar leaves the type open

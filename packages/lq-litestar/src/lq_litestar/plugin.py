@@ -31,7 +31,7 @@ from lq_core.config.queue_config import checked
 from lq_core.observability.probes import Exposition
 from lq_core.tasks.context import current_loop
 from lq_core.tasks.provider import by_type
-from lq_litestar.dashboard import WebSettings, dashboard
+from lq_litestar.dashboard import WebSettings, add_dashboard
 from lq_litestar.probes import Guard, probe_router
 from lq_litestar.responses import to_response
 from lq_litestar.task_dependencies import providers_of
@@ -120,7 +120,7 @@ class QueuePlugin(InitPlugin, CLIPlugin):
         app_config.on_startup.append(self._start_worker)
         app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType] -- as above, the context manager
         if self.web is not None:
-            app_config.route_handlers.append(dashboard(self._provide, self.web, debug=app_config.debug))
+            add_dashboard(app_config, self._provide, self.web)
         app_config.plugins.append(WorkerLifespan(self._worker_lifespan))
         return app_config
 

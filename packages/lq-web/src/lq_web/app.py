@@ -1,11 +1,11 @@
-"""The router for a Litestar application, and an ASGI application for every other one."""
+"""The dashboard for a Litestar application, and an ASGI application for every other one."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from litestar import Litestar, MediaType, Request, Response, Router
 from litestar.di import Provide
@@ -59,9 +59,19 @@ STATUSES: Final[Mapping[type[QueueError], HTTPStatus]] = MappingProxyType(
 )
 
 
-def create_router(service: Callable[[], QueueService], config: WebConfig | None = None) -> Router:
+class Dashboard(NamedTuple):
+    """The parts of a dashboard in a Litestar application."""
+
+    router: Router
+    """The pages and the API, for the ``route_handlers``."""
+
+    lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]
+    """Counts records in the background, so that the first page mostly finds them; enter it when the queue is open."""
+
+
+def create_dashboard(service: Callable[[], QueueService], config: WebConfig | None = None) -> Dashboard:
     """
-    Make the router of the dashboard and the API, for the ``route_handlers`` of a Litestar application.
+    Make the dashboard and the API for a Litestar application.
 
     *service* returns the open service; every request calls it. Of a RoutedQueueService, it shows the store "main"; for
     another store, return ``service.stores[name]``. Check ``config.check(debug=...)`` yourself.
@@ -71,7 +81,14 @@ def create_router(service: Callable[[], QueueService], config: WebConfig | None 
         found = service()  # Litestar copies a router deeply; a function of our own keeps the owner of a method whole.
         return found.stores[MAIN] if isinstance(found, RoutedQueueService) else found
 
-    return _router(opened, config or WebConfig(), Numbers(opened))
+    numbers = Numbers(opened)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        async with numbers.ahead():
+            yield
+
+    return Dashboard(_router(opened, config or WebConfig(), numbers), lifespan)
 
 
 def _router(opened: Callable[[], QueueService], settings: WebConfig, numbers: Numbers) -> Router:
@@ -114,18 +131,15 @@ def create_app(queue: QueueService | QueueConfig | None = None, config: WebConfi
     service = queue if isinstance(queue, QueueService) else QueueService(queue)
     service.config.check_store_is_chosen()
 
-    def opened() -> QueueService:
-        return service
-
-    numbers = Numbers(opened)
+    dashboard = create_dashboard(lambda: service, settings)
 
     @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        async with service, numbers.ahead():
+    async def lifespan(app: Litestar) -> AsyncGenerator[None]:
+        async with service, dashboard.lifespan(app):
             yield
 
     return Litestar(
-        [_router(opened, settings, numbers)],
+        [dashboard.router],
         lifespan=[lifespan],
         openapi_config=OpenAPIConfig(title=settings.title, version="1", path="/api/schema"),
         logging_config=None,
