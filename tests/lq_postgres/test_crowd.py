@@ -10,6 +10,7 @@ import pytest
 from lq_core.contracts import a_claim, a_record, a_worker, opened
 from lq_core.records.record import QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.claims import settle_and_claim
 from lq_postgres.connection import crowd
 from lq_postgres.connection.crowd import ALL, Crowd
 from programs import until
@@ -189,6 +190,9 @@ async def statements(server: PostgresServer, workers: int, enqueues: int) -> int
         await until(all_listen, what="all listen")
         looks = [one.looks for one in idle]
 
+        async def all_wait() -> bool:
+            return all(one.is_waiting for one in idle)
+
         async def all_have_looked() -> bool:
             return all(one.is_waiting and one.looks > number for one, number in zip(idle, looks, strict=True))
 
@@ -201,6 +205,7 @@ async def statements(server: PostgresServer, workers: int, enqueues: int) -> int
             _ = await producer.insert([a_record()])
             async with asyncio.timeout(60):
                 await claimed.wait()
+        await until(all_wait, what="the one that has claimed waits again")
         number = _logged(server) - before
         for one in working:
             _ = one.cancel()
@@ -218,8 +223,11 @@ async def test_one_enqueue_costs_many_idle_workers_hardly_more_statements_than_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crowd, "SHORTEST_STEP", 5.0)
+    monkeypatch.setattr(
+        settle_and_claim, "PLAIN_INTERVAL", 600.0
+    )  # However slow the machine is, no worker tries again.
     with PostgresServer(settings={"max_connections": "300", "log_statement": "all"}) as server:
         alone = await statements(server, 1, 10)
         together = await statements(server, WORKERS, 10)
 
-    assert together <= alone + 5 * 10
+    assert together <= alone + 4 * 10

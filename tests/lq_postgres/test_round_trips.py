@@ -8,6 +8,7 @@ from lq_core.contracts import a_claim, a_record, a_swap, a_worker, opened
 from lq_core.records.lifecycle import complete
 from lq_core.records.record import Limits, QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.claims import settle_and_claim as claims
 from servers import TcpProxy
 from servers.fixtures import Database
 
@@ -70,3 +71,18 @@ async def test_under_other_limits_settling_is_a_part_of_the_transaction_that_cla
     sent = await settle_and_claim(queue, proxy, *(a_record() for _ in range(3)))
 
     assert sent == 4  # It begins with the lock, settles and reads, claims, and commits.
+
+
+async def test_beside_a_paused_queue_a_worker_tries_ever_less_often_to_claim_without_a_choice(
+    queue: PostgresQueueBackend, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PLAIN_INTERVAL", 1e-6)  # It doubles up to a minute within 26 claims.
+    await queue.change_queue("mail", paused=True)
+    for_each_claim = 1 if queue.settings.statement_cache else 3
+    _ = await queue.claim(a_claim())
+
+    before = proxy.sent
+    for _ in range(60):
+        _ = await queue.claim(a_claim())
+
+    assert proxy.sent - before < (60 + 30) * for_each_claim

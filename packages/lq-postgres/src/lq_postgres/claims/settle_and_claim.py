@@ -33,6 +33,9 @@ PROMOTION_LIMIT: Final = 1000
 PLAIN_INTERVAL: Final = 1.0
 """Seconds until the next plain claim, after one has found that there is something to choose or a limit."""
 
+LONGEST_PLAIN_INTERVAL: Final = 60.0
+"""The longest such time; it doubles each time a plain claim finds that again, because each was one statement more."""
+
 FEW: Final = 10
 """A claim from this many partitions may be plain."""
 
@@ -61,6 +64,8 @@ class Settler:
         self._promote_at = _EARLIEST
         self._plain_from = defaultdict[object, float](float)
         """When the next claim of each combination of execution backends and queues may be plain."""
+
+        self._plain_interval = defaultdict[object, float](lambda: PLAIN_INTERVAL)
 
         self._limited_until = defaultdict[object, float](float)
         """Until when a claim expects limits."""
@@ -134,8 +139,11 @@ class Settler:
         settled, sql = written(swaps, complete=statements.COMPLETE_AND_CLAIM, settle=statements.SETTLE_AND_CLAIM)
         rows = await self._connections.fetch(sql, *given, *settled)
         kept = answers_to(swaps, rows[0][_LOST])
-        if is_plain and rows[0][_LIMITED] and claim.limit:
-            self._plain_from[scope] = since + PLAIN_INTERVAL
+        if is_plain and not rows[0][_LIMITED]:
+            self._plain_interval[scope] = PLAIN_INTERVAL
+        elif is_plain and claim.limit:
+            self._plain_from[scope] = since + self._plain_interval[scope]
+            self._plain_interval[scope] = min(2 * self._plain_interval[scope], LONGEST_PLAIN_INTERVAL)
             try:
                 rows = await self._connections.fetch(claiming.COMPLETE_AND_CLAIM, *given, *completions(()))
             except StorageError:
