@@ -1,11 +1,12 @@
 """
-What traces and metrics cost: the throughput that is left with them, ``./dev bench observability``.
+What traces and metrics cost a worker: the throughput that is left with them, ``./dev bench observability``.
 
-Tasks that do nothing show the time for each record. A task that waits as long as a request to another service shows
-what an application notices.
+Tasks that do nothing show the time for each record. Tasks that wait as long as a request to another service show what
+an application notices. If all of them take the same time, twenty records end together and wait for each other.
 """
 
 import asyncio
+import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +18,20 @@ from figures import Figure, show
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from lq_core import AsyncTask, Middleware, QueueConfig, QueueService, TaskStatus, Worker, task
+from lq_core import Middleware, QueueConfig, QueueService, TaskStatus, Worker, task
 from lq_core.observability.opentelemetry import OpenTelemetryMiddleware
 from lq_core.observability.prometheus import PrometheusMetrics
 from lq_core.queue.sqlite import SQLiteConfig
 
 ROUNDS: Final = 5
 GOAL: Final = 0.97
-WAIT: Final = 0.05
+CHANCE: Final = random.Random(7)
+WORK: Final = {
+    "tasks of 25 to 75 ms": [CHANCE.uniform(0.025, 0.075) for _ in range(800)],
+    "tasks of 50 ms": [0.05] * 800,
+    "tasks that do nothing": [0.0] * 5_000,
+}
+"""The seconds of each record."""
 
 
 class Nowhere(SpanExporter):
@@ -35,17 +42,12 @@ class Nowhere(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-@task(name="observed.nothing")
-async def nothing(number: int) -> int:
-    """Return the argument."""
-    return number
-
-
 @task(name="observed.fetch")
-async def fetch(number: int) -> int:
+async def fetch(seconds: float) -> float:
     """Wait as for a request to another service."""
-    await asyncio.sleep(WAIT)  # The work of the task.
-    return number
+    if seconds:
+        await asyncio.sleep(seconds)  # The work of the task.
+    return seconds
 
 
 def measure() -> list[Figure]:
@@ -60,35 +62,35 @@ def measure() -> list[Figure]:
         "both": (PrometheusMetrics(), OpenTelemetryMiddleware(provider)),
     }
     figures: list[Figure] = []
-    for what, called, records in (("tasks of 50 ms", fetch, 400), ("tasks that do nothing", nothing, 5_000)):
+    for what, work in WORK.items():
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in layers}
         for _ in range(ROUNDS):
             for name, middleware in layers.items():
-                times[name].append(asyncio.run(_drain(called, records, middleware)))
+                times[name].append(asyncio.run(_drain(work, middleware)))
         alone, alone_cpu = (median(column) for column in zip(*times.pop("nothing"), strict=True))
         for name, measured in times.items():
             wall, cpu = (median(column) for column in zip(*measured, strict=True))
-            goal = GOAL if called is fetch else None
+            goal = GOAL if work[0] else None
             figures += [
                 Figure(f"throughput with {name}, {what}", alone / wall, "times", goal),
                 Figure(
-                    f"time of the processor for {name}, {what}, 1,000 records", (cpu - alone_cpu) / records * 1e6, "ms"
+                    f"time of the processor for {name}, {what}, 1,000 records",
+                    (cpu - alone_cpu) / len(work) * 1e6,
+                    "ms",
                 ),
             ]
     provider.shutdown()
     return figures
 
 
-async def _drain(
-    called: AsyncTask[[int], int], records: int, middleware: tuple[Middleware, ...]
-) -> tuple[float, float]:
+async def _drain(work: Sequence[float], middleware: tuple[Middleware, ...]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="lq-benchmark-") as room:
         config = QueueConfig(
             queue_backend=SQLiteConfig(path=Path(room) / "lq.db"), middleware=middleware, concurrency=20
         )
         async with QueueService(config) as service:
+            results = await service.enqueue_many([fetch.call(seconds) for seconds in work])
             began, spent = perf_counter(), process_time()
-            results = await service.enqueue_many([called.call(number) for number in range(records)])
             async with Worker(service):
                 while (await service.statistics()).total(TaskStatus.COMPLETED) < len(results):  # noqa: ASYNC110 -- no event tells when all are stored
                     await asyncio.sleep(0.005)  # Short compared with the measured time.
