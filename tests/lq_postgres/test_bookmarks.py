@@ -1,7 +1,7 @@
 """In a long backlog, claims go on where the last one ended; nothing is overlooked for that, and the order stays."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -128,13 +128,16 @@ async def test_a_transaction_that_stays_open_does_not_make_claims_slower_and_slo
     assert 5_000 < read < 60_000
 
 
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
 class Hand:
     """A clock that is turned by hand, and bookmarks that go by it."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.bookmarks = bookmarks.Bookmarks(lambda: self.now)
-        self.bookmarks.keep(a_claim(limit=1000), a_backlog(1000), took=0.01)
+        self.bookmarks.keep(a_claim(limit=1000), a_backlog(1000), at=NOON, from_front_in=0.01)
 
     def looks_from_front(self, at: float, claim: Claim | None = None) -> bool:
         self.now = at
@@ -144,7 +147,7 @@ class Hand:
 @pytest.mark.parametrize("took, interval", [(0.001, 0.1), (0.2, 2.0), (30.0, 5.0)])
 def test_looks_from_the_front_take_a_tenth_of_the_time_and_come_in_five_seconds(took: float, interval: float) -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1), took=took)
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1), at=NOON, from_front_in=took)
 
     assert [hand.looks_from_front(at) for at in (interval * 0.99, interval * 1.01)] == [False, True]
 
@@ -161,7 +164,7 @@ def test_claims_of_other_queues_have_bookmarks_of_their_own() -> None:
 
 def test_a_look_from_the_front_forgets_the_queues_in_which_it_has_found_nothing() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1, "mail"), took=0.01)
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1, "mail"), at=NOON, from_front_in=0.01)
 
     assert '"default"' not in (hand.bookmarks.of(a_claim()) or "")
 
@@ -170,22 +173,22 @@ def test_a_look_from_the_front_forgets_the_queues_in_which_it_has_found_nothing(
 def test_a_claim_of_some_queues_carries_a_hundred_bookmarks_at_most(queues: int, *, looks: bool) -> None:
     hand = Hand()
     claim = a_claim(queues=("default", *map(str, range(queues))), limit=1000)
-    hand.bookmarks.keep(claim, a_backlog(1000), took=0.01)
-    hand.bookmarks.keep(claim, a_backlog(1000, *map(str, range(queues))), took=None)
+    hand.bookmarks.keep(claim, a_backlog(1000), at=NOON, from_front_in=0.01)
+    hand.bookmarks.keep(claim, a_backlog(1000, *map(str, range(queues))), at=NOON, from_front_in=None)
 
     assert hand.looks_from_front(0, claim) is looks
 
 
 def test_a_claim_of_all_queues_carries_one_bookmark_for_the_default_queue_and_one_for_all_others() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(500, "default", *map(str, range(499))), took=None)
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(500, "default", *map(str, range(499))), at=NOON, from_front_in=None)
 
     assert (hand.bookmarks.of(a_claim()) or "").count('"execution_backend"') == 2
 
 
 def test_a_claim_of_nothing_changes_nothing() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=0), [], took=0.01)
+    hand.bookmarks.keep(a_claim(limit=0), [], at=NOON, from_front_in=0.01)
 
     assert not hand.looks_from_front(0.05)
 

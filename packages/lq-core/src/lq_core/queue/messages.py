@@ -55,6 +55,9 @@ class Claim(Struct, gc=False, frozen=True, kw_only=True):
     to: TaskStatus = TaskStatus.RUNNING
     """``running``, or ``dispatched`` to reserve records for an external execution."""
 
+    brief: bool = False
+    """Whether a store may leave out for some seconds what takes it long to find; see ``Claimed.next_look``."""
+
 
 class Claimed(Struct, gc=False, frozen=True, kw_only=True):
     """The records that a claim took, in the order of priority, due time and id."""
@@ -68,6 +71,13 @@ class Claimed(Struct, gc=False, frozen=True, kw_only=True):
 
     held_back: bool = False
     """Whether a limit held back due records, which may start when others have ended."""
+
+    next_look: datetime | None = None
+    """
+    When a worker that has heard nothing should claim again, if the store knows; otherwise, ``next_due`` tells it.
+
+    Until then, the store may leave out records in answers to brief claims.
+    """
 
 
 class Unblocked(Struct, gc=False, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Mapping
+from datetime import datetime
 from typing import Final
 
 from lq_core.execution import BaseExecutionBackend, ExternalExecutionBackend
@@ -71,6 +72,7 @@ class Fetcher:
             execution_backends=tuple(self._backends),
             queues=self._queues,
             to=self.to,
+            brief=True,
         )
 
     async def has_work(self, *, within: float) -> bool:
@@ -114,7 +116,7 @@ class Fetcher:
             self._pause, self._shortest = FIRST_PAUSE, SHORTEST_PAUSE
             await asyncio.sleep(0)
         elif claimed.alive:
-            await self._wait_for_work(changes, claim)
+            await self._wait_for_work(changes, claim, claimed.next_look)
         return 0
 
     def _start(self, record: QueuedTaskRecord, *, release: bool) -> None:
@@ -144,10 +146,10 @@ class Fetcher:
         except TimeoutError:
             pass
 
-    async def _wait_for_work(self, changes: int, claim: Claim) -> None:
+    async def _wait_for_work(self, changes: int, claim: Claim, next_look: datetime | None) -> None:
         timeout = self._pause
         self._pause = min(self._pause * 2, self._service.config.poll_interval)
-        due = await self._queue.next_due(claim)
+        due = await self._queue.next_due(claim) if next_look is None else next_look
         if due is not None:
             # A due record that cannot be claimed is locked by a transaction, which can take long.
             ahead = (due - self._queue.now()).total_seconds()

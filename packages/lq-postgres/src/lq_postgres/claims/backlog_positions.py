@@ -1,15 +1,19 @@
 """
-The places where the next claims of a backlog begin.
+The places where the next claims begin.
 
 Claims leave dead entries at the front of the index, and an open transaction anywhere in the database keeps vacuum from
-removing them. In a backlog, a claim therefore begins where the last one ended. Regular claims from the front find the
-records that arrived before that place. See docs/postgres.md.
+removing them. In a backlog, a claim therefore begins where the last one ended. Without a backlog, a claim of a worker
+begins shortly before the last one, for each priority, if a claim from the front takes long. Regular claims from the
+front find the records that arrived before these places. See docs/postgres.md.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import json
 
@@ -19,6 +23,12 @@ from lq_core.records.record import DEFAULT_QUEUE, FAIRNESS_KEY, QueuedTaskRecord
 BACKLOG: Final = 1000
 """A backlog begins after this many records, if each claim has found as many as it asked for."""
 
+SLOW: Final = 0.005
+"""A claim from the front is repeated seldom if it takes the server more than these seconds."""
+
+MARGIN: Final = timedelta(seconds=2)
+"""How late a record may be stored, or become ready, and still be found by a claim that begins at the last one."""
+
 FRONT_INTERVAL: Final = 0.1
 """The shortest time in seconds between two claims from the front; a slow one is repeated after ten times its time."""
 
@@ -26,17 +36,30 @@ LONGEST_FRONT_INTERVAL: Final = 5.0
 """The longest time in seconds between two claims from the front."""
 
 MOST_BOOKMARKS: Final = 100
-"""A claim with more bookmarks, one for each queue, begins at the front."""
+"""A claim with more bookmarks begins at the front."""
+
+DEFAULT_URGENCY: Final = -1
+"""The urgency, which is the inverted priority, of most records."""
+
+Place: TypeAlias = tuple[str, str | None]
+"""An execution backend and a queue. A claim from all queues has None for all of them but the default one."""
 
 
 @dataclass
 class _Run:
-    """Claims of one scope that have all found as many records as they asked for."""
+    """The claims of one scope."""
 
-    records: int = 0
+    full: int = 0
+    """The number of records of the last claims that have all found as many as they asked for."""
+
     front_at: float = 0.0
-    ends: dict[tuple[str, str | None], QueuedTaskRecord] = field(default_factory=dict)
-    """The last record of each partition; a claim from all queues has one of all queues but the default one: None."""
+    ends: dict[Place, QueuedTaskRecord] = field(default_factory=dict)
+    """The last record of each place."""
+
+    found_until: datetime | None = None
+    """Up to when the last claims have found everything, if claims from the front are slow."""
+
+    urgencies: defaultdict[Place, set[int]] = field(default_factory=lambda: defaultdict(lambda: {DEFAULT_URGENCY}))
 
 
 class Bookmarks:
@@ -47,45 +70,91 @@ class Bookmarks:
         self._runs: dict[tuple[tuple[str, ...], tuple[str, ...] | None], _Run] = {}
 
     def of(self, claim: Claim) -> str | None:
-        """Return the JSON of the places where this claim begins; None for the front."""
+        """Return the JSON of the ranges in which this claim looks; None if it begins at the front."""
         run = self._runs.get((claim.execution_backends, claim.queues))
-        if run is None or run.records < BACKLOG or len(run.ends) > MOST_BOOKMARKS:
+        if run is None:
+            return None
+        if run.full >= BACKLOG:
+            marks = list(_positions(run))
+        elif claim.brief and run.found_until is not None:
+            marks = list(_recent(run, claim, since=run.found_until - MARGIN))
+        else:
+            return None
+        if len(marks) > MOST_BOOKMARKS:
             return None
         if self._clock() >= run.front_at:
             run.front_at = self._clock() + LONGEST_FRONT_INTERVAL  # `keep` replaces this if the claim succeeds.
             return None
-        marks = [
-            {
-                "execution_backend": execution_backend,
-                "queue": queue,
-                "urgency": ~record.priority,
-                "scheduled_at": record.scheduled_at,
-                "id": record.id,
-            }
-            for (execution_backend, queue), record in run.ends.items()
-        ]
         return json.encode(marks).decode()
 
+    def look_again_in(self, claim: Claim) -> float | None:
+        """Return in how many seconds a claim from the front is due; None if each claim may begin there."""
+        run = self._runs.get((claim.execution_backends, claim.queues))
+        return None if not claim.brief or run is None or run.found_until is None else run.front_at - self._clock()
+
+    def forget(self, claim: Claim) -> None:
+        """Begin at the front next time."""
+        _ = self._runs.pop((claim.execution_backends, claim.queues), None)
+
     def keep(
-        self, claim: Claim, records: Sequence[QueuedTaskRecord], *, took: float | None, walked: bool = False
+        self,
+        claim: Claim,
+        records: Sequence[QueuedTaskRecord],
+        *,
+        at: datetime,
+        from_front_in: float | None,
+        walked: bool = False,
     ) -> None:
         """
-        Note the records of a claim, in order, and the seconds that it took if it began at the front.
+        Note the records of a claim, in order, when it ended, and the seconds that it took if it began at the front.
 
         A claim has *walked* if it looked at each queue; after that, a backlog begins at once.
         """
         if not claim.limit:
             return
-        scope = claim.execution_backends, claim.queues
-        # A record with a fairness key may get a turn before this place, because others were being claimed meanwhile.
-        if len(records) < claim.limit or any(FAIRNESS_KEY in record.metadata for record in records):
-            _ = self._runs.pop(scope, None)
-            return
-        run = self._runs.setdefault(scope, _Run())
-        run.records += BACKLOG if walked else len(records)
-        if took is not None:
-            run.front_at = self._clock() + min(max(FRONT_INTERVAL, 10 * took), LONGEST_FRONT_INTERVAL)
+        run = self._runs.setdefault((claim.execution_backends, claim.queues), _Run())
+        if from_front_in is not None:
+            run.front_at = self._clock() + min(max(FRONT_INTERVAL, 10 * from_front_in), LONGEST_FRONT_INTERVAL)
             run.ends.clear()
+        is_full = len(records) >= claim.limit
+        run.full = run.full + (BACKLOG if walked else len(records)) if is_full else 0
+        if not is_full:
+            run.ends.clear()
+        if from_front_in is not None:
+            run.found_until = None if is_full or from_front_in <= SLOW else at
+        elif run.found_until is not None and not is_full:
+            run.found_until = at
+        # A record with a fairness key may get a turn before this place, because others were being claimed meanwhile.
+        if not (is_full or run.found_until) or any(FAIRNESS_KEY in record.metadata for record in records):
+            self.forget(claim)
+            return
         for record in records:
-            queue = record.queue if claim.queues is not None or record.queue == DEFAULT_QUEUE else None
-            run.ends[record.execution_backend, queue] = record
+            place = record.execution_backend, _queue_of(record, claim)
+            run.ends[place] = record
+            run.urgencies[place].add(~record.priority)
+
+
+def _positions(run: _Run) -> Iterator[dict[str, object]]:
+    for (execution_backend, queue), record in run.ends.items():
+        yield {
+            "execution_backend": execution_backend,
+            "queue": queue,
+            "urgency": ~record.priority,
+            "scheduled_at": record.scheduled_at,
+            "id": record.id,
+        }
+
+
+def _recent(run: _Run, claim: Claim, *, since: datetime) -> Iterator[dict[str, object]]:
+    """Leave out, of each priority that was seen, what was due before *since*; the rest of the place is looked at."""
+    queues = (DEFAULT_QUEUE, None) if claim.queues is None else claim.queues
+    for place in ((execution_backend, queue) for execution_backend in claim.execution_backends for queue in queues):
+        urgencies = sorted(run.urgencies[place])
+        mark = dict(zip(("execution_backend", "queue"), place, strict=True))
+        yield {**mark, "below": urgencies[0]}
+        for urgency, below in pairwise([*urgencies, None]):
+            yield {**mark, "urgency": urgency, "scheduled_at": since, "below": below}
+
+
+def _queue_of(record: QueuedTaskRecord, claim: Claim) -> str | None:
+    return record.queue if claim.queues is not None or record.queue == DEFAULT_QUEUE else None

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
 
@@ -42,8 +42,9 @@ FEW: Final = 10
 _NO_CLAIM: Final = (None,) * 7
 _LIMITED: Final = 2
 _LOST: Final = 4
-_ANSWER: Final = 7
-"""The number of columns before those of a claimed record; two of them are ``limited`` and ``lost``."""
+_TOOK: Final = 7
+_ANSWER: Final = 8
+"""The number of columns before those of a claimed record; the others are ``limited``, ``lost`` and ``took``."""
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -107,13 +108,13 @@ class Settler:
     ) -> tuple[Sequence[bool], Claimed]:
         if self._promote_at <= self._clock.now():
             await self._promote()
-        kept, claimed, from_front = await self._run(swaps, claim, moment)
+        kept, claimed, is_all = await self._run(swaps, claim, moment)
         try:
             while claimed.alive and len(claimed.records) < claim.limit:
-                if from_front and not (self._promote_at <= self._clock.now() and await self._promote()):
-                    break
+                if is_all and not (self._promote_at <= self._clock.now() and await self._promote()):
+                    return kept, self._with_next_look(claim, claimed)
                 missing = replace(claim, limit=claim.limit - len(claimed.records))
-                _, more, from_front = await self._run((), missing)
+                _, more, is_all = await self._run((), missing)
                 if not more.alive:  # The worker was declared dead since, and keeps its earlier claims.
                     break
                 records = sorted(claimed.records + more.records, key=order_of_claim)
@@ -125,7 +126,7 @@ class Settler:
     async def _run(
         self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None = None
     ) -> tuple[Sequence[bool], Claimed, bool]:
-        """Run the statement that fits; the last answer is whether it claimed from the front."""
+        """Run the statement that fits; the last answer is whether it found all that this claim has to find."""
         since = monotonic()
         scope = claim.execution_backends, claim.queues
         if since < self._limited_until[scope] and claim.limit:
@@ -151,19 +152,30 @@ class Settler:
                     raise
                 return kept, Claimed(uncertain=True), True
         alive, waiting, limited, walked = rows[0][:_LOST]
-        took = monotonic() - since
         self._promote_at = _LATEST if waiting is None else waiting
         found = rows if rows[0][_ANSWER] is not None else ()
         records = sorted(records_from(found, _ANSWER), key=order_of_claim)
-        self._bookmarks.keep(claim, records, took=None if marks else took, walked=walked)
+        if limited or not alive:
+            self._bookmarks.forget(claim)
+        else:
+            from_front_in = None if marks else rows[0][_TOOK]
+            self._bookmarks.keep(claim, records, at=self._clock.now(), from_front_in=from_front_in, walked=walked)
         if limited and alive and claim.limit:
             self._limited_until[scope] = since + PLAIN_INTERVAL
             claimed = await self.limited.claim_after(swaps, claim)
             await self._announce(claimed, wake_up, since=since)
             return kept, claimed, True
         if not limited:
-            self._crowd.claimed(len(records), took=took)
-        return kept, Claimed(records=tuple(records), alive=alive), marks is None
+            self._crowd.claimed(len(records), took=monotonic() - since)
+        is_all = marks is None or self._bookmarks.look_again_in(claim) is not None
+        return kept, Claimed(records=tuple(records), alive=alive), is_all
+
+    def _with_next_look(self, claim: Claim, claimed: Claimed) -> Claimed:
+        seconds = self._bookmarks.look_again_in(claim)
+        if seconds is None:
+            return claimed
+        moment = self._clock.now() + timedelta(seconds=max(0.0, seconds))
+        return replace(claimed, next_look=min(moment, self._promote_at))
 
     async def _run_limited(
         self, swaps: Sequence[Swap], claim: Claim, moment: datetime | None

@@ -110,6 +110,7 @@ FIRST: Final = """
       WHERE part.queue IS NOT NULL AND r.ready AND r.concurrency_key IS NULL
         AND r.execution_backend = part.execution_backend AND r.queue = part.queue
         AND (~r.priority, r.scheduled_at, r.id) >= (part.from_urgency, part.from_moment, part.from_id)
+        AND ~r.priority < part.below
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
       ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT {size} {lock}
     ) one)
@@ -119,14 +120,24 @@ FIRST: Final = """
       WHERE part.queue IS NULL AND r.ready AND r.concurrency_key IS NULL AND r.queue <> 'default'
         AND r.execution_backend = part.execution_backend AND r.queue <> ALL (part.closed)
         AND (~r.priority, r.scheduled_at, r.id) >= (part.from_urgency, part.from_moment, part.from_id)
+        AND ~r.priority < part.below
         AND (r.expires_at IS NULL OR r.expires_at > coalesce($1::timestamptz, now()))
       ORDER BY ~r.priority, r.scheduled_at, r.id LIMIT {size} {lock}
     ) others)"""
 
-# Where a claim begins in its partition.
+# Where a claim begins in its partition, and below which urgency it ends. A partition with several marks is read in as
+# many ranges.
 FROM: Final = """coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
     coalesce(mark.scheduled_at, '-infinity') AS from_moment,
-    coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id"""
+    coalesce(mark.id, '00000000-0000-0000-0000-000000000000') AS from_id,
+    coalesce(mark.below, 9223372036854775807) AS below"""
+
+MARKS: Final = """json_to_recordset($10::text::json)
+    AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid, below bigint)"""
+
+# How long it has taken to find the records, by the clock of the server.
+TOOK: Final = """(SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
+     FROM (SELECT count(*) FROM due) found) AS took"""
 
 CLAIMED: Final = """claimed AS (
   UPDATE lq.records r
@@ -141,7 +152,7 @@ CLAIMED: Final = """claimed AS (
 )"""
 
 # $4 worker, $5 execution backends, $6 queues or null, $7 limit, $8 status, $9 attempts to add,
-# $10 bookmarks or null: the place in each partition where the claim begins.
+# $10 marks or null: the ranges of each partition in which the claim looks.
 # The urgency is the inverted priority, so one comparison of rows finds the place in the index.
 # The lock on the worker keeps its row until the claim ends, so a later delete of the row sees the claimed records.
 # A wake-up that ends with ! makes the claim announce what it takes; with !!, also that it takes nothing.
@@ -188,8 +199,7 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     WHERE $6::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
   ) wanted
   CROSS JOIN closed
-  LEFT JOIN json_to_recordset($10::text::json)
-    AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid)
+  LEFT JOIN {marks}
     ON mark.execution_backend = wanted.execution_backend AND mark.queue IS NOT DISTINCT FROM wanted.queue
   WHERE (wanted.queue IS NULL OR wanted.queue <> ALL (closed.names)) AND EXISTS (SELECT FROM worker)
     AND NOT (SELECT limited.found FROM limited)
@@ -202,13 +212,14 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
   SELECT partitions.*, $7 AS size FROM partitions WHERE (SELECT count(*) FROM partitions) = 1
   UNION ALL
   SELECT first.execution_backend, first.queue, first.closed, first.from_urgency, first.from_moment, first.from_id,
-    count(*) AS size
+    first.below, count(*) AS size
   FROM (
     SELECT part.* FROM nearest part CROSS JOIN LATERAL ({first of each}
     ) c
     ORDER BY c.urgency, c.scheduled_at, c.id LIMIT $7
   ) first
-  GROUP BY first.execution_backend, first.queue, first.closed, first.from_urgency, first.from_moment, first.from_id
+  GROUP BY first.execution_backend, first.queue, first.closed, first.from_urgency, first.from_moment, first.from_id,
+    first.below
 ), due AS MATERIALIZED (
   SELECT c.id FROM shares part CROSS JOIN LATERAL ({locked}
   ) c
@@ -221,7 +232,8 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     (SELECT pg_notify($2, '-' || count(*) || ' ' || $3)::text FROM due
      WHERE $2::text IS NOT NULL AND $3 LIKE '%!' AND NOT (SELECT limited.found FROM limited)
      HAVING count(*) > 0 OR $2::text IS NOT NULL AND $3 LIKE '%!!' AND NOT (SELECT limited.found FROM limited))
-      AS announced
+      AS announced,
+    {took}
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
 """
@@ -237,6 +249,8 @@ SETTLE_AND_CLAIM: Final = (
     .replace("{limited}", _LIMITED.replace("{backends}", "$5::text[]").replace("{queues}", "$6::text[]"))
     .replace("{many}", str(MANY))
     .replace("{from}", FROM)
+    .replace("{marks}", MARKS)
+    .replace("{took}", TOOK)
     .replace("{claimed}", CLAIMED.replace("{chosen}", "SELECT due.id FROM due"))
 )
 COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")

@@ -7,7 +7,7 @@ where a pooler lets PostgreSQL plan every statement anew.
 
 from typing import Final
 
-from lq_postgres.statements.claiming import CLAIMED, FIRST, FROM
+from lq_postgres.statements.claiming import CLAIMED, FIRST, FROM, MARKS, TOOK
 
 # The parameters, the answer and the lock on the worker are those of `claiming.SETTLE_AND_CLAIM`.
 # If keys, limits or paused queues may matter, or if more than one partition has records, this claims nothing and
@@ -21,12 +21,11 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
       ELSE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND ($6::text[] IS NULL OR q.name = ANY($6::text[])) END
   ) AS found
 ), due AS MATERIALIZED (
-  SELECT part.place, c.id FROM (
+  SELECT part.place, c.urgency, c.scheduled_at, c.id FROM (
     SELECT b.name || ' ' || coalesce(q.name, '') AS place, b.name AS execution_backend, q.name AS queue,
     {from}
     FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest(coalesce($6::text[], ARRAY['default', NULL])) AS q(name)
-    LEFT JOIN json_to_recordset($10::text::json)
-      AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid)
+    LEFT JOIN {marks}
       ON mark.execution_backend = b.name AND mark.queue IS NOT DISTINCT FROM q.name
     WHERE EXISTS (SELECT FROM worker) AND NOT (SELECT limited.found FROM limited)
       AND NOT EXISTS (SELECT FROM lq.queues p WHERE p.paused AND p.name = q.name)
@@ -40,20 +39,26 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     (SELECT spread.found FROM spread) AS limited,
     false AS walked,
     {lost},
-    (SELECT pg_notify($2, '-' || count(*) || ' ' || $3)::text FROM due
+    (SELECT pg_notify($2, '-' || least(count(*), $7) || ' ' || $3)::text FROM due
      WHERE $2::text IS NOT NULL AND $3 LIKE '%!' AND NOT (SELECT spread.found FROM spread)
      HAVING count(*) > 0 OR $2::text IS NOT NULL AND $3 LIKE '%!!' AND NOT (SELECT spread.found FROM spread))
-      AS announced
+      AS announced,
+    {took}
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
 """
+
+# Each range of the partition has found at most $7 records.
+_CHOSEN: Final = """
+    SELECT due.id FROM due WHERE NOT (SELECT spread.found FROM spread)
+    ORDER BY due.urgency, due.scheduled_at, due.id LIMIT $7"""
 
 SETTLE_AND_CLAIM: Final = (
     _SETTLE_AND_CLAIM.replace("{locked}", FIRST.replace("{size}", "$7").replace("{lock}", "FOR UPDATE SKIP LOCKED"))
     .replace(" AND r.queue <> ALL (part.closed)", "")
     .replace("{from}", FROM)
-    .replace(
-        "{claimed}", CLAIMED.replace("{chosen}", "SELECT due.id FROM due WHERE NOT (SELECT spread.found FROM spread)")
-    )
+    .replace("{marks}", MARKS)
+    .replace("{took}", TOOK)
+    .replace("{claimed}", CLAIMED.replace("{chosen}", _CHOSEN))
 )
 COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")

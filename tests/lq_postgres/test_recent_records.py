@@ -1,0 +1,184 @@
+"""While claims from the front are slow, a worker without a backlog mostly looks only at new records."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import json
+from msgspec.structs import replace
+
+from lq_core import QueueConfig, QueueService, Worker, task
+from lq_core.contracts import a_claim, a_record, a_worker, opened
+from lq_core.queue import Claim
+from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
+from lq_postgres import PostgresConfig, PostgresQueueBackend
+from lq_postgres.claims import backlog_positions as bookmarks
+from servers.fixtures import Database
+
+INDEX_ENTRIES_READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'records_ready'"
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def a_brief_claim(*, limit: int = 50, queues: tuple[str, ...] | None = None) -> Claim:
+    return replace(a_claim(limit=limit, queues=queues), brief=True)
+
+
+def late(record: QueuedTaskRecord, seconds: float) -> QueuedTaskRecord:
+    return replace(record, scheduled_at=record.scheduled_at - timedelta(seconds=seconds))
+
+
+@pytest.fixture
+def front_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every claim from the front is called slow, and there is only one while a test lasts."""
+    monkeypatch.setattr(bookmarks, "SLOW", -1.0)
+    monkeypatch.setattr(bookmarks, "FRONT_INTERVAL", 600)
+    monkeypatch.setattr(bookmarks, "LONGEST_FRONT_INTERVAL", 600)
+
+
+@pytest.fixture
+async def looked(front_is_slow: None, backend: PostgresQueueBackend) -> PostgresQueueBackend:
+    """A backend that has just looked at everything, and has claimed records of two priorities."""
+    await backend.register(a_worker())
+    await backend.insert([a_record(), a_record(priority=5)])
+    assert len((await backend.claim(a_brief_claim())).records) == 2
+    return backend
+
+
+@pytest.mark.usefixtures("front_is_slow")
+async def test_beside_an_open_transaction_each_claim_of_a_worker_without_a_backlog_reads_little(
+    database: Database,
+) -> None:
+    settings = PostgresConfig(dsn=database.dsn)
+    async with (
+        opened(PostgresQueueBackend(settings=settings)) as idle,
+        idle.connections.transaction() as fetch,
+        opened(PostgresQueueBackend(settings=settings)) as backend,
+    ):
+        await backend.register(a_worker())
+        await fetch("SELECT pg_current_xact_id()::text")  # From now on nothing that is claimed can be cleaned away.
+        await backend.insert([late(a_record(priority=number % 3), 60) for number in range(3000)])
+        assert len((await backend.claim(a_claim(limit=3001))).records) == 3000
+        for number in range(100):
+            await backend.insert([a_record(priority=number % 3)])
+            assert len((await backend.claim(a_brief_claim())).records) == 1
+        await backend.close()  # Its sessions report what they have read.
+        read = int(database.server.run_sql(INDEX_ENTRIES_READ, at=database.dsn))
+
+    # The large claim reads its records a few times. From the front, each of the small ones reads 3,000 dead entries.
+    assert 3000 < read < 30_000
+
+
+@pytest.mark.parametrize("priority", [-3, 0, 3, 5, 7])
+async def test_a_new_record_of_any_priority_is_found_at_once(looked: PostgresQueueBackend, priority: int) -> None:
+    record = late(a_record(priority=priority), 1)
+    await looked.insert([record])
+
+    assert [one.id for one in (await looked.claim(a_brief_claim())).records] == [record.id]
+
+
+async def test_new_records_come_in_their_order_and_no_more_than_there_is_room_for(looked: PostgresQueueBackend) -> None:
+    records = [a_record(priority=priority) for priority in (5, 0, 3, 9, 5, -1)]
+    await looked.insert(records)
+
+    claimed = [one.id for _ in range(3) for one in (await looked.claim(a_brief_claim(limit=2))).records]
+
+    assert claimed == [records[index].id for index in (3, 0, 4, 2, 1, 5)]
+
+
+@pytest.mark.parametrize("queue", ["default", "mail"])
+async def test_a_record_that_comes_late_waits_for_the_next_look_at_everything(
+    looked: PostgresQueueBackend, queue: str
+) -> None:
+    record = late(a_record(), 3)
+    await looked.insert([record])
+
+    brief = await looked.claim(a_brief_claim())
+    whole = await looked.claim(a_claim(limit=50))
+
+    assert brief.records == ()
+    assert brief.next_look is not None
+    assert timedelta(seconds=500) < brief.next_look - looked.now() < timedelta(seconds=600)
+    assert ([one.id for one in whole.records], whole.next_look) == ([record.id], None)
+
+
+async def test_a_record_that_is_due_later_is_found_in_time(looked: PostgresQueueBackend) -> None:
+    record = replace(a_record(), scheduled_at=looked.now() + timedelta(seconds=300))
+    await looked.insert([record])
+
+    assert (await looked.claim(a_brief_claim())).next_look == record.scheduled_at
+
+
+@pytest.mark.usefixtures("front_is_slow")
+@pytest.mark.parametrize("queues", [None, ("default", "mail")], ids=["all-queues", "two-queues"])
+async def test_a_worker_runs_all_new_calls_of_all_queues_and_priorities(
+    database: Database, queues: tuple[str, ...] | None
+) -> None:
+    @task(name=f"recent.add.{queues is None}")
+    async def add(one: int, other: int) -> int:
+        return one + other
+
+    config = QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn), queues=queues, poll_interval=600)
+    async with QueueService(config) as service, Worker(service):
+        for number in range(30):
+            call = add.using(queue=("default", "mail")[number % 2], priority=number % 4, delay=0.01 * (number % 3))
+            assert await (await service.enqueue(call, number, 1)).wait(timeout=30) == number + 1
+
+
+class Hand:
+    """A clock that is turned by hand, and bookmarks that go by it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.bookmarks = bookmarks.Bookmarks(lambda: self.now)
+
+    def looks_at(self, claim: Claim) -> list[dict[str, object]] | None:
+        marks = self.bookmarks.of(claim)
+        return None if marks is None else json.decode(marks)
+
+
+def test_a_quick_claim_from_the_front_is_followed_by_others() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=bookmarks.SLOW)
+
+    assert hand.looks_at(a_brief_claim()) is None
+    assert hand.bookmarks.look_again_in(a_brief_claim()) is None
+
+
+def test_slow_claims_from_the_front_take_a_tenth_of_the_time() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=0.2)
+    before = hand.looks_at(a_brief_claim())
+    hand.bookmarks.keep(a_brief_claim(), [], at=NOON + timedelta(seconds=1), from_front_in=None)
+    hand.now = 2.1
+
+    assert before is not None
+    assert hand.bookmarks.look_again_in(a_brief_claim()) == pytest.approx(-0.1)
+    assert hand.looks_at(a_brief_claim()) is None
+
+
+def test_the_ranges_of_a_place_leave_out_old_records_of_the_priorities_that_were_seen() -> None:
+    hand = Hand()
+    claim = a_brief_claim(queues=("mail",))
+    hand.bookmarks.keep(claim, [a_record(queue="mail", priority=5)], at=NOON, from_front_in=0.2)
+
+    mark, since = {"execution_backend": "local", "queue": "mail"}, "2026-12-01T11:59:58Z"
+    assert hand.looks_at(claim) == [
+        {**mark, "below": -6},
+        {**mark, "urgency": -6, "scheduled_at": since, "below": -1},
+        {**mark, "urgency": -1, "scheduled_at": since, "below": None},
+    ]
+
+
+def test_a_claim_that_is_not_brief_begins_at_the_front() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=0.2)
+
+    assert hand.looks_at(a_claim()) is None
+
+
+@pytest.mark.parametrize("metadata, limit", [({FAIRNESS_KEY: "large"}, 50), ({}, 1)], ids=["fairness-key", "full"])
+def test_after_a_turn_and_where_others_are_left_claims_begin_at_the_front(metadata: dict[str, str], limit: int) -> None:
+    hand = Hand()
+    claim = a_brief_claim(limit=limit)
+    hand.bookmarks.keep(claim, [replace(a_record(), metadata=metadata)], at=NOON, from_front_in=0.2)
+
+    assert hand.looks_at(a_brief_claim()) is None
