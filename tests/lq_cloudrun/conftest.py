@@ -1,7 +1,7 @@
 """A queue for each test, which its containers share, in every queue backend that is installed."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
@@ -12,7 +12,8 @@ import pytest
 
 from cloud import sqlite_address
 from container_tasks import queue_config
-from lq_core import QueueConfig
+from lq_core import QueueConfig, QueueService
+from reservations import configured
 from servers.postgres import PostgresServer
 
 pytest.register_assert_rewrite("lq_core.contracts")
@@ -50,3 +51,9 @@ def stored(request: pytest.FixtureRequest, folder: Path) -> Generator[str]:
 @pytest.fixture
 def queue(address: str) -> QueueConfig:
     return queue_config()
+
+
+@pytest.fixture
+async def service(queue: QueueConfig) -> AsyncGenerator[QueueService]:
+    async with QueueService(configured(queue)) as opened:
+        yield opened
