@@ -26,6 +26,18 @@ def shop(postgres: PostgresServer) -> str:
     return "shop"
 
 
+@pytest.fixture
+def main_database(postgres: PostgresServer) -> Iterator[str]:
+    yield postgres.create_database("stores_main")
+    postgres.drop_database("stores_main")
+
+
+@pytest.fixture
+def bulk_database(postgres: PostgresServer) -> Iterator[str]:
+    yield postgres.create_database("stores_bulk")
+    postgres.drop_database("stores_bulk")
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> QueueConfig:
     # A machine may stand still for a moment, and no worker here lapses for it.
