@@ -8,6 +8,7 @@ from lq_core import (
     INJECTED,
     Backoff,
     Provider,
+    QueueConfig,
     QueueService,
     RetryLater,
     TaskContext,
@@ -131,3 +132,8 @@ class Store:
                 self.diary.append("session closed")
 
         return pool, session
+
+
+def inline_config(store: Store) -> QueueConfig:
+    """Everything happens in the enqueue."""
+    return QueueConfig(queue_backend="memory", execution_backend="immediate", providers=store.providers())
