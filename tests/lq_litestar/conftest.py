@@ -1,8 +1,11 @@
-"""An application in its own folder, for the tests that start real servers and commands."""
+"""An application in its own folder, for the tests that start real servers and commands, and a queue for the others."""
 
 from pathlib import Path
 
 import pytest
+
+from lq_core import QueueConfig
+from lq_core.queue.sqlite import SQLiteConfig
 
 APPLICATION = '''
 """A shop whose tasks print where they run, and wait for a test."""
@@ -69,3 +72,8 @@ app = Litestar([enqueue_wait, enqueue_meet, result], plugins=[QueuePlugin(config
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "shop_app.py").write_text(APPLICATION)
     return tmp_path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> QueueConfig:
+    return QueueConfig(queue_backend=SQLiteConfig(path=tmp_path / "lq.db"), poll_interval=0.1)
