@@ -94,7 +94,7 @@ def test_a_name_that_is_taken_is_refused(config: QueueConfig) -> None:
     "error, status, detail",
     [
         (RecordNotFoundError(new_id()), 404, "There is no record"),
-        (DuplicateKeyError("welcome:1", new_id()), 409, "'welcome:1' is held by"),
+        (DuplicateKeyError("welcome:1", new_id()), 409, "holds the key 'welcome:1'"),
         (PayloadTooLargeError("A call of mail", 2_000, 1_000), 413, "the limit is 1,000"),
         (WaitTimeoutError(new_id(), "running", 1.0), 504, "is running after 1 s"),
         (StorageError("/secret/lq.db cannot be used"), 503, "The queue is not available."),

@@ -11,7 +11,7 @@ from lq_core.contracts import a_claim, a_record, a_worker, opened
 from lq_core.queue import BaseQueueBackend, Claim
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.claims import backlog_positions as bookmarks
+from lq_postgres.claims import bookmarks
 from servers.fixtures import Database
 
 INDEX_ENTRIES_READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'records_ready'"

@@ -16,7 +16,7 @@ from lq_core.queue import RecordFilter
 from lq_core.records.lifecycle import complete
 from lq_core.records.record import Dependencies, Limits, QueuedTaskRecord, RateLimit, TaskStatus
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.statements import claiming, limiting, plain_claiming, reading
+from lq_postgres.statements import claiming, due_records, limiting, plain_claiming, reading
 from lq_postgres.statements.writing import for_schema
 from lq_postgres.storage.finding import conditions, statement_for
 from plans import most_rows
@@ -67,7 +67,7 @@ async def test_a_claim_checks_for_limits_without_reading_waiting_records(crowded
 
 
 async def test_the_next_due_time_is_found_without_reading_waiting_records(crowded: PostgresQueueBackend) -> None:
-    assert await most_rows(crowded, claiming.NEXT_DUE, ["local"], None, None) <= 2
+    assert await most_rows(crowded, due_records.NEXT_DUE, ["local"], None, None) <= 2
 
 
 async def test_the_few_pending_records_of_a_queue_are_found_beside_many_of_another(
@@ -273,10 +273,10 @@ async def test_the_keys_of_paused_and_other_queues_do_not_make_a_claim_limited(
     for name in ("mail", "film"):
         await backend.change_queue(name, paused=True)
 
-    [[due, _, limited]] = await backend.connections.fetch(claiming.NEXT_DUE, ["local"], queues, None)
+    [[due, _, limited]] = await backend.connections.fetch(due_records.NEXT_DUE, ["local"], queues, None)
     assert due is not None
     assert not limited
-    assert await most_rows(backend, claiming.NEXT_DUE, ["local"], queues, None) <= 4
+    assert await most_rows(backend, due_records.NEXT_DUE, ["local"], queues, None) <= 4
 
 
 async def test_the_next_due_time_is_found_without_reading_what_waits_in_paused_and_other_queues(
@@ -288,7 +288,7 @@ async def test_the_next_due_time_is_found_without_reading_what_waits_in_paused_a
     _ = await backend.connections.fetch("ANALYZE lq.records")
 
     for queues in (None, ["film"]):
-        assert await most_rows(backend, claiming.NEXT_DUE, ["local"], queues, None) <= 1000
+        assert await most_rows(backend, due_records.NEXT_DUE, ["local"], queues, None) <= 1000
         due = await backend.next_due(replace(a_claim(), queues=queues and tuple(queues)))
         assert due is not None
         assert 0 < (due - backend.now()).total_seconds() < 61

@@ -1,5 +1,6 @@
 """While claims from the front are slow, a worker without a backlog mostly looks only at new records."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,8 @@ from lq_core.contracts import a_claim, a_record, a_worker, opened
 from lq_core.queue import Claim
 from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
-from lq_postgres.claims import backlog_positions as bookmarks
+from lq_postgres.claims import bookmarks
+from lq_postgres.statements import due_records
 from servers.fixtures import Database
 
 INDEX_ENTRIES_READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'records_ready'"
@@ -28,7 +30,7 @@ def late(record: QueuedTaskRecord, seconds: float) -> QueuedTaskRecord:
 
 @pytest.fixture
 def front_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every claim from the front is called slow, and there is only one while a test lasts."""
+    """Every claim from the front is called slow, and what it leaves out is not looked at again while a test lasts."""
     monkeypatch.setattr(bookmarks, "SLOW", -1.0)
     monkeypatch.setattr(bookmarks, "FRONT_INTERVAL", 600)
     monkeypatch.setattr(bookmarks, "LONGEST_FRONT_INTERVAL", 600)
@@ -85,7 +87,7 @@ async def test_new_records_come_in_their_order_and_no_more_than_there_is_room_fo
 
 
 @pytest.mark.parametrize("queue", ["default", "mail"])
-async def test_a_record_that_comes_late_waits_for_the_next_look_at_everything(
+async def test_a_record_that_comes_late_waits_for_a_look_at_what_is_left_out(
     looked: PostgresQueueBackend, queue: str
 ) -> None:
     record = late(a_record(), 3)
@@ -96,7 +98,7 @@ async def test_a_record_that_comes_late_waits_for_the_next_look_at_everything(
 
     assert brief.records == ()
     assert brief.next_look is not None
-    assert timedelta(seconds=500) < brief.next_look - looked.now() < timedelta(seconds=600)
+    assert timedelta(seconds=500) < brief.next_look - looked.now() <= timedelta(seconds=600)
     assert ([one.id for one in whole.records], whole.next_look) == ([record.id], None)
 
 
@@ -123,6 +125,43 @@ async def test_a_worker_runs_all_new_calls_of_all_queues_and_priorities(
             assert await (await service.enqueue(call, number, 1)).wait(timeout=30) == number + 1
 
 
+@pytest.mark.parametrize("queue", ["default", "mail"])
+async def test_a_worker_looks_at_what_it_has_left_out(
+    database: Database, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookmarks, "SLOW", -1.0)
+    has_run = asyncio.Event()
+
+    @task(name="recent.run", queue=queue)
+    async def run() -> None:
+        has_run.set()
+
+    config = QueueConfig(queue_backend=PostgresConfig(dsn=database.dsn), poll_interval=600)
+    async with QueueService(config) as service, Worker(service):
+        await (await service.enqueue(run)).wait(timeout=30)
+        for _ in range(3):
+            has_run.clear()
+            await service.queue_backend.insert([late(a_record(task_name="recent.run", queue=queue), 3600)])
+            async with asyncio.timeout(30):
+                await has_run.wait()
+
+
+async def test_what_is_left_out_of_a_paused_queue_is_not_looked_for(looked: PostgresQueueBackend) -> None:
+    marks = [{"execution_backend": "local", "queue": queue, "urgency": -1} for queue in ("default", "mail", None)]
+    left_out = json.encode([{**mark, "scheduled_at": looked.now()} for mark in marks]).decode()
+
+    async def found() -> bool:
+        [[found, _]] = await looked.connections.fetch(due_records.LEFT_OUT, left_out, None)
+        return found
+
+    nothing = await found()
+    await looked.insert([late(a_record(queue="mail"), 60)])
+    one = await found()
+    await looked.change_queue("mail", paused=True)
+
+    assert (nothing, one, await found()) == (False, True, False)
+
+
 class Hand:
     """A clock that is turned by hand, and bookmarks that go by it."""
 
@@ -140,18 +179,33 @@ def test_a_quick_claim_from_the_front_is_followed_by_others() -> None:
     hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=bookmarks.SLOW)
 
     assert hand.looks_at(a_brief_claim()) is None
-    assert hand.bookmarks.look_again_in(a_brief_claim()) is None
+    assert hand.bookmarks.next_look_in(a_brief_claim()) is None
 
 
-def test_slow_claims_from_the_front_take_a_tenth_of_the_time() -> None:
+def test_to_look_at_what_is_left_out_takes_a_tenth_of_the_time() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [a_record()], at=NOON, from_front_in=0.2)
+    hand.now = 1.9
+    early = hand.bookmarks.left_out(a_brief_claim()), hand.bookmarks.next_look_in(a_brief_claim())
+    hand.now = 2.1
+    first, second = (hand.bookmarks.left_out(a_brief_claim()) for _ in range(2))
+    hand.bookmarks.looked(a_brief_claim(), found=False, took=0.3)
+
+    assert early == (None, pytest.approx(0.1))
+    assert first is not None
+    assert json.decode(first) == [
+        {"execution_backend": "local", "queue": "default", "urgency": -1, "scheduled_at": "2026-12-01T11:59:58Z"}
+    ]
+    assert second is None  # The first look is under way.
+    assert hand.bookmarks.next_look_in(a_brief_claim()) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("found, took", [(True, 1.0), (False, bookmarks.SLOW)], ids=["found", "quick"])
+def test_after_a_look_that_was_quick_or_found_a_record_claims_begin_at_the_front(found: bool, took: float) -> None:
     hand = Hand()
     hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=0.2)
-    before = hand.looks_at(a_brief_claim())
-    hand.bookmarks.keep(a_brief_claim(), [], at=NOON + timedelta(seconds=1), from_front_in=None)
-    hand.now = 2.1
+    hand.bookmarks.looked(a_brief_claim(), found=found, took=took)
 
-    assert before is not None
-    assert hand.bookmarks.look_again_in(a_brief_claim()) == pytest.approx(-0.1)
     assert hand.looks_at(a_brief_claim()) is None
 
 

@@ -97,7 +97,7 @@ class PostgresQueueBackend(
         self.listener: Listener | None = None
         """Hears the wake-ups of other processes, as soon as something in this process waits for work."""
         self._crowd = Crowd(slots=self.config.concurrency)
-        self._settler = Settler(self._own, self.clock, self._crowd, self._wake_up)
+        self._settler = Settler(self._own, self.clock, self._crowd, self._wake_up, self.wake)
         self._limited = self._settler.limited
         self._retention = Retention(partial(self._own.fetch, times=WHOLE))
         self._dead_workers = DeadWorkers(self._own)
@@ -136,6 +136,7 @@ class PostgresQueueBackend(
         try:
             if listener is not None:
                 await listener.stop()
+            await self._settler.close()
         finally:
             await self.connections.close()
 

@@ -12,15 +12,16 @@ from msgspec.structs import replace
 from lq_core.foundation.errors import StorageError
 from lq_core.queue import Claim, Claimed, Swap
 from lq_core.records.record import OWNED, TaskStatus
-from lq_postgres.claims.backlog_positions import Bookmarks
+from lq_postgres.claims.bookmarks import Bookmarks
 from lq_postgres.claims.dead_workers import know
+from lq_postgres.claims.left_out import LeftOut
 from lq_postgres.claims.limits import LimitedClaims
 from lq_postgres.connection.clock import DatabaseClock
 from lq_postgres.connection.connections import Connections
 from lq_postgres.connection.crowd import Crowd
 from lq_postgres.connection.driver import Fetch
 from lq_postgres.connection.faults import NotifyQueueFullError, ReadOnlyServerError
-from lq_postgres.statements import claiming, plain_claiming
+from lq_postgres.statements import claiming, due_records, plain_claiming
 from lq_postgres.statements.versions import NOTIFY
 from lq_postgres.storage.fairness import give_turns_again, give_turns_to_due
 from lq_postgres.storage.insertion import WakeUp
@@ -51,10 +52,19 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Settler:
-    """Settles and claims; *wake_up* gives each statement the wake-up for as many records as it may bring."""
+    """
+    Settles and claims; *wake_up* gives each statement the wake-up for as many records as it may bring.
+
+    It calls *wake* when the next claim finds a record that earlier ones have left out.
+    """
 
     def __init__(
-        self, connections: Connections, clock: DatabaseClock, crowd: Crowd, wake_up: Callable[[int], WakeUp]
+        self,
+        connections: Connections,
+        clock: DatabaseClock,
+        crowd: Crowd,
+        wake_up: Callable[[int], WakeUp],
+        wake: Callable[[], None],
     ) -> None:
         self._connections = connections
         self._clock = clock
@@ -62,6 +72,7 @@ class Settler:
         self._wake_up = wake_up
         self.limited = LimitedClaims(connections, clock)
         self._bookmarks = Bookmarks()
+        self._left_out = LeftOut(connections, clock, self._bookmarks, wake)
         self._promote_at = _EARLIEST
         self._plain_from = defaultdict[object, float](float)
         """When the next claim of each combination of execution backends and queues may be plain."""
@@ -93,10 +104,14 @@ class Settler:
         answers, claimed = await self._settle_and_claim(last, claim, moment)
         return [*kept, *answers], claimed
 
+    async def close(self) -> None:
+        """End what runs beside claims."""
+        await self._left_out.close()
+
     async def next_due(self, claim: Claim) -> datetime | None:
         """Return when a claim can next find a record; None if nothing waits for it."""
         [[due, later, limited]] = await self._connections.fetch(
-            claiming.NEXT_DUE, claim.execution_backends, claim.queues, self._clock.at()
+            due_records.NEXT_DUE, claim.execution_backends, claim.queues, self._clock.at()
         )
         openings = await self.limited.openings(claim) if limited else ()
         if due is not None:
@@ -167,14 +182,15 @@ class Settler:
             return kept, claimed, True
         if not limited:
             self._crowd.claimed(len(records), took=monotonic() - since)
-        is_all = marks is None or self._bookmarks.look_again_in(claim) is not None
+        self._left_out.look(claim)
+        is_all = marks is None or self._bookmarks.next_look_in(claim) is not None
         return kept, Claimed(records=tuple(records), alive=alive), is_all
 
     def _with_next_look(self, claim: Claim, claimed: Claimed) -> Claimed:
-        seconds = self._bookmarks.look_again_in(claim)
+        seconds = self._bookmarks.next_look_in(claim)
         if seconds is None:
             return claimed
-        moment = self._clock.now() + timedelta(seconds=max(0.0, seconds))
+        moment = self._clock.now() + timedelta(seconds=seconds)
         return replace(claimed, next_look=min(moment, self._promote_at))
 
     async def _run_limited(
@@ -203,7 +219,7 @@ class Settler:
         self._crowd.claimed(len(claimed.records), took=monotonic() - since)
 
     async def _promote(self) -> bool:
-        rows = await self._connections.fetch(claiming.PROMOTE, self._clock.at(), PROMOTION_LIMIT)
+        rows = await self._connections.fetch(due_records.PROMOTE, self._clock.at(), PROMOTION_LIMIT)
         await give_turns_to_due(self._connections.fetch, [row[1:] for row in rows if row[1] is not None])
         return rows[0][0] > 0
 

@@ -2,9 +2,9 @@
 The places where the next claims begin.
 
 Claims leave dead entries at the front of the index, and an open transaction anywhere in the database keeps vacuum from
-removing them. In a backlog, a claim therefore begins where the last one ended. Without a backlog, a claim of a worker
-begins shortly before the last one, for each priority, if a claim from the front takes long. Regular claims from the
-front find the records that arrived before these places. See docs/postgres.md.
+removing them. In a backlog, a claim therefore begins where the last one ended, and regular claims from the front find
+the records that arrived before that place. If claims from the front take long without a backlog, a worker claims new
+records of each priority, and looks beside its claims for those that it leaves out. See docs/postgres.md.
 """
 
 from collections import defaultdict
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import inf
 from time import monotonic
 from typing import Final, TypeAlias
 
@@ -24,7 +25,7 @@ BACKLOG: Final = 1000
 """A backlog begins after this many records, if each claim has found as many as it asked for."""
 
 SLOW: Final = 0.005
-"""A claim from the front is repeated seldom if it takes the server more than these seconds."""
+"""A claim from the front is slow if it takes the server more than these seconds."""
 
 MARGIN: Final = timedelta(seconds=2)
 """How late a record may be stored, or become ready, and still be found by a claim that begins at the last one."""
@@ -53,6 +54,8 @@ class _Run:
     """The number of records of the last claims that have all found as many as they asked for."""
 
     front_at: float = 0.0
+    """When to look at everything again."""
+
     ends: dict[Place, QueuedTaskRecord] = field(default_factory=dict)
     """The last record of each place."""
 
@@ -76,21 +79,35 @@ class Bookmarks:
             return None
         if run.full >= BACKLOG:
             marks = list(_positions(run))
+            if len(marks) <= MOST_BOOKMARKS and self._clock() >= run.front_at:
+                run.front_at = self._clock() + LONGEST_FRONT_INTERVAL  # `keep` replaces this if the claim succeeds.
+                return None
         elif claim.brief and run.found_until is not None:
             marks = list(_recent(run, claim, since=run.found_until - MARGIN))
         else:
             return None
-        if len(marks) > MOST_BOOKMARKS:
-            return None
-        if self._clock() >= run.front_at:
-            run.front_at = self._clock() + LONGEST_FRONT_INTERVAL  # `keep` replaces this if the claim succeeds.
-            return None
-        return json.encode(marks).decode()
+        return json.encode(marks).decode() if len(marks) <= MOST_BOOKMARKS else None
 
-    def look_again_in(self, claim: Claim) -> float | None:
-        """Return in how many seconds a claim from the front is due; None if each claim may begin there."""
-        run = self._runs.get((claim.execution_backends, claim.queues))
-        return None if not claim.brief or run is None or run.found_until is None else run.front_at - self._clock()
+    def left_out(self, claim: Claim) -> str | None:
+        """Return the JSON of the ranges that brief claims leave out, if it is time to look at them."""
+        run = self._run_of_new_records(claim)
+        if run is None or run.found_until is None or self._clock() < run.front_at:
+            return None
+        run.front_at = inf  # Until `looked` replaces this.
+        return json.encode(list(_left_out(run, until=run.found_until - MARGIN))).decode()
+
+    def looked(self, claim: Claim, *, found: bool, took: float) -> None:
+        """Note the end of a look at what is left out, whether it has found a record, and how many seconds it took."""
+        run = self._run_of_new_records(claim)
+        if found or took <= SLOW:
+            self.forget(claim)
+        elif run is not None:
+            run.front_at = self._clock() + _interval(took)
+
+    def next_look_in(self, claim: Claim) -> float | None:
+        """Return in how many seconds to look at what is left out; None if a claim leaves out nothing."""
+        run = self._run_of_new_records(claim)
+        return None if run is None else min(max(0.0, run.front_at - self._clock()), LONGEST_FRONT_INTERVAL)
 
     def forget(self, claim: Claim) -> None:
         """Begin at the front next time."""
@@ -114,7 +131,7 @@ class Bookmarks:
             return
         run = self._runs.setdefault((claim.execution_backends, claim.queues), _Run())
         if from_front_in is not None:
-            run.front_at = self._clock() + min(max(FRONT_INTERVAL, 10 * from_front_in), LONGEST_FRONT_INTERVAL)
+            run.front_at = self._clock() + _interval(from_front_in)
             run.ends.clear()
         is_full = len(records) >= claim.limit
         run.full = run.full + (BACKLOG if walked else len(records)) if is_full else 0
@@ -133,6 +150,14 @@ class Bookmarks:
             run.ends[place] = record
             run.urgencies[place].add(~record.priority)
 
+    def _run_of_new_records(self, claim: Claim) -> _Run | None:
+        run = self._runs.get((claim.execution_backends, claim.queues))
+        return run if run is not None and claim.brief and run.found_until is not None and run.full < BACKLOG else None
+
+
+def _interval(took: float) -> float:
+    return min(max(FRONT_INTERVAL, 10 * took), LONGEST_FRONT_INTERVAL)
+
 
 def _positions(run: _Run) -> Iterator[dict[str, object]]:
     for (execution_backend, queue), record in run.ends.items():
@@ -150,10 +175,19 @@ def _recent(run: _Run, claim: Claim, *, since: datetime) -> Iterator[dict[str, o
     queues = (DEFAULT_QUEUE, None) if claim.queues is None else claim.queues
     for place in ((execution_backend, queue) for execution_backend in claim.execution_backends for queue in queues):
         urgencies = sorted(run.urgencies[place])
-        mark = dict(zip(("execution_backend", "queue"), place, strict=True))
-        yield {**mark, "below": urgencies[0]}
+        yield {**_mark(place), "below": urgencies[0]}
         for urgency, below in pairwise([*urgencies, None]):
-            yield {**mark, "urgency": urgency, "scheduled_at": since, "below": below}
+            yield {**_mark(place), "urgency": urgency, "scheduled_at": since, "below": below}
+
+
+def _left_out(run: _Run, *, until: datetime) -> Iterator[dict[str, object]]:
+    for place, urgencies in run.urgencies.items():
+        for urgency in urgencies:
+            yield {**_mark(place), "urgency": urgency, "scheduled_at": until}
+
+
+def _mark(place: Place) -> dict[str, object]:
+    return dict(zip(("execution_backend", "queue"), place, strict=True))
 
 
 def _queue_of(record: QueuedTaskRecord, claim: Claim) -> str | None:
