@@ -194,7 +194,8 @@ def test_to_look_at_what_is_left_out_takes_a_tenth_of_the_time() -> None:
     assert early == (None, pytest.approx(0.1))
     assert first is not None
     assert json.decode(first) == [
-        {"execution_backend": "local", "queue": "default", "urgency": -1, "scheduled_at": "2026-12-01T11:59:58Z"}
+        {"execution_backend": "local", "queue": queue, "urgency": -1, "scheduled_at": "2026-12-01T11:59:58Z"}
+        for queue in ("default", None)
     ]
     assert second is None  # The first look is under way.
     assert hand.bookmarks.next_look_in(a_brief_claim()) == pytest.approx(3.0)
@@ -220,6 +221,15 @@ def test_the_ranges_of_a_place_leave_out_old_records_of_the_priorities_that_were
         {**mark, "urgency": -6, "scheduled_at": since, "below": -1},
         {**mark, "urgency": -1, "scheduled_at": since, "below": None},
     ]
+
+
+def test_with_very_many_priorities_claims_begin_at_the_front() -> None:
+    hand = Hand()
+    records = [a_record(priority=priority) for priority in range(bookmarks.MOST_BOOKMARKS)]
+    hand.bookmarks.keep(a_brief_claim(limit=1000), records, at=NOON, from_front_in=0.2)
+
+    assert hand.looks_at(a_brief_claim()) is None
+    assert hand.bookmarks.next_look_in(a_brief_claim()) is None
 
 
 def test_a_claim_that_is_not_brief_begins_at_the_front() -> None:

@@ -149,6 +149,9 @@ class Bookmarks:
             place = record.execution_backend, _queue_of(record, claim)
             run.ends[place] = record
             run.urgencies[place].add(~record.priority)
+        if run.found_until is not None and len(list(_recent(run, claim, since=at))) > MOST_BOOKMARKS:
+            run.urgencies.clear()
+            run.found_until = None
 
     def _run_of_new_records(self, claim: Claim) -> _Run | None:
         run = self._runs.get((claim.execution_backends, claim.queues))
