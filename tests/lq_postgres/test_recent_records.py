@@ -130,6 +130,7 @@ async def test_a_worker_looks_at_what_it_has_left_out(
     database: Database, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bookmarks, "SLOW", -1.0)
+    monkeypatch.setattr(bookmarks, "LONGEST_FRONT_INTERVAL", 600)  # Only the look itself wakes the worker.
     has_run = asyncio.Event()
 
     @task(name="recent.run", queue=queue)
