@@ -137,7 +137,7 @@ class Hand:
     def __init__(self) -> None:
         self.now = 0.0
         self.bookmarks = bookmarks.Bookmarks(lambda: self.now)
-        self.bookmarks.keep(a_claim(limit=1000), a_backlog(1000), at=NOON, from_front_in=0.01)
+        self.bookmarks.keep(a_claim(limit=1000), a_backlog(1000), until=NOON, from_front_in=0.01)
 
     def looks_from_front(self, at: float, claim: Claim | None = None) -> bool:
         self.now = at
@@ -147,7 +147,7 @@ class Hand:
 @pytest.mark.parametrize("took, interval", [(0.001, 0.1), (0.2, 2.0), (30.0, 5.0)])
 def test_looks_from_the_front_take_a_tenth_of_the_time_and_come_in_five_seconds(took: float, interval: float) -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1), at=NOON, from_front_in=took)
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1), until=NOON, from_front_in=took)
 
     assert [hand.looks_from_front(at) for at in (interval * 0.99, interval * 1.01)] == [False, True]
 
@@ -164,31 +164,33 @@ def test_claims_of_other_queues_have_bookmarks_of_their_own() -> None:
 
 def test_a_look_from_the_front_forgets_the_queues_in_which_it_has_found_nothing() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1, "mail"), at=NOON, from_front_in=0.01)
+    hand.bookmarks.keep(a_claim(limit=1), a_backlog(1, "mail"), until=NOON, from_front_in=0.01)
 
-    assert '"default"' not in (hand.bookmarks.of(a_claim()) or "")
+    assert '"default"' not in str(hand.bookmarks.of(a_claim()))
 
 
 @pytest.mark.parametrize("queues, looks", [(99, False), (100, True)])
 def test_a_claim_of_some_queues_carries_a_hundred_bookmarks_at_most(queues: int, *, looks: bool) -> None:
     hand = Hand()
     claim = a_claim(queues=("default", *map(str, range(queues))), limit=1000)
-    hand.bookmarks.keep(claim, a_backlog(1000), at=NOON, from_front_in=0.01)
-    hand.bookmarks.keep(claim, a_backlog(1000, *map(str, range(queues))), at=NOON, from_front_in=None)
+    hand.bookmarks.keep(claim, a_backlog(1000), until=NOON, from_front_in=0.01)
+    hand.bookmarks.keep(claim, a_backlog(1000, *map(str, range(queues))), until=NOON, from_front_in=None)
 
     assert hand.looks_from_front(0, claim) is looks
 
 
 def test_a_claim_of_all_queues_carries_one_bookmark_for_the_default_queue_and_one_for_all_others() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=1), a_backlog(500, "default", *map(str, range(499))), at=NOON, from_front_in=None)
+    hand.bookmarks.keep(
+        a_claim(limit=1), a_backlog(500, "default", *map(str, range(499))), until=NOON, from_front_in=None
+    )
 
-    assert (hand.bookmarks.of(a_claim()) or "").count('"execution_backend"') == 2
+    assert str(hand.bookmarks.of(a_claim())).count('"execution_backend"') == 2
 
 
 def test_a_claim_of_nothing_changes_nothing() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_claim(limit=0), [], at=NOON, from_front_in=0.01)
+    hand.bookmarks.keep(a_claim(limit=0), [], until=NOON, from_front_in=0.01)
 
     assert not hand.looks_from_front(0.05)
 

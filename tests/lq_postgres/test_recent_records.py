@@ -14,6 +14,7 @@ from lq_core.records.record import FAIRNESS_KEY, QueuedTaskRecord
 from lq_postgres import PostgresConfig, PostgresQueueBackend
 from lq_postgres.claims import bookmarks
 from lq_postgres.statements import due_records
+from programs import until
 from servers.fixtures import Database
 
 INDEX_ENTRIES_READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'records_ready'"
@@ -67,6 +68,67 @@ async def test_beside_an_open_transaction_each_claim_of_a_worker_without_a_backl
 
     # The large claim reads its records a few times. From the front, each of the small ones reads 3,000 dead entries.
     assert 3000 < read < 30_000
+
+
+@pytest.mark.usefixtures("front_is_slow")
+async def test_beside_an_open_transaction_a_worker_without_a_backlog_reads_little(database: Database) -> None:
+    @task(name="recent.nothing")
+    async def nothing() -> None:
+        """Do nothing."""
+
+    settings = PostgresConfig(dsn=database.dsn)
+    async with (
+        opened(PostgresQueueBackend(settings=settings)) as idle,
+        idle.connections.transaction() as fetch,
+        opened(PostgresQueueBackend(settings=settings)) as filler,
+        QueueService(QueueConfig(queue_backend=settings, poll_interval=600)) as service,
+    ):
+        await filler.register(a_worker())
+        await fetch("SELECT pg_current_xact_id()::text")  # From now on nothing that is claimed can be cleaned away.
+        await filler.insert([late(a_record(), 60) for _ in range(3000)])
+        assert len((await filler.claim(a_claim(limit=3001))).records) == 3000
+        async with Worker(service):
+            for _ in range(50):
+                await (await service.enqueue(nothing)).wait(timeout=30)
+        await filler.close()
+        await service.close()  # The sessions report what they have read.
+        read = int(database.server.run_sql(INDEX_ENTRIES_READ, at=database.dsn))
+
+    # From the front, each claim reads 3,000 dead entries, and each search for the next due record as many.
+    assert 3000 < read < 50_000
+
+
+async def test_the_last_claim_of_a_backlog_is_followed_by_one_from_the_front(
+    looked: PostgresQueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookmarks, "BACKLOG", 10)
+    await looked.insert([a_record() for _ in range(25)])
+    full = [len((await looked.claim(a_brief_claim(limit=10))).records) for _ in range(2)]
+    urgent = a_record(priority=5)
+    await looked.insert([urgent])
+
+    last = (await looked.claim(a_brief_claim(limit=10))).records
+
+    assert full == [10, 10]
+    assert len(last) == 6
+    assert last[0].id == urgent.id
+
+
+@pytest.mark.usefixtures("front_is_slow")
+async def test_a_record_that_is_made_ready_late_is_found_by_the_claim_that_makes_it_ready(
+    backend: PostgresQueueBackend, database: Database
+) -> None:
+    await backend.register(a_worker())
+    _ = await backend.claim(a_brief_claim())
+    async with opened(PostgresQueueBackend(settings=PostgresConfig(dsn=database.dsn))) as other:
+        record = replace(a_record(), scheduled_at=other.now() + timedelta(seconds=300))
+        await other.insert([record])
+        at = other.now() - timedelta(seconds=60)
+        _ = await other.connections.fetch("UPDATE lq.records SET scheduled_at = $1", at)
+
+    claimed = await backend.claim(a_brief_claim())
+
+    assert [one.id for one in claimed.records] == [record.id]
 
 
 @pytest.mark.parametrize("priority", [-3, 0, 3, 5, 7])
@@ -171,13 +233,13 @@ class Hand:
         self.bookmarks = bookmarks.Bookmarks(lambda: self.now)
 
     def looks_at(self, claim: Claim) -> list[dict[str, object]] | None:
-        marks = self.bookmarks.of(claim)
-        return None if marks is None else json.decode(marks)
+        ranges = self.bookmarks.of(claim)
+        return None if ranges is None else json.decode(ranges.json)
 
 
 def test_a_quick_claim_from_the_front_is_followed_by_others() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=bookmarks.SLOW)
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=bookmarks.SLOW)
 
     assert hand.looks_at(a_brief_claim()) is None
     assert hand.bookmarks.next_look_in(a_brief_claim()) is None
@@ -185,7 +247,7 @@ def test_a_quick_claim_from_the_front_is_followed_by_others() -> None:
 
 def test_to_look_at_what_is_left_out_takes_a_tenth_of_the_time() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_brief_claim(), [a_record()], at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(a_brief_claim(), [a_record()], until=NOON, from_front_in=0.2)
     hand.now = 1.9
     early = hand.bookmarks.left_out(a_brief_claim()), hand.bookmarks.next_look_in(a_brief_claim())
     hand.now = 2.1
@@ -205,7 +267,7 @@ def test_to_look_at_what_is_left_out_takes_a_tenth_of_the_time() -> None:
 @pytest.mark.parametrize("found, took", [(True, 1.0), (False, bookmarks.SLOW)], ids=["found", "quick"])
 def test_after_a_look_that_was_quick_or_found_a_record_claims_begin_at_the_front(found: bool, took: float) -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=0.2)
     hand.bookmarks.looked(a_brief_claim(), found=found, took=took)
 
     assert hand.looks_at(a_brief_claim()) is None
@@ -214,7 +276,7 @@ def test_after_a_look_that_was_quick_or_found_a_record_claims_begin_at_the_front
 def test_the_ranges_of_a_place_leave_out_old_records_of_the_priorities_that_were_seen() -> None:
     hand = Hand()
     claim = a_brief_claim(queues=("mail",))
-    hand.bookmarks.keep(claim, [a_record(queue="mail", priority=5)], at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(claim, [a_record(queue="mail", priority=5)], until=NOON, from_front_in=0.2)
 
     mark, since = {"execution_backend": "local", "queue": "mail"}, "2026-12-01T11:59:58Z"
     assert hand.looks_at(claim) == [
@@ -224,10 +286,51 @@ def test_the_ranges_of_a_place_leave_out_old_records_of_the_priorities_that_were
     ]
 
 
+def test_a_look_that_ends_in_a_backlog_is_repeated_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bookmarks, "BACKLOG", 10)
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=0.2)
+    hand.now = 3.0
+    assert hand.bookmarks.left_out(a_brief_claim()) is not None
+    hand.bookmarks.keep(a_brief_claim(limit=10), [a_record() for _ in range(10)], until=NOON, from_front_in=None)
+    hand.bookmarks.looked(a_brief_claim(), found=False, took=0.2)
+    hand.now = 10.0
+
+    assert hand.looks_at(a_brief_claim()) is None
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=0.2)
+    hand.now = 20.0
+    assert hand.bookmarks.left_out(a_brief_claim()) is not None
+
+
+def test_priorities_are_remembered_when_claims_begin_at_the_front_again() -> None:
+    hand = Hand()
+    hand.bookmarks.keep(a_brief_claim(), [a_record(priority=5)], until=NOON, from_front_in=0.2)
+    hand.bookmarks.looked(a_brief_claim(), found=True, took=0.2)
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=0.2)
+
+    assert {"urgency": -6} in [{"urgency": one.get("urgency")} for one in hand.looks_at(a_brief_claim()) or ()]
+
+
+async def test_a_look_that_fails_is_repeated(looked: PostgresQueueBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bookmarks, "FRONT_INTERVAL", 0.0)
+    monkeypatch.setattr(bookmarks, "LONGEST_FRONT_INTERVAL", 0.0)
+    for _ in range(2):  # The first of these looks begins, and ends with the connections.
+        _ = await looked.claim(a_claim())
+        _ = await looked.claim(a_brief_claim())
+        await looked.close()
+        await looked.open()
+    await looked.insert([late(a_record(), 60)])
+
+    async def is_found() -> bool:
+        return bool((await looked.claim(a_brief_claim())).records)
+
+    await until(is_found, what="the late record is found")
+
+
 def test_with_very_many_priorities_claims_begin_at_the_front() -> None:
     hand = Hand()
     records = [a_record(priority=priority) for priority in range(bookmarks.MOST_BOOKMARKS)]
-    hand.bookmarks.keep(a_brief_claim(limit=1000), records, at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(a_brief_claim(limit=1000), records, until=NOON, from_front_in=0.2)
 
     assert hand.looks_at(a_brief_claim()) is None
     assert hand.bookmarks.next_look_in(a_brief_claim()) is None
@@ -235,7 +338,7 @@ def test_with_very_many_priorities_claims_begin_at_the_front() -> None:
 
 def test_a_claim_that_is_not_brief_begins_at_the_front() -> None:
     hand = Hand()
-    hand.bookmarks.keep(a_brief_claim(), [], at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(a_brief_claim(), [], until=NOON, from_front_in=0.2)
 
     assert hand.looks_at(a_claim()) is None
 
@@ -244,6 +347,6 @@ def test_a_claim_that_is_not_brief_begins_at_the_front() -> None:
 def test_after_a_turn_and_where_others_are_left_claims_begin_at_the_front(metadata: dict[str, str], limit: int) -> None:
     hand = Hand()
     claim = a_brief_claim(limit=limit)
-    hand.bookmarks.keep(claim, [replace(a_record(), metadata=metadata)], at=NOON, from_front_in=0.2)
+    hand.bookmarks.keep(claim, [replace(a_record(), metadata=metadata)], until=NOON, from_front_in=0.2)
 
     assert hand.looks_at(a_brief_claim()) is None

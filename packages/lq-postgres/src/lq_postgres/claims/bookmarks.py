@@ -7,14 +7,12 @@ the records that arrived before that place. If claims from the front take long w
 records of each priority, and looks beside its claims for those that it leaves out. See docs/postgres.md.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
-from math import inf
+from itertools import pairwise, product
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import json
 
@@ -42,7 +40,10 @@ MOST_BOOKMARKS: Final = 100
 DEFAULT_URGENCY: Final = -1
 """The urgency, which is the inverted priority, of most records."""
 
-Place: TypeAlias = tuple[str, str | None]
+Scope: TypeAlias = tuple[tuple[str, ...], tuple[str, ...] | None]
+"""The execution backends and the queues of a claim."""
+
+Partition: TypeAlias = tuple[str, str | None]
 """An execution backend and a queue. A claim from all queues has None for all of them but the default one."""
 
 
@@ -56,13 +57,11 @@ class _Run:
     front_at: float = 0.0
     """When to look at everything again."""
 
-    ends: dict[Place, QueuedTaskRecord] = field(default_factory=dict)
-    """The last record of each place."""
+    ends: dict[Partition, QueuedTaskRecord] = field(default_factory=dict)
+    """The last record of each partition."""
 
     found_until: datetime | None = None
-    """Up to when the last claims have found everything, if claims from the front are slow."""
-
-    urgencies: defaultdict[Place, set[int]] = field(default_factory=lambda: defaultdict(lambda: {DEFAULT_URGENCY}))
+    """The claims have found what was due and stored before this moment; None if claims from the front are quick."""
 
 
 class Bookmarks:
@@ -70,92 +69,124 @@ class Bookmarks:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._runs: dict[tuple[tuple[str, ...], tuple[str, ...] | None], _Run] = {}
+        self._runs: dict[Scope, _Run] = {}
+        self._urgencies: dict[Scope, dict[Partition, set[int]]] = {}
+        """Those of all claimed records, up to ``MOST_BOOKMARKS``; kept when a run ends."""
 
-    def of(self, claim: Claim) -> str | None:
-        """Return the JSON of the ranges in which this claim looks; None if it begins at the front."""
-        run = self._runs.get((claim.execution_backends, claim.queues))
+        self._looking: set[Scope] = set()
+        """For which claims a look at what they leave out is under way."""
+
+    def of(self, claim: Claim) -> "Ranges | None":
+        """Return the ranges in which this claim looks; None if it begins at the front."""
+        scope = _scope_of(claim)
+        run = self._runs.get(scope)
         if run is None:
             return None
         if run.full >= BACKLOG:
-            marks = list(_positions(run))
-            if len(marks) <= MOST_BOOKMARKS and self._clock() >= run.front_at:
+            ranges = list(_positions(run))
+            if len(ranges) <= MOST_BOOKMARKS and self._clock() >= run.front_at:
                 run.front_at = self._clock() + LONGEST_FRONT_INTERVAL  # `keep` replaces this if the claim succeeds.
                 return None
         elif claim.brief and run.found_until is not None:
-            marks = list(_recent(run, claim, since=run.found_until - MARGIN))
+            ranges = list(_recent(self._urgencies[scope], since=run.found_until - MARGIN))
         else:
             return None
-        return json.encode(marks).decode() if len(marks) <= MOST_BOOKMARKS else None
+        if len(ranges) > MOST_BOOKMARKS:
+            return None
+        return Ranges(json.encode(ranges).decode(), several=run.full < BACKLOG)
 
     def left_out(self, claim: Claim) -> str | None:
         """Return the JSON of the ranges that brief claims leave out, if it is time to look at them."""
-        run = self._run_of_new_records(claim)
-        if run is None or run.found_until is None or self._clock() < run.front_at:
+        scope = _scope_of(claim)
+        run = self._leaving_out(claim)
+        if run is None or run.found_until is None or scope in self._looking or self._clock() < run.front_at:
             return None
-        run.front_at = inf  # Until `looked` replaces this.
-        return json.encode(list(_left_out(run, until=run.found_until - MARGIN))).decode()
+        self._looking.add(scope)
+        return json.encode(list(_left_out(self._urgencies[scope], until=run.found_until - MARGIN))).decode()
 
     def looked(self, claim: Claim, *, found: bool, took: float) -> None:
         """Note the end of a look at what is left out, whether it has found a record, and how many seconds it took."""
-        run = self._run_of_new_records(claim)
+        scope = _scope_of(claim)
+        self._looking.discard(scope)
         if found or took <= SLOW:
             self.forget(claim)
-        elif run is not None:
-            run.front_at = self._clock() + _interval(took)
+        elif scope in self._runs:
+            self._runs[scope].front_at = self._clock() + _interval(took)
 
     def next_look_in(self, claim: Claim) -> float | None:
         """Return in how many seconds to look at what is left out; None if a claim leaves out nothing."""
-        run = self._run_of_new_records(claim)
-        return None if run is None else min(max(0.0, run.front_at - self._clock()), LONGEST_FRONT_INTERVAL)
+        run = self._leaving_out(claim)
+        if run is None:
+            return None
+        is_looking = _scope_of(claim) in self._looking
+        return LONGEST_FRONT_INTERVAL if is_looking else max(0.0, run.front_at - self._clock())
 
     def forget(self, claim: Claim) -> None:
         """Begin at the front next time."""
-        _ = self._runs.pop((claim.execution_backends, claim.queues), None)
+        _ = self._runs.pop(_scope_of(claim), None)
 
     def keep(
         self,
         claim: Claim,
         records: Sequence[QueuedTaskRecord],
         *,
-        at: datetime,
+        until: datetime,
         from_front_in: float | None,
         walked: bool = False,
     ) -> None:
         """
-        Note the records of a claim, in order, when it ended, and the seconds that it took if it began at the front.
+        Note the records of a claim, in order, which has found what was due and stored before *until*.
 
-        A claim has *walked* if it looked at each queue; after that, a backlog begins at once.
+        *from_front_in* are the seconds that it took if it began at the front. A claim has *walked* if it looked at each
+        queue; after that, a backlog begins at once.
         """
         if not claim.limit:
             return
-        run = self._runs.setdefault((claim.execution_backends, claim.queues), _Run())
+        scope = _scope_of(claim)
+        known = self._learn(claim, records)
+        run = self._runs.setdefault(scope, _Run())
+        is_full, was_backlog = len(records) >= claim.limit, run.full >= BACKLOG
         if from_front_in is not None:
             run.front_at = self._clock() + _interval(from_front_in)
+            is_quick = from_front_in <= SLOW or sum(len(each) + 1 for each in known.values()) > MOST_BOOKMARKS
+            run.found_until = None if is_full or is_quick else until
+        elif not is_full and run.found_until is not None:
+            run.found_until = (
+                None if was_backlog else until
+            )  # The end of a backlog is followed by a claim from the front.
+        if from_front_in is not None or not is_full:
             run.ends.clear()
-        is_full = len(records) >= claim.limit
         run.full = run.full + (BACKLOG if walked else len(records)) if is_full else 0
-        if not is_full:
-            run.ends.clear()
-        if from_front_in is not None:
-            run.found_until = None if is_full or from_front_in <= SLOW else at
-        elif run.found_until is not None and not is_full:
-            run.found_until = at
         # A record with a fairness key may get a turn before this place, because others were being claimed meanwhile.
         if not (is_full or run.found_until) or any(FAIRNESS_KEY in record.metadata for record in records):
             self.forget(claim)
             return
         for record in records:
-            place = record.execution_backend, _queue_of(record, claim)
-            run.ends[place] = record
-            run.urgencies[place].add(~record.priority)
-        if run.found_until is not None and len(list(_recent(run, claim, since=at))) > MOST_BOOKMARKS:
-            run.urgencies.clear()
-            run.found_until = None
+            run.ends[record.execution_backend, _queue_of(record, claim)] = record
 
-    def _run_of_new_records(self, claim: Claim) -> _Run | None:
-        run = self._runs.get((claim.execution_backends, claim.queues))
+    def _learn(self, claim: Claim, records: Sequence[QueuedTaskRecord]) -> Mapping[Partition, set[int]]:
+        known = self._urgencies.get(_scope_of(claim))
+        if known is None:
+            queues = (DEFAULT_QUEUE, None) if claim.queues is None else claim.queues
+            known = {each: {DEFAULT_URGENCY} for each in product(claim.execution_backends, queues)}
+            self._urgencies[_scope_of(claim)] = known
+        for record in records:
+            urgencies = known[record.execution_backend, _queue_of(record, claim)]
+            if len(urgencies) <= MOST_BOOKMARKS:
+                urgencies.add(~record.priority)
+        return known
+
+    def _leaving_out(self, claim: Claim) -> _Run | None:
+        run = self._runs.get(_scope_of(claim))
         return run if run is not None and claim.brief and run.found_until is not None and run.full < BACKLOG else None
+
+
+class Ranges(NamedTuple):
+    """Where a claim looks."""
+
+    json: str
+    several: bool
+    """Whether a partition may have several ranges."""
 
 
 def _interval(took: float) -> float:
@@ -163,34 +194,36 @@ def _interval(took: float) -> float:
 
 
 def _positions(run: _Run) -> Iterator[dict[str, object]]:
-    for (execution_backend, queue), record in run.ends.items():
+    for partition, record in run.ends.items():
         yield {
-            "execution_backend": execution_backend,
-            "queue": queue,
+            **_range(partition),
             "urgency": ~record.priority,
             "scheduled_at": record.scheduled_at,
             "id": record.id,
         }
 
 
-def _recent(run: _Run, claim: Claim, *, since: datetime) -> Iterator[dict[str, object]]:
-    """Leave out, of each priority that was seen, what was due before *since*; the rest of the place is looked at."""
-    queues = (DEFAULT_QUEUE, None) if claim.queues is None else claim.queues
-    for place in ((execution_backend, queue) for execution_backend in claim.execution_backends for queue in queues):
-        urgencies = sorted(run.urgencies[place])
-        yield {**_mark(place), "below": urgencies[0]}
+def _recent(known: Mapping[Partition, set[int]], *, since: datetime) -> Iterator[dict[str, object]]:
+    """Leave out, of each priority that was claimed, what was due before *since*, and nothing of other priorities."""
+    for partition, some in known.items():
+        urgencies = sorted(some)
+        yield {**_range(partition), "below": urgencies[0]}
         for urgency, below in pairwise([*urgencies, None]):
-            yield {**_mark(place), "urgency": urgency, "scheduled_at": since, "below": below}
+            yield {**_range(partition), "urgency": urgency, "scheduled_at": since, "below": below}
 
 
-def _left_out(run: _Run, *, until: datetime) -> Iterator[dict[str, object]]:
-    for place, urgencies in run.urgencies.items():
+def _left_out(known: Mapping[Partition, set[int]], *, until: datetime) -> Iterator[dict[str, object]]:
+    for partition, urgencies in known.items():
         for urgency in urgencies:
-            yield {**_mark(place), "urgency": urgency, "scheduled_at": until}
+            yield {**_range(partition), "urgency": urgency, "scheduled_at": until}
 
 
-def _mark(place: Place) -> dict[str, object]:
-    return dict(zip(("execution_backend", "queue"), place, strict=True))
+def _range(partition: Partition) -> dict[str, object]:
+    return dict(zip(("execution_backend", "queue"), partition, strict=True))
+
+
+def _scope_of(claim: Claim) -> Scope:
+    return claim.execution_backends, claim.queues
 
 
 def _queue_of(record: QueuedTaskRecord, claim: Claim) -> str | None:

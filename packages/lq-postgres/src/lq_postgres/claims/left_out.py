@@ -25,9 +25,9 @@ class LeftOut:
 
     def look(self, claim: Claim) -> None:
         """Begin to look if that is due."""
-        marks = self._bookmarks.left_out(claim)
-        if marks is not None:
-            look = asyncio.create_task(self._look(claim, marks), name="lq.postgres.left_out")
+        ranges = self._bookmarks.left_out(claim)
+        if ranges is not None:
+            look = asyncio.create_task(self._look(claim, ranges), name="lq.postgres.left_out")
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
 
@@ -38,11 +38,13 @@ class LeftOut:
         if self._looks:
             _ = await asyncio.wait(self._looks)
 
-    async def _look(self, claim: Claim, marks: str) -> None:
+    async def _look(self, claim: Claim, ranges: str) -> None:
+        found, took = False, LONGEST_FRONT_INTERVAL  # If it fails, try again later.
         try:
-            [[found, took]] = await self._connections.fetch(due_records.LEFT_OUT, marks, self._clock.at())
+            [[found, took]] = await self._connections.fetch(due_records.LEFT_OUT, ranges, self._clock.at())
         except StorageError:
-            found, took = False, LONGEST_FRONT_INTERVAL  # Try again later.
-        self._bookmarks.looked(claim, found=found, took=took)
+            pass
+        finally:
+            self._bookmarks.looked(claim, found=found, took=took)
         if found:
             self._wake()

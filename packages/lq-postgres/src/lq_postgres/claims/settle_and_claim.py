@@ -42,10 +42,9 @@ FEW: Final = 10
 
 _NO_CLAIM: Final = (None,) * 7
 _LIMITED: Final = 2
-_LOST: Final = 4
-_TOOK: Final = 7
+_LOST: Final = 5
 _ANSWER: Final = 8
-"""The number of columns before those of a claimed record; the others are ``limited``, ``lost`` and ``took``."""
+"""The number of columns before those of a claimed record; two of them are ``limited`` and ``lost``."""
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -147,10 +146,12 @@ class Settler:
         if since < self._limited_until[scope] and claim.limit:
             with suppress(NotifyQueueFullError, ReadOnlyServerError):  # Nothing was done, and the next try may succeed.
                 return *await self._run_limited(swaps, claim, moment), True
-        marks = self._bookmarks.of(claim)
+        began, ranges = self._clock.now(), self._bookmarks.of(claim)
         wake_up = self._announcing(swaps, moment)
-        given = *wake_up, *_claim(claim), marks
-        is_plain = len(claim.execution_backends) * len(claim.queues or "12") <= FEW and since >= self._plain_from[scope]
+        given = *wake_up, *_claim(claim), ranges and ranges.json
+        is_small = len(claim.execution_backends) * len(claim.queues or "12") <= FEW
+        # Where a partition has several ranges, a plain claim would lock more than it takes.
+        is_plain = is_small and since >= self._plain_from[scope] and not (ranges and ranges.several)
         statements = plain_claiming if is_plain else claiming
         settled, sql = written(swaps, complete=statements.COMPLETE_AND_CLAIM, settle=statements.SETTLE_AND_CLAIM)
         rows = await self._connections.fetch(sql, *given, *settled)
@@ -166,15 +167,16 @@ class Settler:
                 if not swaps:
                     raise
                 return kept, Claimed(uncertain=True), True
-        alive, waiting, limited, walked = rows[0][:_LOST]
+        alive, waiting, limited, walked, took = rows[0][:_LOST]
         self._promote_at = _LATEST if waiting is None else waiting
         found = rows if rows[0][_ANSWER] is not None else ()
         records = sorted(records_from(found, _ANSWER), key=order_of_claim)
         if limited or not alive:
             self._bookmarks.forget(claim)
         else:
-            from_front_in = None if marks else rows[0][_TOOK]
-            self._bookmarks.keep(claim, records, at=self._clock.now(), from_front_in=from_front_in, walked=walked)
+            # A record that has not been made ready yet is none of those that were found.
+            until, from_front_in = min(began, self._promote_at), None if ranges else took
+            self._bookmarks.keep(claim, records, until=until, from_front_in=from_front_in, walked=walked)
         if limited and alive and claim.limit:
             self._limited_until[scope] = since + PLAIN_INTERVAL
             claimed = await self.limited.claim_after(swaps, claim)
@@ -183,7 +185,7 @@ class Settler:
         if not limited:
             self._crowd.claimed(len(records), took=monotonic() - since)
         self._left_out.look(claim)
-        is_all = marks is None or self._bookmarks.next_look_in(claim) is not None
+        is_all = ranges is None or self._bookmarks.next_look_in(claim) is not None
         return kept, Claimed(records=tuple(records), alive=alive), is_all
 
     def _with_next_look(self, claim: Claim, claimed: Claimed) -> Claimed:

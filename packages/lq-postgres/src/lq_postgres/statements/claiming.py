@@ -135,7 +135,7 @@ FROM: Final = """coalesce(mark.urgency, -9223372036854775808) AS from_urgency,
 MARKS: Final = """json_to_recordset($10::text::json)
     AS mark(execution_backend text, queue text, urgency bigint, scheduled_at timestamptz, id uuid, below bigint)"""
 
-# How long it has taken to find the records, by the clock of the server.
+# How many seconds it has taken to find the records, by the clock of the server. It stands before what settles.
 TOOK: Final = """(SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
      FROM (SELECT count(*) FROM due) found) AS took"""
 
@@ -196,7 +196,10 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
        WHERE r.ready AND r.concurrency_key IS NULL AND r.queue <> 'default' AND r.execution_backend = b.name
        ORDER BY ~r.priority DESC LIMIT 1)
     ) found
-    WHERE $6::text[] IS NULL AND NOT (SELECT walk.needed FROM walk)
+    WHERE $6::text[] IS NULL AND $10::text IS NULL AND NOT (SELECT walk.needed FROM walk)
+    UNION ALL
+    SELECT b.name, q.name FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest(ARRAY['default', NULL]) AS q(name)
+    WHERE $6::text[] IS NULL AND $10::text IS NOT NULL
   ) wanted
   CROSS JOIN closed
   LEFT JOIN {marks}
@@ -228,12 +231,12 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
     (SELECT limited.found FROM limited) AS limited,
     (SELECT walk.needed FROM walk) AS walked,
+    {took},
     {lost},
     (SELECT pg_notify($2, '-' || count(*) || ' ' || $3)::text FROM due
      WHERE $2::text IS NOT NULL AND $3 LIKE '%!' AND NOT (SELECT limited.found FROM limited)
      HAVING count(*) > 0 OR $2::text IS NOT NULL AND $3 LIKE '%!!' AND NOT (SELECT limited.found FROM limited))
-      AS announced,
-    {took}
+      AS announced
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
 """

@@ -21,7 +21,7 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
       ELSE (q.limits IS NOT NULL OR q.draining IS NOT NULL) AND ($6::text[] IS NULL OR q.name = ANY($6::text[])) END
   ) AS found
 ), due AS MATERIALIZED (
-  SELECT part.place, c.urgency, c.scheduled_at, c.id FROM (
+  SELECT part.place, c.id FROM (
     SELECT b.name || ' ' || coalesce(q.name, '') AS place, b.name AS execution_backend, q.name AS queue,
     {from}
     FROM unnest($5::text[]) AS b(name) CROSS JOIN unnest(coalesce($6::text[], ARRAY['default', NULL])) AS q(name)
@@ -38,20 +38,15 @@ _SETTLE_AND_CLAIM: Final = """{settled}, worker AS MATERIALIZED (
     (SELECT r.scheduled_at FROM lq.records r WHERE NOT r.ready ORDER BY r.scheduled_at LIMIT 1) AS waiting,
     (SELECT spread.found FROM spread) AS limited,
     false AS walked,
+    {took},
     {lost},
-    (SELECT pg_notify($2, '-' || least(count(*), $7) || ' ' || $3)::text FROM due
+    (SELECT pg_notify($2, '-' || count(*) || ' ' || $3)::text FROM due
      WHERE $2::text IS NOT NULL AND $3 LIKE '%!' AND NOT (SELECT spread.found FROM spread)
      HAVING count(*) > 0 OR $2::text IS NOT NULL AND $3 LIKE '%!!' AND NOT (SELECT spread.found FROM spread))
-      AS announced,
-    {took}
+      AS announced
 )
 SELECT answer.*, claimed.* FROM answer LEFT JOIN claimed ON true
 """
-
-# Each range of the partition has found at most $7 records.
-_CHOSEN: Final = """
-    SELECT due.id FROM due WHERE NOT (SELECT spread.found FROM spread)
-    ORDER BY due.urgency, due.scheduled_at, due.id LIMIT $7"""
 
 SETTLE_AND_CLAIM: Final = (
     _SETTLE_AND_CLAIM.replace("{locked}", FIRST.replace("{size}", "$7").replace("{lock}", "FOR UPDATE SKIP LOCKED"))
@@ -59,6 +54,8 @@ SETTLE_AND_CLAIM: Final = (
     .replace("{from}", FROM)
     .replace("{marks}", MARKS)
     .replace("{took}", TOOK)
-    .replace("{claimed}", CLAIMED.replace("{chosen}", _CHOSEN))
+    .replace(
+        "{claimed}", CLAIMED.replace("{chosen}", "SELECT due.id FROM due WHERE NOT (SELECT spread.found FROM spread)")
+    )
 )
 COMPLETE_AND_CLAIM: Final = SETTLE_AND_CLAIM.replace("{settled}", "{completed}")
