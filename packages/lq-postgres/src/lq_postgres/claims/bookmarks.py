@@ -35,7 +35,7 @@ LONGEST_FRONT_INTERVAL: Final = 5.0
 """The longest time in seconds between two claims from the front."""
 
 MOST_BOOKMARKS: Final = 100
-"""A claim with more bookmarks begins at the front."""
+"""A claim with more bookmarks or ranges begins at the front."""
 
 DEFAULT_URGENCY: Final = -1
 """The urgency, which is the inverted priority, of most records."""
