@@ -135,15 +135,17 @@ def _installed(peer: Peer, room: Path) -> Path:
 
 def _measured(server: PostgresServer, module: str, measure: str, *, python: Path) -> Figures:
     address = server.create_database(module)
-    answer = subprocess.run(
-        [python, HERE / "measures.py", module, address, measure],
-        check=True,
-        # The modules of our tests are not for the environment of a peer.
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        stdout=subprocess.PIPE,
-        timeout=SECONDS_FOR_ONE,
-    )
-    server.drop_database(module)
+    try:
+        answer = subprocess.run(
+            [python, HERE / "measures.py", module, address, measure],
+            check=True,
+            # The modules of our tests are not for the environment of a peer.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            stdout=subprocess.PIPE,
+            timeout=SECONDS_FOR_ONE,
+        )
+    finally:
+        server.drop_database(module)
     figures: Figures = json.loads(answer.stdout)
     return figures
 
